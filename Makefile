@@ -1,0 +1,30 @@
+# `make demo` and `make test` do all the set-up they need.
+PYTHON ?= python3
+# One exact PyTorch: a plain `torch` may bring several gigabytes of CUDA libraries. Override for a CUDA build of yours.
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+
+.PHONY: demo test check install clean
+
+demo: install
+	$(BIN)/segaware demo --out demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv
