@@ -1,1 +1,22 @@
-"""Segmentation-aware convolutional networks."""
+"""Segmentation-aware convolutional networks in PyTorch (Harley, Derpanis, Kokkinos, ICCV 2017).
+
+Learn an embedding per pixel, turn embedding distances into a local attention mask per window, and use the mask to
+filter predictions and to convolve.
+"""
+
+from segaware.nn import BilateralFilter2d, EmbeddingNet, PairLoss, SegAwareConv2d, SharedDistances
+from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BilateralFilter2d",
+    "EmbeddingNet",
+    "PairLoss",
+    "SegAwareConv2d",
+    "SharedDistances",
+    "attention_mask",
+    "embedding_distance",
+    "segaware_conv2d",
+    "segaware_filter2d",
+]

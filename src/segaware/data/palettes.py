@@ -1,0 +1,81 @@
+"""Colours in which label maps are drawn."""
+
+from typing import Literal
+
+import numpy as np
+
+CAMVID_PALETTE = np.array(
+    [
+        [128, 128, 128],  # Sky
+        [128, 0, 0],  # Building
+        [192, 192, 128],  # Pole
+        [128, 64, 128],  # Road
+        [60, 40, 222],  # Pavement
+        [128, 128, 0],  # Tree
+        [192, 128, 128],  # SignSymbol
+        [64, 64, 128],  # Fence
+        [64, 0, 128],  # Car
+        [64, 64, 0],  # Pedestrian
+        [0, 128, 192],  # Bicyclist
+    ],
+    np.uint8,
+)
+
+SCENES_PALETTE = np.array(
+    [
+        [128, 128, 128],  # ground
+        [230, 80, 70],  # stripes
+        [70, 130, 230],  # checker
+        [245, 190, 60],  # dots
+        [80, 180, 110],  # grain
+        [165, 100, 200],  # waves
+    ],
+    np.uint8,
+)
+
+
+def voc_palette(n: int = 256) -> np.ndarray:
+    """Return the PASCAL VOC colour map: the bits of the index, dealt to red, green and blue from the top bit down.
+
+    Args:
+        n: Number of colours, 1..256.
+
+    Returns:
+        uint8 RGB (n, 3).
+
+    Raises:
+        ValueError: `n` is out of range.
+
+    Example:
+        >>> voc_palette(3).tolist()
+        [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
+    """
+    if not 1 <= n <= 256:
+        raise ValueError(f"n must be in 1..256, got {n}")
+    index = np.arange(n)
+    palette = np.zeros((n, 3), np.uint8)
+    for bit in range(8):
+        palette[:, bit % 3] |= ((index >> bit & 1) << 7 - bit // 3).astype(np.uint8)
+    return palette
+
+
+def palette_for(dataset_name: Literal["scenes", "camvid", "bsds500"]) -> np.ndarray:
+    """Return the palette of a data set for `write_png`.
+
+    Args:
+        dataset_name: Name of the data set. BSDS500 has regions and no classes; they take the VOC colours.
+
+    Returns:
+        uint8 RGB (256, 3). Void (255) is black for data sets with classes.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    if dataset_name == "bsds500":
+        return voc_palette()
+    own = {"scenes": SCENES_PALETTE, "camvid": CAMVID_PALETTE}
+    if dataset_name not in own:
+        raise ValueError(f"dataset_name must be 'scenes', 'camvid' or 'bsds500', got {dataset_name!r}")
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(own[dataset_name])] = own[dataset_name]
+    return palette

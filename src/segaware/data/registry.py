@@ -1,0 +1,96 @@
+"""Data sets by name."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from segaware.data.bsds500 import BSDS500
+from segaware.data.camvid import CamVid
+from segaware.data.images import DataError
+from segaware.data.palettes import palette_for
+from segaware.data.sample import Sample, Transform
+from segaware.data.scenes import Scenes
+
+DatasetName = Literal["scenes", "camvid", "bsds500"]
+
+_DATASETS: dict[str, type[Scenes] | type[CamVid] | type[BSDS500]] = {
+    "scenes": Scenes,
+    "camvid": CamVid,
+    "bsds500": BSDS500,
+}
+
+
+class DatasetInfo(NamedTuple):
+    """What is known of a data set without reading it.
+
+    Attributes:
+        classes: Class names in index order; empty if labels are regions without meaning.
+        num_classes: Number of classes, or None.
+        palette: uint8 RGB (256, 3), see `palette_for`.
+    """
+
+    classes: tuple[str, ...]
+    num_classes: int | None
+    palette: np.ndarray
+
+
+def dataset_info(name: DatasetName) -> DatasetInfo:
+    """Describe a data set.
+
+    Args:
+        name: `"scenes"`, `"camvid"` or `"bsds500"`.
+
+    Returns:
+        Its class names, class count and palette.
+
+    Raises:
+        ValueError: The name is unknown.
+
+    Example:
+        >>> dataset_info("scenes").classes
+        ('ground', 'stripes', 'checker', 'dots', 'grain', 'waves')
+    """
+    _check_name(name)
+    return DatasetInfo(_DATASETS[name].classes, _DATASETS[name].num_classes, palette_for(name))
+
+
+def build_dataset(
+    name: DatasetName,
+    split: Literal["train", "val"],
+    root: Path | None = None,
+    transform: Transform | None = None,
+    length: int = 1000,
+    size: tuple[int, int] = (96, 96),
+) -> Dataset[Sample]:
+    """Open a data set.
+
+    Args:
+        name: `"scenes"`, `"camvid"` or `"bsds500"`.
+        split: `"train"` or `"val"`; for scenes, two series that share no scene.
+        root: Folder that holds the data set's own folder; scenes need none.
+        transform: Applied to each sample.
+        length: Number of scenes; data sets on disk have their own.
+        size: (height, width) of scenes in pixels; data sets on disk have their own.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ValueError: `name` or `split` is unknown, or an argument of the scenes is out of range.
+        DataError: The data set is on disk and `root` is None, or files are missing.
+    """
+    _check_name(name)
+    if split not in ("train", "val"):
+        raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+    if name == "scenes":
+        return Scenes(length, size, seed=0 if split == "train" else 1, transform=transform)
+    if root is None:
+        raise DataError(f"data set {name!r} is read from disk: pass --data-root FOLDER or set SEGAWARE_DATA=FOLDER")
+    return CamVid(root, split, transform) if name == "camvid" else BSDS500(root, split, transform)
+
+
+def _check_name(name: str) -> None:
+    if name not in _DATASETS:
+        raise ValueError(f"name must be one of {', '.join(map(repr, _DATASETS))}, got {name!r}")

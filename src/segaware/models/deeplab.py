@@ -1,0 +1,166 @@
+"""DeepLab-LargeFOV, plain or segmentation-aware.
+
+Network: Chen, Papandreou, Kokkinos, Murphy, Yuille, "Semantic Image Segmentation with Deep Convolutional Nets and Fully
+Connected CRFs", ICLR 2015, in its VGG-16 form with a 3x3 fc6 of dilation 12; its segmentation-aware form is that of
+Harley, Derpanis, Kokkinos, ICCV 2017, Sec. 5.1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, load_vgg_weights, upsample
+from segaware.nn.vgg_weights import Normalize
+
+SegAwareLayers = Literal["none", "fc6", "all"]
+
+# Convolutions of each VGG-16 block, their width, the stride of their input to the image, and their dilation.
+_BLOCKS = ((2, 64, 1, 1), (2, 128, 2, 1), (3, 256, 4, 1), (3, 512, 8, 1), (3, 512, 8, 2))
+_OUTPUT_STRIDE = 8
+_FC_WIDTH = 1024
+
+
+class DeepLabLargeFOV(nn.Module):
+    """DeepLab-LargeFOV on VGG-16: class scores at stride 8, upsampled to the image.
+
+    The convolutions are named conv1_1 to conv5_3, fc6, fc7 and fc8, segmentation-aware or not, so weights move between
+    the plain network and its segmentation-aware forms.
+
+    Args:
+        num_classes: Number of classes.
+        width: Factor on the channels of all layers; 1 is VGG's.
+        batch_norm: Put batch normalisation after every convolution but the last, for training from scratch.
+        dropout: Dropout after fc6 and fc7.
+        fc6_dilation: Dilation of fc6, 12 in the paper; smaller images want a smaller one.
+        segaware: Which convolutions are segmentation-aware: none, fc6, or all 3x3 ones.
+        hardness: Start hardness of these convolutions.
+        filter_kernel_size: Window of the bilateral filter that ends the network; 0 for none.
+        filter_iterations: How often that filter is applied.
+        filter_hardness: Its start hardness.
+        filter_stride: The stride to the image at which it is applied, a divisor of 8. The scores are upsampled to it.
+        embedding: The network that embeds pixels, (N, 3, H, W) to (N, E, H, W): an `EmbeddingNet`, or `ColorEmbedding`
+            for comparison. Needed with segmentation-aware layers or a filter, and only then.
+
+    Raises:
+        ValueError: If an option is out of range, or an embedding is missing or would be unused.
+
+    Example:
+        >>> from segaware.models import DeepLabLargeFOV
+        >>> net = DeepLabLargeFOV(21, width=0.125, segaware="fc6", embedding=EmbeddingNet(0.25, dim=8)).eval()
+        >>> net(torch.rand(1, 3, 50, 70)).shape
+        torch.Size([1, 21, 50, 70])
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        width: float = 1.0,
+        batch_norm: bool = False,
+        dropout: float = 0.5,
+        fc6_dilation: int = 12,
+        segaware: SegAwareLayers = "none",
+        hardness: float = 0.0,
+        filter_kernel_size: int = 0,
+        filter_iterations: int = 1,
+        filter_hardness: float = 1.0,
+        filter_stride: int = 2,
+        embedding: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if segaware not in get_args(SegAwareLayers):
+            raise ValueError(f"segaware must be one of {get_args(SegAwareLayers)}, got {segaware!r}")
+        if filter_stride < 1 or _OUTPUT_STRIDE % filter_stride:
+            raise ValueError(f"filter_stride must divide {_OUTPUT_STRIDE}, got {filter_stride}")
+        needs_embedding = segaware != "none" or filter_kernel_size > 0
+        if needs_embedding != (embedding is not None):
+            raise ValueError(
+                f"embedding is {'needed' if needs_embedding else 'not used'} with segaware={segaware!r} and "
+                f"filter_kernel_size={filter_kernel_size}, but {'none' if embedding is None else 'one'} was given"
+            )
+        self.num_classes = num_classes
+        self.filter_stride = filter_stride
+        self.normalize = Normalize()
+        self.embedding = embedding
+        self.dropout = nn.Dropout(dropout)
+
+        def conv(name: str, inputs: int, outputs: int, kernel_size: int, dilation: int = 1) -> None:
+            padding = dilation * (kernel_size // 2)
+            if kernel_size > 1 and (segaware == "all" or segaware == name):
+                layer: nn.Conv2d = SegAwareConv2d(
+                    inputs, outputs, kernel_size, padding=padding, dilation=dilation, hardness=hardness
+                )
+            else:
+                layer = nn.Conv2d(inputs, outputs, kernel_size, padding=padding, dilation=dilation)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, layer.bias))
+            self.add_module(name, layer)
+            if batch_norm and name != "fc8":
+                self.add_module(f"{name}_bn", nn.BatchNorm2d(outputs))
+
+        channels = 3
+        for block, (count, full_width, _, dilation) in enumerate(_BLOCKS, start=1):
+            for i in range(1, count + 1):
+                conv(f"conv{block}_{i}", channels, int(full_width * width), 3, dilation)
+                channels = int(full_width * width)
+        fc_width = int(_FC_WIDTH * width)
+        conv("fc6", channels, fc_width, 3, fc6_dilation)
+        conv("fc7", fc_width, fc_width, 1)
+        conv("fc8", fc_width, num_classes, 1)
+        nn.init.normal_(self.get_submodule("fc8").weight, std=0.01)  # type: ignore[arg-type]
+        self.filter = (
+            BilateralFilter2d(filter_kernel_size, iterations=filter_iterations, hardness=filter_hardness)
+            if filter_kernel_size
+            else None
+        )
+
+    def load_vgg(self, path: str | Path) -> list[str]:
+        """Load conv1_1 to conv5_3 from a file of ImageNet VGG-16 weights; see `segaware.nn.read_vgg_weights`."""
+        return load_vgg_weights(self, path)
+
+    def _conv(self, name: str, x: Tensor, stride: int, shared: SharedDistances | None) -> Tensor:
+        layer = self.get_submodule(name)
+        if isinstance(layer, SegAwareConv2d):
+            assert shared is not None
+            x = layer(x, distance=shared(layer, stride))
+        else:
+            x = layer(x)
+        return F.relu(self.get_submodule(f"{name}_bn")(x) if hasattr(self, f"{name}_bn") else x)
+
+    def _fc8(self, image: Tensor, shared: SharedDistances | None) -> Tensor:
+        x = self.normalize(image)
+        for block, (count, _, stride, _) in enumerate(_BLOCKS, start=1):
+            for i in range(1, count + 1):
+                x = self._conv(f"conv{block}_{i}", x, stride, shared)
+            # 3x3 pooling with padding 1 keeps output pixel i on input pixel stride * i. The last two keep the size.
+            x = F.max_pool2d(x, 3, stride=2 if block <= 3 else 1, padding=1)
+        x = F.avg_pool2d(x, 3, stride=1, padding=1)
+        x = self.dropout(self._conv("fc6", x, _OUTPUT_STRIDE, shared))
+        x = self.dropout(self._conv("fc7", x, _OUTPUT_STRIDE, shared))
+        return cast(nn.Conv2d, self.get_submodule("fc8"))(x)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score every pixel for every class.
+
+        Args:
+            image: RGB images in 0..1, (N, 3, H, W), any size.
+
+        Returns:
+            Class scores (logits) at the size of the image, (N, num_classes, H, W).
+
+        Raises:
+            ValueError: If `image` is not floating-point RGB.
+        """
+        shared = None if self.embedding is None else SharedDistances(self.embedding(image))
+        scores = self._fc8(image, shared)
+        stride, size = _OUTPUT_STRIDE, (image.shape[-2], image.shape[-1])
+        if self.filter is not None:
+            assert shared is not None
+            stride = self.filter_stride
+            filter_size = (-(-size[0] // stride), -(-size[1] // stride))
+            scores = upsample(scores, _OUTPUT_STRIDE // stride, filter_size)
+            scores = self.filter(scores, distance=shared(self.filter, stride))
+        return upsample(scores, stride, size)

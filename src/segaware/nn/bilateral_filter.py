@@ -1,0 +1,69 @@
+"""Segmentation-aware bilateral filter as a layer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from segaware.nn.hardness import hardness_parameter, nonnegative
+from segaware.ops import attention_mask, embedding_distance, segaware_filter2d
+from segaware.ops.window import IntPair, Window
+
+
+class BilateralFilter2d(nn.Module):
+    """Average each window over the pixels that belong with its centre (Eq. 4), to sharpen scores, depth or flow.
+
+    Args:
+        kernel_size: Window size; the paper uses 9x9 once to four times, 7x7 twice, 5x5 four times.
+        dilation: Step between taps.
+        iterations: How often to filter, each time with the same mask.
+        hardness: Start value of the learnable hardness (Eq. 3's lambda), 0 or more. The filter uses
+            `max(hardness, 0)`.
+
+    Example:
+        >>> scores, embedding = torch.randn(1, 21, 30, 40), torch.randn(1, 64, 30, 40)
+        >>> BilateralFilter2d(9, iterations=2)(scores, embedding).shape
+        torch.Size([1, 21, 30, 40])
+    """
+
+    def __init__(self, kernel_size: IntPair, dilation: IntPair = 1, iterations: int = 1, hardness: float = 1.0) -> None:
+        super().__init__()
+        window = Window.of(kernel_size, padding="same", dilation=dilation)
+        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+            raise ValueError(f"iterations must be an int of at least 1, got {iterations!r}")
+        self.kernel_size = window.kernel_size
+        self.dilation = window.dilation
+        self.iterations = iterations
+        self.hardness = hardness_parameter(hardness)
+
+    def distance(self, embedding: Tensor) -> Tensor:
+        """Return the distances (N, K, H, W) of this filter's window over an embedding (N, E, H, W)."""
+        return embedding_distance(embedding, self.kernel_size, padding="same", dilation=self.dilation)
+
+    def forward(self, input: Tensor, embedding: Tensor | None = None, *, distance: Tensor | None = None) -> Tensor:
+        """Filter `input` under the mask of its embedding.
+
+        Args:
+            input: What to sharpen, (N, C, H, W).
+            embedding: One embedding per pixel, (N, E, H, W).
+            distance: Instead of an embedding, its distances (N, K, H, W).
+
+        Returns:
+            The filtered input, (N, C, H, W).
+
+        Raises:
+            ValueError: If not exactly one of `embedding` and `distance` is given, or shapes do not fit.
+        """
+        if (embedding is None) == (distance is None):
+            raise ValueError("give BilateralFilter2d either an embedding or a distance, and not both")
+        if embedding is not None:
+            distance = self.distance(embedding)
+        assert distance is not None
+        mask = attention_mask(distance, nonnegative(self.hardness))
+        return segaware_filter2d(input, mask, self.kernel_size, self.dilation, self.iterations)
+
+    def extra_repr(self) -> str:
+        """Describe the filter."""
+        return (
+            f"kernel_size={self.kernel_size}, dilation={self.dilation}, iterations={self.iterations}, "
+            f"hardness={float(self.hardness):.4g}"
+        )

@@ -1,0 +1,137 @@
+"""The network that embeds pixels (Sec. 4.1 and Fig. 5 of Harley et al. 2017)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segaware.nn.resampling import upsample
+from segaware.nn.vgg_weights import Normalize, load_vgg_weights
+
+# Layers of each scale and their width: the first seven convolutions of VGG-16.
+_SCALES = ((("conv1_1", "conv1_2"), 64), (("conv2_1", "conv2_2"), 128), (("conv3_1", "conv3_2", "conv3_3"), 256))
+
+
+class EmbeddingNet(nn.Module):
+    """Give every pixel an embedding whose distances tell regions apart.
+
+    Seven 3x3 convolutions as in VGG-16, halved in resolution after the second and the fourth. A 1x1 convolution turns
+    the last features of each of the three scales into an embedding, which has its own loss in training; the three are
+    upsampled, concatenated and fused by a 1x1 convolution.
+
+    Args:
+        width: Factor on the channels of the convolutions; 1 is VGG's.
+        dim: Embedding channels, E.
+
+    Example:
+        >>> net = EmbeddingNet(width=0.25, dim=16)
+        >>> net(torch.rand(1, 3, 50, 70)).shape
+        torch.Size([1, 16, 50, 70])
+    """
+
+    feature_rms: Tensor
+
+    def __init__(self, width: float = 1.0, dim: int = 64) -> None:
+        super().__init__()
+        if width <= 0 or int(64 * width) < 1:
+            raise ValueError(f"width must leave at least one channel of 64, got {width}")
+        if dim < 1:
+            raise ValueError(f"dim must be at least 1, got {dim}")
+        self.dim = dim
+        self.normalize = Normalize()
+        channels = 3
+        for scale, (names, full_width) in enumerate(_SCALES, start=1):
+            for name in names:
+                self.add_module(name, nn.Conv2d(channels, int(full_width * width), 3, padding=1))
+                channels = int(full_width * width)
+            self.add_module(f"head{scale}", nn.Conv2d(channels, dim, 1))
+        self.fuse = nn.Conv2d(len(_SCALES) * dim, dim, 1)
+        self.register_buffer("feature_rms", torch.ones(len(_SCALES)))
+        self._initialize()
+
+    def _initialize(self) -> None:
+        for names, _ in _SCALES:
+            for name in names:
+                nn.init.kaiming_normal_(self._conv(name).weight, nonlinearity="relu")
+        # Channels of standard deviation s differ by 2 s / sqrt(pi) on average between unrelated pixels. Start the L1
+        # distance of all channels at 2, the far threshold of the pair loss.
+        deviation = math.sqrt(math.pi) / self.dim
+        for name in ("head1", "head2", "head3"):
+            head = self._conv(name)
+            nn.init.normal_(head.weight, std=deviation / math.sqrt(head.in_channels))
+        nn.init.normal_(self.fuse.weight, std=1 / math.sqrt(self.fuse.in_channels))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def _conv(self, name: str) -> nn.Conv2d:
+        return cast(nn.Conv2d, self.get_submodule(name))
+
+    def load_vgg(self, path: str | Path) -> list[str]:
+        """Load the seven convolutions from a file of ImageNet VGG weights; see `segaware.nn.read_vgg_weights`.
+
+        Call `calibrate` afterwards. Returns the names of the loaded layers.
+        """
+        return load_vgg_weights(self, path)
+
+    @torch.no_grad()
+    def calibrate(self, image: Tensor) -> None:
+        """Measure the size of the three scales' features on images (N, 3, H, W) and divide by it from now on.
+
+        VGG's features are tens to hundreds, and an embedding head on top of them would start with distances far beyond
+        the thresholds of the loss. The measured sizes are part of the `state_dict`.
+        """
+        self.feature_rms.fill_(1)
+        features = self._features(image)
+        self.feature_rms.copy_(torch.stack([f.square().mean().sqrt().clamp(min=1e-12) for f in features]))
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        x = self.normalize(image)
+        features = []
+        for scale, (names, _) in enumerate(_SCALES):
+            if scale:
+                # 3x3 pooling with padding 1 keeps pixel i of the output on pixel 2i of the input, for any input size.
+                x = F.max_pool2d(x, 3, stride=2, padding=1)
+            for name in names:
+                x = F.relu(self._conv(name)(x))
+            features.append(x / self.feature_rms[scale])
+        return features
+
+    def forward_scales(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the fused embedding (N, E, H, W) and the three scales' own, at strides 1, 2 and 4."""
+        scales = [self.get_submodule(f"head{s}")(features) for s, features in enumerate(self._features(image), start=1)]
+        size = (image.shape[-2], image.shape[-1])
+        fused = self.fuse(torch.cat([upsample(e, 2**s, size) for s, e in enumerate(scales)], dim=1))
+        return fused, scales
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Embed every pixel.
+
+        Args:
+            image: RGB images in 0..1, (N, 3, H, W), any size.
+
+        Returns:
+            Embeddings (N, E, H, W).
+
+        Raises:
+            ValueError: If `image` is not floating-point RGB.
+        """
+        return self.forward_scales(image)[0]
+
+
+class ColorEmbedding(nn.Module):
+    """A pixel's colour as its embedding: what a classic bilateral filter compares, and what a learned embedding must beat.
+
+    Example:
+        >>> ColorEmbedding()(torch.rand(1, 3, 50, 70)).shape
+        torch.Size([1, 3, 50, 70])
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return RGB images in 0..1 as they are, (N, 3, H, W)."""
+        return image

@@ -1,0 +1,39 @@
+"""Embedding distances computed once and shared by the layers of a network."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from segaware.nn.bilateral_filter import BilateralFilter2d
+from segaware.nn.segaware_conv import SegAwareConv2d
+
+
+class SharedDistances:
+    """The embedding of one forward pass, sampled at any stride, and the distances that layers have asked for.
+
+    A layer at stride s of the image sees the full-resolution embedding sampled at its own positions, `[::s, ::s]`.
+    Layers with the same resolution and window get the same tensor: distances are computed once, hardness is per layer.
+
+    Args:
+        embedding: One embedding per image pixel, (N, E, H, W).
+
+    Example:
+        >>> shared = SharedDistances(torch.randn(1, 16, 65, 65))
+        >>> first, second = SegAwareConv2d(3, 8, 3, padding=1), SegAwareConv2d(8, 8, 3, padding=1)
+        >>> shared(first, stride=2) is shared(second, stride=2)
+        True
+    """
+
+    def __init__(self, embedding: Tensor) -> None:
+        self.embedding = embedding
+        self._distances: dict[tuple[object, ...], Tensor] = {}
+
+    def __call__(self, layer: nn.Module, stride: int) -> Tensor:
+        """Return the distances of the window of `layer`, whose input has the given stride to the image."""
+        if not isinstance(layer, (SegAwareConv2d, BilateralFilter2d)):
+            raise TypeError(f"layer must be a SegAwareConv2d or a BilateralFilter2d, got {type(layer).__name__}")
+        steps = (layer.stride, layer.padding) if isinstance(layer, SegAwareConv2d) else ("same",)
+        key = (stride, layer.kernel_size, layer.dilation, *steps)
+        if key not in self._distances:
+            self._distances[key] = layer.distance(self.embedding[:, :, ::stride, ::stride])
+        return self._distances[key]

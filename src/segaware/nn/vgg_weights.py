@@ -1,0 +1,137 @@
+"""ImageNet weights of VGG-16 and VGG-19 from a file, whatever its naming."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# What torchvision's weights and all networks here expect: RGB in 0..1, less this mean, divided by this deviation.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# What Caffe's weights expect: BGR in 0..255, less this mean.
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+_BLOCKS = {13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}  # convolutions in each block of VGG-16 and VGG-19
+
+
+class Normalize(nn.Module):
+    """Subtract ImageNet's mean colour from RGB images in 0..1 and divide by its deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the normalised images (N, 3, H, W).
+
+        Raises:
+            ValueError: If `image` is not a floating-point tensor (N, 3, H, W).
+        """
+        if image.dim() != 4 or image.shape[1] != 3 or not image.is_floating_point():
+            raise ValueError(
+                f"image must be floating-point RGB of shape (N, 3, H, W), got {image.dtype} of {tuple(image.shape)}"
+            )
+        return (image - self.mean) / self.std
+
+
+def read_vgg_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read the convolutions of a VGG network as `convB_I.weight` and `convB_I.bias`, block B, convolution I.
+
+    Three kinds of file are understood: the names above (.safetensors, .pth); torchvision's `features.N.weight`
+    (.safetensors, .pth); and a .npz of Caffe weights quantised to 8 bits, with `convB_I.weight.q`,
+    `convB_I.weight.scale_min` and `convB_I.bias`. Caffe's input convention (BGR, 0..255) is folded into conv1_1, so
+    that all three expect images as `Normalize` gives them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is of another kind; the message names the file and what was found in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"VGG weights: no file {path}")
+    if path.suffix == ".npz":
+        return _fold_caffe_input(_dequantize(path))
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        tensors = load_file(path)
+    else:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    if any(name.startswith("features.") for name in tensors):
+        return _rename_torchvision(path, tensors)
+    named = {name: tensor for name, tensor in tensors.items() if name.startswith("conv")}
+    if "conv1_1.weight" not in named:
+        raise ValueError(f"VGG weights: {path} holds neither conv1_1.weight nor features.0.weight")
+    return named
+
+
+def load_vgg_weights(module: nn.Module, path: str | Path) -> list[str]:
+    """Copy VGG weights from a file into the layers of `module` that bear their names.
+
+    Args:
+        module: A network with convolutions named conv1_1, conv1_2, ...; others are left as they are.
+        path: A file that `read_vgg_weights` understands.
+
+    Returns:
+        The names of the layers that were loaded.
+
+    Raises:
+        ValueError: If a layer is missing from the file or has another shape there; nothing is changed then.
+    """
+    weights = read_vgg_weights(path)
+    layers = {n: layer for n, layer in module.named_children() if n.startswith("conv") and isinstance(layer, nn.Conv2d)}
+    for name, layer in layers.items():
+        wanted, found = tuple(layer.weight.shape), weights.get(f"{name}.weight")
+        if found is None or tuple(found.shape) != wanted:
+            given = "nothing" if found is None else tuple(found.shape)
+            raise ValueError(f"VGG weights: {name} needs a weight of shape {wanted}, {path} has {given} (is width 1?)")
+    with torch.no_grad():
+        for name, layer in layers.items():
+            layer.weight.copy_(weights[f"{name}.weight"])
+            if layer.bias is not None:
+                layer.bias.copy_(weights[f"{name}.bias"])
+    return list(layers)
+
+
+def _dequantize(path: Path) -> dict[str, Tensor]:
+    with np.load(path, allow_pickle=False) as arrays:
+        names = [key.removesuffix(".weight.q") for key in arrays.files if key.endswith(".weight.q")]
+        if "conv1_1" not in names:
+            raise ValueError(f"VGG weights: {path} has no conv1_1.weight.q, it holds {arrays.files[:3]} ...")
+        weights = {}
+        for name in names:
+            scale, minimum = arrays[f"{name}.weight.scale_min"]
+            weights[f"{name}.weight"] = torch.from_numpy(arrays[f"{name}.weight.q"] * scale + minimum).float()
+            weights[f"{name}.bias"] = torch.from_numpy(arrays[f"{name}.bias"]).float()
+    return weights
+
+
+def _fold_caffe_input(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rewrite conv1_1 for normalised RGB: caffe_c = 255 * std_c * x_c + (255 * mean_c - caffe_mean_c).
+
+    Exact inside the image; in the padding around it the two conventions differ by half a grey level.
+    """
+    rgb = weights["conv1_1.weight"].flip(1)
+    scale = 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    shift = 255 * torch.tensor(IMAGENET_MEAN) - torch.tensor(_CAFFE_MEAN_BGR).flip(0)
+    weights["conv1_1.bias"] = weights["conv1_1.bias"] + (rgb.sum((2, 3)) * shift).sum(1)
+    weights["conv1_1.weight"] = rgb * scale
+    return weights
+
+
+def _rename_torchvision(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    indices = sorted(int(n.split(".")[1]) for n, t in tensors.items() if n.startswith("features.") and t.dim() == 4)
+    if any("running_mean" in name for name in tensors) or len(indices) not in _BLOCKS:
+        raise ValueError(f"VGG weights: {path} is not torchvision's vgg16 or vgg19 without batch normalisation")
+    names = [f"conv{b}_{i + 1}" for b, count in enumerate(_BLOCKS[len(indices)], start=1) for i in range(count)]
+    return {
+        f"{name}.{kind}": tensors[f"features.{index}.{kind}"]
+        for name, index in zip(names, indices, strict=True)
+        for kind in ("weight", "bias")
+    }

@@ -1,0 +1,29 @@
+"""Checks and conversions that every operator makes on its tensor arguments before it computes anything."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_image(name: str, tensor: Tensor, channels: str = "C") -> None:
+    """Raise ValueError unless `tensor` is a floating-point image batch (N, C, H, W) or image (C, H, W)."""
+    if tensor.dim() not in (3, 4) or not tensor.is_floating_point():
+        raise ValueError(
+            f"{name} must be a floating-point tensor of shape (N, {channels}, H, W) or ({channels}, H, W), "
+            f"got {tensor.dtype} of shape {tuple(tensor.shape)}"
+        )
+
+
+def check_mask(mask: Tensor, expected: tuple[int, ...]) -> None:
+    """Raise ValueError unless `mask` is a floating-point tensor of exactly the expected shape (N, K, Ho, Wo)."""
+    if tuple(mask.shape) != expected or not mask.is_floating_point():
+        raise ValueError(
+            "mask must be a floating-point tensor with one value per image, tap and output pixel, shape "
+            f"(N, K, Ho, Wo) = {expected}, got {mask.dtype} of shape {tuple(mask.shape)}"
+        )
+
+
+def compute_dtype(tensor: Tensor) -> torch.dtype:
+    """Return the type to accumulate in: half precisions accumulate in float32."""
+    return torch.float32 if tensor.dtype in (torch.bfloat16, torch.float16) else tensor.dtype

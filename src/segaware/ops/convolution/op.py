@@ -1,0 +1,94 @@
+"""Segmentation-aware convolution: the contract."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from segaware.ops.arguments import check_image, check_mask, compute_dtype
+from segaware.ops.convolution import reference
+from segaware.ops.convolution.reference import Normalize
+from segaware.ops.window import IntPair, Padding, Window
+
+
+def segaware_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    mask: Tensor,
+    bias: Tensor | None = None,
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    normalize: Normalize = "mean",
+) -> Tensor:
+    """Segmentation-aware convolution, y_i = sum_k x_k m_ik t_k / sum_k m_ik, Eq. 7 of Harley et al. 2017.
+
+    `torch.nn.functional.conv2d` with a mask per output pixel: where the mask is constant the two are equal (with
+    `normalize="mean"`), and where the filter is all ones the result is the segmentation-aware bilateral filter of
+    Eq. 4 (with `normalize="sum"`). Taps outside the image have value 0 and the mask that is given for them.
+
+    Args:
+        input: Image (N, C, H, W) or (C, H, W).
+        weight: Filters (F, C / groups, kh, kw), of the dtype of `input`.
+        mask: Mask (N, K, Ho, Wo) with K = kh * kw taps in the order of `F.unfold`, usually
+            `attention_mask(embedding_distance(...), hardness)` with the same window; (K, Ho, Wo) for one image.
+        bias: One value per filter (F,), added after the division.
+        stride: Step between output pixels.
+        padding: Zero padding, or "same" or "valid".
+        dilation: Step between taps.
+        groups: Number of groups that channels and filters are split into.
+        normalize: "mean" divides by the mean of the window's mask, so that trained filters keep their scale; "sum" is
+            Eq. 7 as printed; "none" does not divide, as the authors' released VGG network. A window whose mask sums
+            to 0 has no normalised value and gives NaN; masks from `attention_mask` are 1 at the centre.
+
+    Returns:
+        The output (N, F, Ho, Wo), or (F, Ho, Wo) for one image, with the dtype of `input`. Half precisions are
+        accumulated in float32.
+
+    Raises:
+        ValueError: If a shape, dtype or option does not fit; the message names the argument.
+
+    Example:
+        >>> input, weight = torch.randn(1, 8, 20, 20), torch.randn(16, 8, 3, 3)
+        >>> mask = attention_mask(embedding_distance(input, 3, padding=1), hardness=0.5)
+        >>> segaware_conv2d(input, weight, mask, padding=1).shape
+        torch.Size([1, 16, 20, 20])
+    """
+    check_image("input", input)
+    _check_filters(input, weight, bias, groups)
+    if normalize not in get_args(Normalize):
+        raise ValueError(f"normalize must be one of {get_args(Normalize)}, got {normalize!r}")
+    window = Window.of((weight.shape[2], weight.shape[3]), stride, padding, dilation)
+    check_mask(mask, (*input.shape[:-3], window.size, *window.output_size(input)))
+
+    dtype = compute_dtype(input)
+    batch, batch_mask = (input, mask) if input.dim() == 4 else (input[None], mask[None])
+    output = reference.segaware_conv2d(
+        batch.to(dtype),
+        weight.to(dtype),
+        batch_mask.to(dtype),
+        None if bias is None else bias.to(dtype),
+        window,
+        groups,
+        normalize,
+    ).to(input.dtype)
+    return output if input.dim() == 4 else output[0]
+
+
+def _check_filters(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
+    channels = input.shape[-3]
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or channels % groups:
+        raise ValueError(f"groups must be a positive int that divides the {channels} channels, got {groups!r}")
+    if weight.dim() != 4 or weight.shape[0] % groups or weight.shape[1] != channels // groups:
+        raise ValueError(
+            f"weight must have shape (F, {channels // groups}, kh, kw) for an input with {channels} channels and "
+            f"groups={groups}, F a multiple of groups, got {tuple(weight.shape)}"
+        )
+    # Under autocast parameters stay in float32 beside a half-precision input, as for conv2d.
+    if weight.dtype != input.dtype and not torch.is_autocast_enabled(input.device.type):
+        raise ValueError(f"weight must have the dtype of input, {input.dtype}, got {weight.dtype}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")

@@ -1,0 +1,1 @@
+"""The operator `embedding_distance`: op.py is its contract, reference.py its equation."""

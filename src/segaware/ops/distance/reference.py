@@ -1,0 +1,51 @@
+"""The distances of Eq. 1 and Eq. 3 in plain PyTorch."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from segaware.ops.window import Window
+
+Metric: TypeAlias = Literal["l1", "sqeuclidean", "euclidean"]
+
+
+def pair_distance(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
+    """Return the distance between two tensors (N, E, H, W) along their channels, (N, H, W).
+
+    At equal embeddings the gradient of every metric is 0.
+    """
+    difference = a - b
+    if metric == "l1":
+        return difference.abs().sum(1)
+    squared = difference.square().sum(1)
+    if metric == "sqeuclidean":
+        return squared
+    # The root has no gradient at 0: take it of 1 there, and multiply by 0.
+    apart = squared > 0
+    return torch.where(apart, squared, 1).sqrt() * apart
+
+
+def recomputed_pair_distance(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
+    """`pair_distance` that keeps its two inputs for the backward pass and not their C-channel difference."""
+    return checkpoint(pair_distance, a, b, metric, use_reentrant=False, preserve_rng_state=False)
+
+
+def embedding_distance(embedding: Tensor, window: Window, metric: Metric) -> Tensor:
+    """d_ik = ||e_i - e_k|| for every output pixel i and tap k; 0 where i or k lies outside the image."""
+    size = window.output_size(embedding)
+    padded = window.pad(embedding)
+    inside = window.pad(embedding.new_ones(1, *embedding.shape[-2:]))
+    centre = window.view(padded, window.centre, size)
+    centre_inside = window.view(inside, window.centre, size)
+    return torch.stack(
+        [
+            recomputed_pair_distance(centre, window.view(padded, tap, size), metric)
+            * (centre_inside * window.view(inside, tap, size))
+            for tap in window.taps()
+        ],
+        dim=1,
+    )

@@ -1,0 +1,64 @@
+"""Segmentation-aware bilateral filter: the contract."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from torch import Tensor
+
+from segaware.ops.arguments import check_image, check_mask, compute_dtype
+from segaware.ops.filtering import reference
+from segaware.ops.filtering.reference import Border
+from segaware.ops.window import IntPair, Window
+
+
+def segaware_filter2d(
+    input: Tensor,
+    mask: Tensor,
+    kernel_size: IntPair,
+    dilation: IntPair = 1,
+    iterations: int = 1,
+    border: Border = "exclude",
+) -> Tensor:
+    """Segmentation-aware bilateral filter, y_i = sum_k x_k m_ik / sum_k m_ik, Eq. 4 of Harley et al. 2017.
+
+    Every pixel becomes the mean of its window, weighted by its mask. With a constant embedding this is the average
+    filter, with positions as embedding Gaussian smoothing (`metric="sqeuclidean"`), with positions and colour the
+    classic bilateral filter.
+
+    Args:
+        input: What to filter, (N, C, H, W) or (C, H, W), any number of channels.
+        mask: Mask (N, K, H, W) with K taps in the order of `F.unfold`, usually
+            `attention_mask(embedding_distance(..., padding="same"), hardness)`; (K, H, W) for one image.
+        kernel_size: Window size, an int or (vertical, horizontal).
+        dilation: Step between taps.
+        iterations: How often the filter is applied, each time with the same mask; widens its reach.
+        border: "exclude" leaves taps outside the image out of both sums, so that nothing fades towards the border;
+            "zero" counts them with value 0, as the authors' release.
+
+    Returns:
+        The filtered image, with the shape and dtype of `input`. Half precisions are accumulated in float32. The image
+        is padded as conv2d's "same": an even window reaches one tap further to the bottom and the right.
+
+    Raises:
+        ValueError: If a shape, dtype or option does not fit; the message names the argument.
+
+    Example:
+        >>> step = torch.tensor([[[[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]]]])
+        >>> mask = attention_mask(embedding_distance(step, (1, 3), padding="same"), hardness=10.0)
+        >>> segaware_filter2d(step, mask, (1, 3)).round(decimals=3)
+        tensor([[[[0., 0., 0., 1., 1., 1.]]]])
+    """
+    check_image("input", input)
+    if border not in get_args(Border):
+        raise ValueError(f"border must be one of {get_args(Border)}, got {border!r}")
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"iterations must be an int of at least 1, got {iterations!r}")
+    window = Window.of(kernel_size, padding="same", dilation=dilation)
+    check_mask(mask, (*input.shape[:-3], window.size, *input.shape[-2:]))
+
+    dtype = compute_dtype(input)
+    batch, batch_mask = (input, mask) if input.dim() == 4 else (input[None], mask[None])
+    output = reference.segaware_filter2d(batch.to(dtype), batch_mask.to(dtype), window, iterations, border)
+    output = output.to(input.dtype)
+    return output if input.dim() == 4 else output[0]

@@ -1,0 +1,107 @@
+"""The sliding window shared by all operators: its arguments, its geometry and its taps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch.nn.functional as F
+from torch import Tensor
+
+IntPair: TypeAlias = int | tuple[int, int]
+Padding: TypeAlias = IntPair | Literal["same", "valid"]
+
+
+def as_pair(name: str, value: IntPair, minimum: int) -> tuple[int, int]:
+    """Return `value` as (vertical, horizontal), or say what is wrong with it.
+
+    Raises:
+        ValueError: If `value` is not an int or a pair of ints, each at least `minimum`.
+    """
+    pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(pair) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < minimum for v in pair):
+        raise ValueError(f"{name} must be an int or a pair of ints, each at least {minimum}, got {value!r}")
+    return pair
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of kernel_size taps sliding over an image, with the geometry of `torch.nn.functional.conv2d`.
+
+    Attributes:
+        kernel_size: Taps (vertical, horizontal). The centre tap is `kernel_size // 2`.
+        stride: Step between output pixels.
+        padding: Pixels added ((top, bottom), (left, right)).
+        dilation: Step between taps.
+    """
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    dilation: tuple[int, int]
+
+    @classmethod
+    def of(cls, kernel_size: IntPair, stride: IntPair = 1, padding: Padding = 0, dilation: IntPair = 1) -> Window:
+        """Check conv2d-style arguments and return their window.
+
+        Raises:
+            ValueError: If an argument is out of range, or `padding="same"` is asked for with a stride.
+        """
+        kernel = as_pair("kernel_size", kernel_size, 1)
+        steps = as_pair("stride", stride, 1)
+        spread = as_pair("dilation", dilation, 1)
+        if isinstance(padding, str):
+            if padding not in ("same", "valid"):
+                raise ValueError(f'padding must be an int, a pair of ints, "same" or "valid", got {padding!r}')
+            if padding == "same" and steps != (1, 1):
+                raise ValueError(f'padding="same" needs stride 1, got stride {stride!r}')
+            total = [d * (k - 1) if padding == "same" else 0 for k, d in zip(kernel, spread, strict=True)]
+            # As conv2d does: an odd total puts the extra pixel at the bottom and the right.
+            (top, left), (bottom, right) = [t // 2 for t in total], [t - t // 2 for t in total]
+        else:
+            top, left = bottom, right = as_pair("padding", padding, 0)
+        return cls(kernel, steps, ((top, bottom), (left, right)), spread)
+
+    @property
+    def size(self) -> int:
+        """Number of taps, K."""
+        return self.kernel_size[0] * self.kernel_size[1]
+
+    @property
+    def centre(self) -> tuple[int, int]:
+        """The tap (row, column) that an output pixel's own embedding is read from."""
+        return self.kernel_size[0] // 2, self.kernel_size[1] // 2
+
+    def taps(self) -> Iterator[tuple[int, int]]:
+        """Yield the taps (row, column) in the order of `F.unfold`: row by row."""
+        return ((i, j) for i in range(self.kernel_size[0]) for j in range(self.kernel_size[1]))
+
+    def output_size(self, input: Tensor) -> tuple[int, int]:
+        """Return (Ho, Wo) for an input of shape (..., H, W).
+
+        Raises:
+            ValueError: If the window does not fit into the padded input even once.
+        """
+        span = [d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
+        padded = [n + sum(p) for n, p in zip(input.shape[-2:], self.padding, strict=True)]
+        if padded[0] < span[0] or padded[1] < span[1]:
+            raise ValueError(
+                f"a window of kernel_size {self.kernel_size} and dilation {self.dilation} spans {span[0]}x{span[1]} "
+                f"pixels, but the input with its padding has only {padded[0]}x{padded[1]}"
+            )
+        height, width = ((n - s) // t + 1 for n, s, t in zip(padded, span, self.stride, strict=True))
+        return height, width
+
+    def pad(self, input: Tensor) -> Tensor:
+        """Surround an input (N, C, H, W) with the window's padding of zeros."""
+        (top, bottom), (left, right) = self.padding
+        return F.pad(input, (left, right, top, bottom)) if top or bottom or left or right else input
+
+    def view(self, padded: Tensor, tap: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
+        """Return what every output pixel sees at one tap: (N, C, Ho, Wo), a view of the padded input."""
+        rows, columns = (
+            slice(t * d, t * d + s * (n - 1) + 1, s)
+            for t, d, s, n in zip(tap, self.dilation, self.stride, output_size, strict=True)
+        )
+        return padded[..., rows, columns]

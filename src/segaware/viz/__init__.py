@@ -1,0 +1,19 @@
+"""Pictures, plots and reports; everything here works without a display."""
+
+from segaware.viz.colors import colorize, embedding_colors, error_map, mask_picture, overlay
+from segaware.viz.curves import curve_png, trimap_curve
+from segaware.viz.panels import mark_points, side_by_side
+from segaware.viz.report import Report
+
+__all__ = [
+    "Report",
+    "colorize",
+    "curve_png",
+    "embedding_colors",
+    "error_map",
+    "mark_points",
+    "mask_picture",
+    "overlay",
+    "side_by_side",
+    "trimap_curve",
+]

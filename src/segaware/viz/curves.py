@@ -1,0 +1,95 @@
+"""Accuracy near object borders as a line plot."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from segaware.viz.atomic import write_atomically
+
+
+def trimap_curve(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int], path: Path) -> None:
+    """Plot mIoU against the half-width of the trimap and write the plot to a file.
+
+    Args:
+        curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent).
+        half_widths: half-widths of the band around object borders, pixels, positive and ascending.
+        path: file to write; its suffix, .png or .svg, decides the format.
+
+    Raises:
+        ValueError: another suffix, no curves, a curve of another length or range, or unsorted half-widths.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".png", ".svg"):
+        raise ValueError(f"path must end in .png or .svg, got {path}")
+    write_atomically(path, _render(curves, half_widths, suffix[1:]))
+
+
+def curve_png(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int]) -> bytes:
+    """Plot mIoU against the half-width of the trimap as in `trimap_curve`, for a report.
+
+    Args:
+        curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent).
+        half_widths: half-widths of the band around object borders, pixels, positive and ascending.
+
+    Returns:
+        The content of a PNG file.
+
+    Raises:
+        ValueError: no curves, a curve of another length or range, or unsorted half-widths.
+
+    Example:
+        >>> curve_png({"bilinear": [0.512, 0.680, 0.801]}, [1, 5, 20])[1:4]
+        b'PNG'
+    """
+    return _render(curves, half_widths, "png")
+
+
+def _render(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int], file_format: str) -> bytes:
+    _require_curves(curves, half_widths)
+    figure = Figure(figsize=(6.4, 4.2), dpi=150, layout="constrained")  # no pyplot: no display, no global state
+    axes = figure.add_subplot()
+    for (name, values), marker in zip(curves.items(), cycle("osD^v<>pX*"), strict=False):
+        axes.plot(half_widths, [100 * value for value in values], marker=marker, markersize=5, label=name)
+    axes.set_xscale("log")
+    axes.set_xticks(half_widths, _tick_labels(half_widths))
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("trimap half-width [px]")
+    axes.set_ylabel("mIoU [%]")
+    axes.grid(color="0.88")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, format=file_format)
+    return content.getvalue()
+
+
+def _tick_labels(half_widths: Sequence[int]) -> list[str]:
+    # On the logarithmic axis large half-widths crowd: leave out a number that would run into the one before it.
+    nearest = 0.045 * math.log(half_widths[-1] / half_widths[0])
+    labels, last = [], -math.inf
+    for half_width in half_widths:
+        if math.log(half_width) - last >= nearest:
+            labels.append(str(half_width))
+            last = math.log(half_width)
+        else:
+            labels.append("")
+    return labels
+
+
+def _require_curves(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int]) -> None:
+    if not half_widths or half_widths[0] <= 0 or list(half_widths) != sorted(set(half_widths)):
+        raise ValueError(f"half_widths must be positive and ascending, got {list(half_widths)}")
+    if not curves:
+        raise ValueError("curves must hold at least one curve, got none")
+    for name, values in curves.items():
+        if len(values) != len(half_widths):
+            raise ValueError(f"curve {name!r} must have {len(half_widths)} values, got {len(values)}")
+        if not all(0 <= value <= 1 for value in values):
+            raise ValueError(f"curve {name!r} must lie in 0..1, got {list(values)}")

@@ -1,0 +1,40 @@
+"""What the tests of all operators share."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+
+@pytest.fixture(params=["channels_last", "strided"])
+def relayout(request: pytest.FixtureRequest) -> Callable[[Tensor], Tensor]:
+    """A function that returns the same image batch (N, C, H, W) in another memory layout."""
+
+    def channels_last(image: Tensor) -> Tensor:
+        return image.contiguous(memory_format=torch.channels_last)
+
+    def strided(image: Tensor) -> Tensor:
+        return image.transpose(2, 3).repeat_interleave(2, dim=3)[..., ::2].transpose(2, 3)
+
+    return {"channels_last": channels_last, "strided": strided}[request.param]
+
+
+@pytest.fixture
+def saved_bytes() -> Callable[[Callable[[], Tensor]], int]:
+    """A function that runs an operator and returns the bytes that autograd keeps for its backward pass."""
+
+    def measure(run: Callable[[], Tensor]) -> int:
+        storages: dict[int, int] = {}
+        alive: list[Tensor] = []  # so that no address is used twice
+
+        def pack(tensor: Tensor) -> Tensor:
+            alive.append(tensor)
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            assert run().requires_grad
+        return sum(storages.values())
+
+    return measure
