@@ -100,12 +100,12 @@ def test_layouts_give_the_same_distances_and_gradients(metric: Metric, relayout:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_dtypes(metric: Metric, dtype: torch.dtype) -> None:
-    embedding = torch.randn(1, 64, 6, 6).to(dtype)
+    embedding = torch.randn(2, 3, 8, 8).to(dtype)
     distance = embedding_distance(embedding, 3, padding=1, metric=metric)
     expected = embedding_distance(embedding.double(), 3, padding=1, metric=metric)
     assert distance.dtype == dtype
-    # One rounding at the end: 64 channels added up in half precision would be further off.
-    torch.testing.assert_close(distance.double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-5)
+    # One rounding, at the end: channels added up in half precision would be further off.
+    torch.testing.assert_close(distance.double(), expected, rtol=torch.finfo(dtype).eps / 2 + 1e-6, atol=1e-6)
 
 
 def test_one_image_is_a_batch_of_one() -> None:

@@ -125,13 +125,20 @@ class EmbeddingNet(nn.Module):
 
 
 class ColorEmbedding(nn.Module):
-    """A pixel's colour as its embedding: what a classic bilateral filter compares, and what a learned embedding must beat.
+    """A pixel's colour as its embedding: what a classic bilateral filter compares, and what learning must beat.
+
+    Args:
+        scale: Factor on colours in 0..1; with 10, hardness 1 lets weights fall to 1/e at a summed difference of 0.1.
 
     Example:
         >>> ColorEmbedding()(torch.rand(1, 3, 50, 70)).shape
         torch.Size([1, 3, 50, 70])
     """
 
+    def __init__(self, scale: float = 10.0) -> None:
+        super().__init__()
+        self.scale = scale
+
     def forward(self, image: Tensor) -> Tensor:
-        """Return RGB images in 0..1 as they are, (N, 3, H, W)."""
-        return image
+        """Return the scaled colours of RGB images in 0..1, (N, 3, H, W)."""
+        return image * self.scale

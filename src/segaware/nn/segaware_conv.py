@@ -81,9 +81,7 @@ class SegAwareConv2d(nn.Conv2d):
         """Return the distances (N, K, Ho, Wo) of this layer's window over an embedding (N, E, H, W) of its input."""
         return embedding_distance(embedding, self.kernel_size, self.stride, self.padding, self.dilation)  # type: ignore[arg-type]
 
-    def forward(  # type: ignore[override]
-        self, input: Tensor, embedding: Tensor | None = None, *, distance: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, input: Tensor, embedding: Tensor | None = None, *, distance: Tensor | None = None) -> Tensor:
         """Convolve `input` under the mask of its embedding.
 
         Args:

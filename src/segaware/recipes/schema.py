@@ -1,0 +1,145 @@
+"""What a recipe says. Every value is in its YAML file: nothing here has a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter
+
+from segaware.data.registry import DatasetName
+from segaware.models.deeplab import SegAwareLayers
+from segaware.nn.pair_loss import Average, Hinge
+from segaware.training.engine import Precision
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A group of values; an unknown one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """The images and how they are varied in training."""
+
+    name: DatasetName
+    length: PositiveInt | None = Field(description="how many scenes to make; data sets on disk have their own number")
+    crop: tuple[PositiveInt, PositiveInt] = Field(description="height and width of training crops")
+    scale: tuple[PositiveFloat, PositiveFloat] = Field(description="range of random scales")
+    flip: Fraction = Field(description="probability of mirroring")
+    jitter: Fraction = Field(description="strength of random brightness, contrast and saturation")
+    batch_size: PositiveInt
+    workers: int = Field(ge=0, description="processes that load data")
+
+
+class Embedding(Section):
+    """The embedding network."""
+
+    kind: Literal["learned", "color"] = Field(description="color is the classic bilateral filter's, for comparison")
+    width: PositiveFloat
+    dim: PositiveInt
+
+
+class Model(Section):
+    """DeepLab-LargeFOV; see `segaware.models.DeepLabLargeFOV`."""
+
+    width: PositiveFloat
+    batch_norm: bool
+    dropout: Fraction
+    fc6_dilation: PositiveInt
+    segaware: SegAwareLayers
+    hardness: NonNegativeFloat
+    filter_kernel_size: int = Field(ge=0)
+    filter_iterations: PositiveInt
+    filter_hardness: NonNegativeFloat
+    filter_stride: PositiveInt
+
+
+class Loss(Section):
+    """The pair loss; see `segaware.nn.PairLoss`."""
+
+    alpha: NonNegativeFloat
+    beta: PositiveFloat
+    dilations: tuple[PositiveInt, ...]
+    average: Average
+    hinge: Hinge
+
+
+class EmbeddingStart(Section):
+    """Where the weights of an embedding stage come from."""
+
+    vgg: Path | None = Field(description="file of ImageNet VGG weights")
+
+
+class SegmentationStart(EmbeddingStart):
+    """Where the weights of a segmentation stage come from."""
+
+    model: str | None = Field(description="recipe whose trained network to start from")
+    embedding: str | None = Field(description="recipe whose trained embedding network to start from")
+
+
+class Train(Section):
+    """Optimisation; see `segaware.training.Optimization`."""
+
+    epochs: PositiveInt
+    optimizer: Literal["sgd", "adam"]
+    learning_rate: PositiveFloat
+    momentum: Fraction
+    weight_decay: NonNegativeFloat
+    power: NonNegativeFloat
+    head_multiplier: NonNegativeFloat
+    embedding_multiplier: NonNegativeFloat
+    hardness_multiplier: NonNegativeFloat
+    gradient_clip: PositiveFloat | None
+    precision: Precision
+
+
+class Evaluation(Section):
+    """What is scored."""
+
+    validation_images: PositiveInt = Field(description="images scored after every epoch")
+    images: PositiveInt | None = Field(description="images scored in the end; null is all of them")
+    half_widths: tuple[PositiveInt, ...] = Field(description="half-widths of the trimap bands in pixels")
+
+
+class EmbeddingRecipe(Section):
+    """Train an embedding network with its own loss."""
+
+    stage: Literal["embedding"]
+    title: str
+    seed: int
+    data: Data
+    embedding: Embedding
+    loss: Loss
+    start: EmbeddingStart
+    train: Train
+    evaluation: Evaluation
+
+
+class SegmentationRecipe(Section):
+    """Train a segmentation network."""
+
+    stage: Literal["segmentation"]
+    title: str
+    seed: int
+    data: Data
+    embedding: Embedding | None
+    model: Model
+    start: SegmentationStart
+    train: Train
+    evaluation: Evaluation
+
+
+Recipe = EmbeddingRecipe | SegmentationRecipe
+RECIPE: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="stage")])
+
+
+class Table(Section):
+    """Recipes that are compared with one another."""
+
+    title: str
+    about: str
+    control: str = Field(description="the row all others are compared with: same start, same extra steps, nothing new")
+    rows: tuple[str, ...]

@@ -1,0 +1,85 @@
+"""Running a stage: Lightning's trainer with our loggers, checkpoints and progress bar."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from segaware.data import Sample
+from segaware.training.stages import Stage
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class _ProgressBar(TQDMProgressBar):
+    """One line per epoch; validation, a few images, needs no bar of its own."""
+
+    def init_validation_tqdm(self) -> "tqdm":  # type: ignore[name-defined]  # noqa: F821, UP037
+        bar = super().init_validation_tqdm()
+        bar.disable = True
+        return bar
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint of an unfinished training in `folder`, if there is one."""
+    checkpoints = sorted(folder.glob("checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
+    return checkpoints[-1] if checkpoints else None
+
+
+def fit(
+    stage: Stage,
+    train: DataLoader[Sample],
+    validation: DataLoader[Sample],
+    folder: Path,
+    epochs: int,
+    precision: Precision = "32-true",
+    gradient_clip: float | None = None,
+    checkpoint: Path | None = None,
+) -> None:
+    """Train a stage; log to CSV and TensorBoard and keep its last checkpoint, all in `folder`.
+
+    An interrupted training (Ctrl-C included) leaves a checkpoint; pass it to go on from there.
+
+    Args:
+        stage: What to train.
+        train: Training batches.
+        validation: Batches scored after every epoch.
+        folder: Where to write.
+        epochs: Passes over the training batches, those before the checkpoint included.
+        precision: Lightning's name of the precision.
+        gradient_clip: Largest gradient norm; None does not clip.
+        checkpoint: Checkpoint to resume from.
+
+    Raises:
+        KeyboardInterrupt: If the user stopped the training.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    checkpoints = folder / "checkpoints"
+    trainer = Trainer(
+        max_epochs=epochs,
+        precision=precision,
+        gradient_clip_val=gradient_clip,
+        logger=[CSVLogger(folder, name="", version="logs"), TensorBoardLogger(folder, name="", version="logs")],
+        callbacks=[
+            ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
+            OnExceptionCheckpoint(checkpoints, filename="interrupted"),
+            _ProgressBar(refresh_rate=5),
+        ],
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+    )
+    try:
+        trainer.fit(stage, train, validation, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:  # how Lightning ends a training that Ctrl-C has stopped
+        raise KeyboardInterrupt from stop
+    if trainer.interrupted:
+        raise KeyboardInterrupt

@@ -1,0 +1,69 @@
+"""Optimizer and learning rate of every training stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How a stage is optimised.
+
+    Attributes:
+        optimizer: "sgd" with momentum, or "adam" (decoupled weight decay).
+        learning_rate: Rate at the first step.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay; never applied to hardness.
+        power: The rate falls as (1 - step / steps) ** power; 0 keeps it.
+        head_multiplier: Factor on the rate of the classifier, fc8.
+        embedding_multiplier: Factor on the rate of an embedding network inside a task network; 0 freezes it.
+        hardness_multiplier: Factor on the rate of hardness.
+    """
+
+    optimizer: Literal["sgd", "adam"]
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    power: float
+    head_multiplier: float = 1.0
+    embedding_multiplier: float = 1.0
+    hardness_multiplier: float = 1.0
+
+    def configure(self, network: nn.Module, steps: int) -> dict[str, Any]:
+        """Return optimizer and per-step schedule in the form Lightning's `configure_optimizers` wants."""
+        groups = [group for group in self._groups(network) if group["lr"] > 0]
+        optimizer: torch.optim.Optimizer = (
+            torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum)
+            if self.optimizer == "sgd"
+            else torch.optim.AdamW(groups, lr=self.learning_rate)
+        )
+        schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=self.power)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        groups: dict[str, dict[str, Any]] = {
+            "base": {"params": [], "lr": self.learning_rate, "weight_decay": self.weight_decay},
+            "head": {"params": [], "lr": self.learning_rate * self.head_multiplier, "weight_decay": self.weight_decay},
+            "embedding": {
+                "params": [],
+                "lr": self.learning_rate * self.embedding_multiplier,
+                "weight_decay": self.weight_decay,
+            },
+            "hardness": {"params": [], "lr": self.learning_rate * self.hardness_multiplier, "weight_decay": 0.0},
+        }
+        for name, parameter in network.named_parameters():
+            kind = (
+                "hardness"
+                if name.endswith("hardness")
+                else "embedding"
+                if name.startswith("embedding.")
+                else "head"
+                if name.startswith("fc8.")
+                else "base"
+            )
+            groups[kind]["params"].append(parameter)
+        return [group for group in groups.values() if group["params"]]

@@ -1,0 +1,96 @@
+"""The two training stages: embeddings with their own loss, then the task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from segaware.data import IGNORE_INDEX, Sample
+from segaware.metrics import MeanIoU
+from segaware.nn import EmbeddingNet, PairLoss, clamp_hardness
+from segaware.training.optimization import Optimization
+
+
+class Stage(LightningModule):
+    """What all stages share: optimisation, and a stop with the culprits' names when a loss is not finite."""
+
+    def __init__(self, network: nn.Module, optimization: Optimization) -> None:
+        super().__init__()
+        self.network = network
+        self.optimization = optimization
+
+    def loss(self, sample: Sample) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
+        """Return the loss of a batch, and log it.
+
+        Raises:
+            FloatingPointError: If the loss is not finite.
+        """
+        batch = Sample(*batch)
+        loss = self.loss(batch)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {self.global_step}, in the batch of {', '.join(batch.name)}; "
+                "a lower learning rate or gradient_clip may help"
+            )
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.image))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep every hardness at 0 or above."""
+        clamp_hardness(self.network)
+
+    def configure_optimizers(self) -> Any:
+        """Return optimizer and schedule for the steps the trainer will take."""
+        return self.optimization.configure(self.network, int(self.trainer.estimated_stepping_batches))
+
+
+class EmbeddingStage(Stage):
+    """Train an `EmbeddingNet` with the pair loss on each of its scales and on its fused embedding (Sec. 3.1, 4.1)."""
+
+    network: EmbeddingNet
+
+    def __init__(self, network: EmbeddingNet, loss: PairLoss, optimization: Optimization) -> None:
+        super().__init__(network, optimization)
+        self.pair_loss = loss
+
+    def loss(self, sample: Sample) -> Tensor:
+        """Sum the loss of the fused embedding and of each scale, against labels sampled at its stride."""
+        fused, scales = self.network.forward_scales(sample.image)
+        loss = self.pair_loss(fused, sample.label)
+        for i, embedding in enumerate(scales):
+            loss = loss + self.pair_loss(embedding, sample.label[:, :: 2**i, :: 2**i])
+        return loss
+
+    def validation_step(self, batch: Sample, batch_idx: int) -> None:
+        """Log the mean loss of near and of far pairs of the fused embedding."""
+        batch = Sample(*batch)
+        near, far, near_pairs, far_pairs = self.pair_loss.sums(self.network(batch.image), batch.label)
+        for name, value, count in (("near", near, near_pairs), ("far", far, far_pairs)):
+            self.log(f"val/{name}", value / count.clamp(min=1), prog_bar=True, batch_size=len(batch.image))
+
+
+class SegmentationStage(Stage):
+    """Train a network that gives class scores, end to end, with cross entropy."""
+
+    def __init__(self, network: nn.Module, num_classes: int, optimization: Optimization) -> None:
+        super().__init__(network, optimization)
+        self.miou = MeanIoU(num_classes, IGNORE_INDEX)
+
+    def loss(self, sample: Sample) -> Tensor:
+        """Mean cross entropy over the labelled pixels; 0 if there are none."""
+        total = F.cross_entropy(self.network(sample.image), sample.label, ignore_index=IGNORE_INDEX, reduction="sum")
+        return total / (sample.label != IGNORE_INDEX).sum().clamp(min=1)
+
+    def validation_step(self, batch: Sample, batch_idx: int) -> None:
+        """Count predictions towards the mean IoU."""
+        batch = Sample(*batch)
+        self.miou(self.network(batch.image).argmax(1), batch.label)
+        self.log("val/miou", self.miou, prog_bar=True, batch_size=len(batch.image))
