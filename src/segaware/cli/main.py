@@ -1,36 +1,179 @@
-"""The `segaware` command."""
+"""The `segaware` command: one function per subcommand."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
+from rich.console import Console
+from tqdm.auto import tqdm
 
-from segaware.recipes.files import load_recipe
+from segaware.cli.doctor import report_lines
+from segaware.cli.tables import show, table_cells
+from segaware.data import DataError
+from segaware.recipes.demo import write_page
+from segaware.recipes.evaluation import evaluate
+from segaware.recipes.files import RecipeError, load_recipe, recipe_names, table_names
+from segaware.recipes.prediction import find_images, prepare_output
+from segaware.recipes.prediction import predict as predict_images
+from segaware.recipes.provenance import provenance, write_json
+from segaware.recipes.run import load_network, run_folder, weights_path
 from segaware.recipes.run import train as train_recipe
+from segaware.recipes.schema import SegmentationRecipe
+from segaware.recipes.table import run_table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console()
 
 DataRoot = Annotated[
-    Path | None, typer.Option("--data-root", envvar="SEGAWARE_DATA", help="Folder that holds the data sets.")
+    Path | None, typer.Option("--data-root", envvar="SEGAWARE_DATA", help="Folder that holds the data sets' folders.")
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder with a folder per trained recipe.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder with a folder for every trained recipe.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the recipe, such as train.epochs=3.")]
+RecipeName = Annotated[str, typer.Argument(help="A name from `segaware recipes`, or a YAML file.")]
+Weights = Annotated[
+    Path | None, typer.Option("--checkpoint", help="Weights file; the recipe's own in --runs if not given.")
+]
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn what a user can mend into one line and exit status 1."""
+    try:
+        yield
+    except (RecipeError, DataError, FloatingPointError, OSError, ValueError) as error:
+        print(f"segaware: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        print("segaware: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("demo")) -> None:
+    """Train a plain and a segmentation-aware network on procedural scenes, and compare them (a few minutes)."""
+    with _errors():
+        _make_folder(out)
+        table = run_table("demo", out / "runs", None)
+        write_json(out / "results.json", table)
+        headers, rows = table_cells(table, (1, 3, 10))
+        write_page(out / "index.html", table, headers, rows, out / "runs")
+        show(console, table["title"], headers, rows)
+        console.print(f"Pictures: {out / 'index.html'}")
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="Print this recipe with all its values.")] = None) -> None:
+    """List the recipes and tables, or print one recipe."""
+    with _errors():
+        if name is not None:
+            print(yaml.safe_dump(load_recipe(name).model_dump(mode="json"), sort_keys=False), end="")
+            return
+        for recipe in recipe_names():
+            print(f"{recipe:24} {load_recipe(recipe).title}")
+        print(f"\ntables (segaware table NAME): {', '.join(table_names())}")
 
 
 @app.command()
 def train(
-    recipe: str,
+    recipe: RecipeName,
     overrides: Overrides = None,
     data_root: DataRoot = None,
     runs: Runs = Path("runs"),
-    overwrite: Annotated[bool, typer.Option(help="Start afresh whatever the folder holds.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start afresh whatever the folder holds.")] = False,
 ) -> None:
     """Train a recipe, or go on with it where it was interrupted."""
-    print(train_recipe(recipe, load_recipe(recipe, overrides or ()), runs, data_root, overwrite))
+    with _errors():
+        values = load_recipe(recipe, overrides or ())
+        print(train_recipe(recipe, values, runs, data_root, overwrite))
+
+
+@app.command("eval")
+def evaluate_(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    data_root: DataRoot = None,
+    runs: Runs = Path("runs"),
+    checkpoint: Weights = None,
+) -> None:
+    """Score a trained recipe: mean IoU and trimap IoU over its validation images."""
+    with _errors():
+        values = load_recipe(recipe, overrides or ())
+        network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
+        scores = evaluate(values, network, data_root)
+        trimap = dict(zip(scores.half_widths, scores.trimap_miou, strict=True))
+        result = {
+            "recipe": recipe,
+            "images": len(scores.names),
+            "miou": scores.miou,
+            "trimap_miou": trimap,
+            "milliseconds": scores.milliseconds,
+            "measured": provenance(),
+        }
+        folder = run_folder(runs, recipe)
+        write_json(folder / "scores.json", result)
+        headers = ["mIoU", *(f"within {width} px" for width in trimap), "ms/image"]
+        cells = [f"{100 * v:.2f}" for v in (scores.miou, *trimap.values())] + [f"{scores.milliseconds:.0f}"]
+        show(console, f"{values.title}, {len(scores.names)} images", headers, [cells])
+        print(folder / "scores.json")
+
+
+@app.command()
+def predict(
+    source: Annotated[Path, typer.Argument(help="An image or a folder of images, of any size.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="A trained segmentation recipe.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write labels/ and pictures/ into.")] = Path(
+        "predictions"
+    ),
+    runs: Runs = Path("runs"),
+    checkpoint: Weights = None,
+) -> None:
+    """Write the label map of every image, and a picture of it beside the image."""
+    with _errors():
+        values = load_recipe(recipe)
+        if not isinstance(values, SegmentationRecipe):
+            raise RecipeError(f"{recipe} trains embeddings; predict with a segmentation recipe")
+        network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
+        images, others = find_images(source)
+        prepare_output(out)
+        for _ in tqdm(predict_images(values, network, images, out), total=len(images), desc="predicting"):
+            pass
+        for path in others:
+            print(f"left out, not an image: {path}")
+        print(f"{len(images)} images: {out / 'labels'}, {out / 'pictures'}")
+
+
+@app.command()
+def table(
+    name: Annotated[str, typer.Argument(help="A name from `segaware recipes`.")],
+    data_root: DataRoot = None,
+    runs: Runs = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for NAME.json.")] = Path("results"),
+) -> None:
+    """Train what is missing of a table, score every row and compare it with the control."""
+    with _errors():
+        _make_folder(out)
+        values = run_table(name, runs, data_root)
+        write_json(out / f"{name}.json", values)
+        show(console, values["title"], *table_cells(values, values["half_widths"]))
+        print(out / f"{name}.json")
 
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed and what can run here."""
+    """Print versions, and which backends can run here or why they cannot."""
+    for line in report_lines():
+        print(line)
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and check that it can be written, before any work is done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / ".segaware-write-test"
+    probe.touch()
+    probe.unlink()

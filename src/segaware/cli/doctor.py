@@ -1,0 +1,27 @@
+"""What is installed and what can run here."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from segaware.ops._backends import unavailable_backends
+
+_PACKAGES = ("segaware", "torch", "numpy", "numba", "triton", "lightning", "torchmetrics", "safetensors", "pillow")
+
+
+def report_lines() -> list[str]:
+    """Return the lines that `segaware doctor` prints."""
+    lines = [f"{'python':14} {platform.python_version()} on {platform.system()} {platform.machine()}"]
+    for package in _PACKAGES:
+        try:
+            lines.append(f"{package:14} {version(package)}")
+        except PackageNotFoundError:
+            lines.append(f"{package:14} not installed")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that this PyTorch can use"
+    lines += [f"{'threads':14} {torch.get_num_threads()}", f"{'GPU':14} {gpu}", "", "backends of the operators"]
+    for backend, reason in unavailable_backends().items():
+        lines.append(f"{backend:14} {'available' if reason is None else f'not available: {reason}'}")
+    return lines

@@ -1,0 +1,78 @@
+"""Predicting labels for images of any size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from segaware.data import DataError, dataset_info, read_image, write_png
+from segaware.recipes.schema import SegmentationRecipe
+from segaware.viz import overlay, side_by_side
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def find_images(source: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images that `source` names, a file or a folder, and the folder's files that are no images.
+
+    Every image is decoded once, so that a broken one is found before any work is done.
+
+    Raises:
+        DataError: If there is no such file or folder, no image in it, an image is broken, or two images would be
+            written to the same file.
+    """
+    if not source.exists():
+        raise DataError(f"{source}: no such file or folder")
+    files = sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        raise DataError(f"{source}: no image (none of {', '.join(IMAGE_SUFFIXES)})")
+    stems: dict[str, Path] = {}
+    for path in images:
+        if path.stem in stems:
+            raise DataError(f"{stems[path.stem]} and {path} would be written to the same file; rename one")
+        stems[path.stem] = path
+        read_image(path)
+    return images, [path for path in files if path not in images]
+
+
+def prepare_output(out: Path) -> None:
+    """Create the folders of a prediction.
+
+    Raises:
+        OSError: If they cannot be created or written.
+    """
+    for folder in (out / "labels", out / "pictures"):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"output folder {folder} is not writable")
+
+
+@torch.inference_mode()
+def predict_label(network: nn.Module, image: np.ndarray) -> np.ndarray:
+    """Return the class of every pixel, uint8 (H, W), of an image uint8 RGB (H, W, 3)."""
+    device = next(network.parameters()).device
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None].to(device).float() / 255
+    return network(batch)[0].argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def predict(recipe: SegmentationRecipe, network: nn.Module, images: list[Path], out: Path) -> Iterator[Path]:
+    """Predict images one by one, yielding each when its files are written.
+
+    For an image NAME.jpg, `out/labels/NAME.png` is the label map, class indices with the data set's palette, and
+    `out/pictures/NAME.png` shows the image beside the prediction.
+    """
+    palette = dataset_info(recipe.data.name).palette
+    network = network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    for path in images:
+        image = read_image(path)
+        label = predict_label(network, image)
+        write_png(out / "labels" / f"{path.stem}.png", label, palette)
+        panels = [("image", image), (recipe.title, overlay(image, label, palette))]
+        write_png(out / "pictures" / f"{path.stem}.png", side_by_side(panels))
+        yield path
