@@ -73,6 +73,8 @@ class DeepLabLargeFOV(nn.Module):
         super().__init__()
         if segaware not in get_args(SegAwareLayers):
             raise ValueError(f"segaware must be one of {get_args(SegAwareLayers)}, got {segaware!r}")
+        if width <= 0 or int(64 * width) < 1:
+            raise ValueError(f"width must leave at least one channel of 64, got {width}")
         if filter_stride < 1 or _OUTPUT_STRIDE % filter_stride:
             raise ValueError(f"filter_stride must divide {_OUTPUT_STRIDE}, got {filter_stride}")
         needs_embedding = segaware != "none" or filter_kernel_size > 0

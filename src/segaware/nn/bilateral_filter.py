@@ -65,5 +65,5 @@ class BilateralFilter2d(nn.Module):
         """Describe the filter."""
         return (
             f"kernel_size={self.kernel_size}, dilation={self.dilation}, iterations={self.iterations}, "
-            f"hardness={float(self.hardness):.4g}"
+            f"hardness={self.hardness.item():.4g}"
         )

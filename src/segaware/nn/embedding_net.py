@@ -86,7 +86,6 @@ class EmbeddingNet(nn.Module):
         VGG's features are tens to hundreds, and an embedding head on top of them would start with distances far beyond
         the thresholds of the loss. The measured sizes are part of the `state_dict`.
         """
-        self.feature_rms.fill_(1)
         features = self._features(image)
         self.feature_rms.copy_(torch.stack([f.square().mean().sqrt().clamp(min=1e-12) for f in features]))
 
@@ -99,12 +98,13 @@ class EmbeddingNet(nn.Module):
                 x = F.max_pool2d(x, 3, stride=2, padding=1)
             for name in names:
                 x = F.relu(self._conv(name)(x))
-            features.append(x / self.feature_rms[scale])
+            features.append(x)
         return features
 
     def forward_scales(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the fused embedding (N, E, H, W) and the three scales' own, at strides 1, 2 and 4."""
-        scales = [self.get_submodule(f"head{s}")(features) for s, features in enumerate(self._features(image), start=1)]
+        features = zip(self._features(image), self.feature_rms, strict=True)
+        scales = [self._conv(f"head{s}")(x / rms) for s, (x, rms) in enumerate(features, start=1)]
         size = (image.shape[-2], image.shape[-1])
         fused = self.fuse(torch.cat([upsample(e, 2**s, size) for s, e in enumerate(scales)], dim=1))
         return fused, scales

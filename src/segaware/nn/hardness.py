@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -35,10 +36,10 @@ def hardness_parameter(hardness: float, device: torch.device | str | None = None
     """Return a learnable hardness, kept in float32.
 
     Raises:
-        ValueError: If `hardness` is negative or not a number.
+        ValueError: If `hardness` is negative or not finite.
     """
-    if not hardness >= 0:
-        raise ValueError(f"hardness must be 0 or more, got {hardness}")
+    if not 0 <= hardness < math.inf:
+        raise ValueError(f"hardness must be finite and 0 or more, got {hardness}")
     return nn.Parameter(torch.tensor(float(hardness), device=device))
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segaware.ops import embedding_distance
+from segaware.ops.arguments import compute_dtype
 from segaware.ops.distance.reference import Metric
 from segaware.ops.window import IntPair, Window
 
@@ -94,6 +95,7 @@ class PairLoss(nn.Module):
                 f"labels must be integers of shape (N, H, W) = {(embedding.shape[0], *embedding.shape[2:])}, "
                 f"got {labels.dtype} of shape {tuple(labels.shape)}"
             )
+        labels = labels.long()  # holds any ignore_index
         terms = [self._window_sums(embedding, labels, window) for window in self.windows]
         near, far, near_pairs, far_pairs = (torch.stack(term).sum() for term in zip(*terms, strict=True))
         return near, far, near_pairs, far_pairs
@@ -111,7 +113,8 @@ class PairLoss(nn.Module):
         same = neighbour == centre
         near = self._hinge(distance - self.alpha) * (pair & same)
         far = self._hinge(self.beta - distance) * (pair & ~same)
-        return near.sum(), far.sum(), (pair & same).sum(), (pair & ~same).sum()
+        dtype = compute_dtype(embedding)  # the sum over an image is beyond half precision
+        return near.sum(dtype=dtype), far.sum(dtype=dtype), (pair & same).sum(), (pair & ~same).sum()
 
     def _hinge(self, excess: Tensor) -> Tensor:
         return F.relu(excess) if self.hinge == "linear" else 0.5 * F.relu(excess).square()

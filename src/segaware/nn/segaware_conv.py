@@ -140,4 +140,4 @@ class SegAwareConv2d(nn.Conv2d):
 
     def extra_repr(self) -> str:
         """Describe the layer as `Conv2d` does, with its hardness."""
-        return f"{super().extra_repr()}, normalize={self.normalize!r}, hardness={float(self.hardness):.4g}"
+        return f"{super().extra_repr()}, normalize={self.normalize!r}, hardness={self.hardness.item():.4g}"

@@ -55,20 +55,17 @@ def read_vgg_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"VGG weights: no file {path}")
-    if path.suffix == ".npz":
-        return _fold_caffe_input(_dequantize(path))
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        tensors = load_file(path)
-    else:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    if any(name.startswith("features.") for name in tensors):
-        return _rename_torchvision(path, tensors)
-    named = {name: tensor for name, tensor in tensors.items() if name.startswith("conv")}
-    if "conv1_1.weight" not in named:
+    tensors = _read_tensors(path)
+    try:
+        if path.suffix == ".npz":
+            return _fold_caffe_input(_dequantize(tensors))
+        if "features.0.weight" in tensors:
+            return _rename_torchvision(path, tensors)
+    except KeyError as error:
+        raise ValueError(f"VGG weights: {path} has no {error}, it holds {list(tensors)[:3]} ...") from error
+    if "conv1_1.weight" not in tensors:
         raise ValueError(f"VGG weights: {path} holds neither conv1_1.weight nor features.0.weight")
-    return named
+    return {name: tensor for name, tensor in tensors.items() if name.startswith("conv")}
 
 
 def load_vgg_weights(module: nn.Module, path: str | Path) -> list[str]:
@@ -86,29 +83,43 @@ def load_vgg_weights(module: nn.Module, path: str | Path) -> list[str]:
     """
     weights = read_vgg_weights(path)
     layers = {n: layer for n, layer in module.named_children() if n.startswith("conv") and isinstance(layer, nn.Conv2d)}
-    for name, layer in layers.items():
-        wanted, found = tuple(layer.weight.shape), weights.get(f"{name}.weight")
-        if found is None or tuple(found.shape) != wanted:
-            given = "nothing" if found is None else tuple(found.shape)
-            raise ValueError(f"VGG weights: {name} needs a weight of shape {wanted}, {path} has {given} (is width 1?)")
+    parameters = {
+        f"{name}.{kind}": parameter
+        for name, layer in layers.items()
+        for kind, parameter in layer.named_parameters()
+        if kind != "hardness"  # a segmentation-aware layer's own, in no file of VGG weights
+    }
+    for name, parameter in parameters.items():
+        wanted, given = tuple(parameter.shape), tuple(weights[name].shape) if name in weights else "nothing"
+        if given != wanted:
+            raise ValueError(f"VGG weights: {name} needs shape {wanted}, {path} has {given} (is width 1?)")
     with torch.no_grad():
-        for name, layer in layers.items():
-            layer.weight.copy_(weights[f"{name}.weight"])
-            if layer.bias is not None:
-                layer.bias.copy_(weights[f"{name}.bias"])
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
     return list(layers)
 
 
-def _dequantize(path: Path) -> dict[str, Tensor]:
-    with np.load(path, allow_pickle=False) as arrays:
-        names = [key.removesuffix(".weight.q") for key in arrays.files if key.endswith(".weight.q")]
-        if "conv1_1" not in names:
-            raise ValueError(f"VGG weights: {path} has no conv1_1.weight.q, it holds {arrays.files[:3]} ...")
-        weights = {}
-        for name in names:
-            scale, minimum = arrays[f"{name}.weight.scale_min"]
-            weights[f"{name}.weight"] = torch.from_numpy(arrays[f"{name}.weight.q"] * scale + minimum).float()
-            weights[f"{name}.bias"] = torch.from_numpy(arrays[f"{name}.bias"]).float()
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    except Exception as error:  # every reader has its own errors, and they name neither the file nor what is wrong
+        raise ValueError(f"VGG weights: {path} is not a file of tensors, or it is damaged") from error
+
+
+def _dequantize(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    weights = {}
+    for name in (key.removesuffix(".weight.q") for key in tensors if key.endswith(".weight.q")):
+        scale, minimum = tensors[f"{name}.weight.scale_min"]
+        weights[f"{name}.weight"] = tensors[f"{name}.weight.q"].float() * scale + minimum
+        weights[f"{name}.bias"] = tensors[f"{name}.bias"].float()
     return weights
 
 
@@ -126,7 +137,8 @@ def _fold_caffe_input(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rename_torchvision(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    indices = sorted(int(n.split(".")[1]) for n, t in tensors.items() if n.startswith("features.") and t.dim() == 4)
+    layers = {name.removeprefix("features.").removesuffix(".weight") for name, t in tensors.items() if t.dim() == 4}
+    indices = sorted(int(layer) for layer in layers if layer.isdecimal())
     if any("running_mean" in name for name in tensors) or len(indices) not in _BLOCKS:
         raise ValueError(f"VGG weights: {path} is not torchvision's vgg16 or vgg19 without batch normalisation")
     names = [f"conv{b}_{i + 1}" for b, count in enumerate(_BLOCKS[len(indices)], start=1) for i in range(count)]
