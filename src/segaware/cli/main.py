@@ -29,6 +29,7 @@ from segaware.recipes.table import run_table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
+console.width = max(console.width, 100)  # a table is unreadable below that; let a narrow terminal wrap its lines
 
 DataRoot = Annotated[
     Path | None, typer.Option("--data-root", envvar="SEGAWARE_DATA", help="Folder that holds the data sets' folders.")
@@ -47,7 +48,7 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except (RecipeError, DataError, FloatingPointError, OSError, ValueError) as error:
-        print(f"segaware: {error}", file=sys.stderr)
+        print("segaware:", " ".join(str(error).split()), file=sys.stderr)  # some libraries' messages have many lines
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print("segaware: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -63,7 +64,7 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = 
         write_json(out / "results.json", table)
         headers, rows = table_cells(table, (1, 3, 10))
         write_page(out / "index.html", table, headers, rows, out / "runs")
-        show(console, table["title"], headers, rows)
+        show(console, table["title"], *table_cells(table, (1, 3, 10), intervals=False))
         console.print(f"Pictures: {out / 'index.html'}")
 
 
@@ -160,7 +161,7 @@ def table(
         _make_folder(out)
         values = run_table(name, runs, data_root)
         write_json(out / f"{name}.json", values)
-        show(console, values["title"], *table_cells(values, values["half_widths"]))
+        show(console, values["title"], *table_cells(values, (1, 3, 10), intervals=False))
         print(out / f"{name}.json")
 
 

@@ -83,8 +83,14 @@ def open_data(
         split: Which images.
         root: Folder that holds the data sets.
         limit: How many of them to take, spread evenly over the split; None takes all.
+
+    Raises:
+        RecipeError: If a number of images is missing for scenes, or given for another data set.
+        DataError: If files are missing.
     """
     data = recipe.data
+    if (data.length is None) == (data.name == "scenes"):
+        raise RecipeError(f"data.length: scenes need a number and other data null, got {data.length} for {data.name}")
     transform = None
     if split == "train":
         transform = Compose(

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from segaware.data import Sample, dataset_info
+from segaware.data import Sample, dataset_info, write_png
+from segaware.metrics import border_distance
 from segaware.models import DeepLabLargeFOV
 from segaware.ops import attention_mask, embedding_distance
 from segaware.recipes.build import open_data
@@ -29,11 +29,12 @@ from segaware.viz import (
 
 CONTROL, SEGAWARE, COLOR = "demo/control", "demo/segaware", "demo/filter_color"
 _SCENES = 6  # shown on the page: the first ones of the validation set, not chosen
-_POINTS = 3
+_POINTS = 3  # whose masks are shown, in each scene
+_REACH = 8  # pixels that a shown mask reaches in each direction: that of the 9x9 filter at stride 2
 
 
 def write_page(path: Path, table: dict[str, Any], headers: list[str], rows: list[list[str]], runs: Path) -> None:
-    """Write the demo's page.
+    """Write the demo's page, and beside it predictions.png, the first of its pictures.
 
     Args:
         path: File to write.
@@ -49,21 +50,24 @@ def write_page(path: Path, table: dict[str, Any], headers: list[str], rows: list
         networks[name] = network
     report = Report(table["title"], table["about"])
     report.table(headers, rows, f"Mean IoU in percent on {table['images']} scenes; trimap: near object borders only.")
-    report.paragraph(f"Differences: {table['interval']}. The control had the same extra training steps.")
+    report.paragraph(f"In brackets: difference to the control ({table['interval']}), which had the same extra steps.")
     curves = {row["title"]: row["trimap_miou"] for row in table["rows"]}
     report.heading("Near the borders")
     report.picture(curve_png(curves, table["half_widths"]), "Mean IoU within a band around the borders.")
     scenes = open_data(load_recipe(SEGAWARE), "val", None, None)
     report.heading("Predictions")
-    for i in range(_SCENES):
-        report.picture(_predictions(scenes[i], networks), scenes[i].name)
-    report.heading("Masks at three border pixels")
+    predictions = [_predictions(scenes[i], networks) for i in range(_SCENES)]
+    for picture in predictions:
+        report.picture(picture, "")
+    write_png(path.with_name("predictions.png"), np.concatenate(predictions[:3]))
+    report.heading("Masks")
     report.paragraph(
-        "Each tile is one pixel's window: white pixels count fully, black ones not at all. The learned embedding sees "
-        "through the texture and stops at the border; colour does the opposite."
+        "The windows of three pixels near a border, and the masks with which the final filter weighs them: white "
+        "pixels count fully, black ones not at all. A learned embedding sees through the texture and stops at the "
+        "border; colour does the opposite."
     )
     for i in range(_SCENES):
-        report.picture(_masks(scenes[i], networks), scenes[i].name)
+        report.picture(_masks(scenes[i], networks), "")
     report.write(path)
 
 
@@ -95,41 +99,42 @@ def _embed(network: DeepLabLargeFOV, sample: Sample) -> torch.Tensor:
     return embedding
 
 
-def border_points(label: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Return pixels just inside objects, spread over the scene: evenly spaced in the list of all such pixels."""
-    inside = label[8:-8, 8:-8]
-    at_border = (inside != 0) & (label[8:-8, 5:-11] != inside)
-    rows, columns = np.nonzero(at_border)
+def points_inside(label: np.ndarray, count: int) -> list[tuple[int, int]]:
+    """Return (row, column) of pixels of objects, 4 pixels inside their borders, evenly spaced in the list of all."""
+    near_border = (border_distance(torch.from_numpy(label)).numpy() == 4) & (label != 0)
+    near_border[:_REACH] = near_border[-_REACH:] = False
+    near_border[:, :_REACH] = near_border[:, -_REACH:] = False
+    rows, columns = np.nonzero(near_border)
     if len(rows) == 0:
         return []
     chosen = np.linspace(0, len(rows) - 1, count + 2).round().astype(int)[1:-1]
-    return [(int(rows[i]) + 8, int(columns[i]) + 8) for i in chosen]
+    return [(int(rows[i]), int(columns[i])) for i in chosen]
 
 
 def _masks(sample: Sample, networks: dict[str, DeepLabLargeFOV]) -> np.ndarray:
     image = _picture(sample)
-    points = border_points(sample.label.numpy(), _POINTS)
-    panels = [("marked pixels", mark_points(image, points))]
+    points = points_inside(sample.label.numpy(), _POINTS)
+    window = 2 * _REACH + 1
+    zoom = round(window * window / image.shape[0])  # so that the scene is about as high as the tiles
+    scene = mark_points(image.repeat(zoom, 0).repeat(zoom, 1), [(row * zoom, column * zoom) for row, column in points])
+    panels = [("marked pixels", scene)]
     for number, (row, column) in enumerate(points, start=1):
-        patch = image[row - 8 : row + 9, column - 8 : column + 9].repeat(8, 0).repeat(8, 1)
-        panels.append((f"{number}: patch", patch))
+        patch = image[row - _REACH : row + _REACH + 1, column - _REACH : column + _REACH + 1]
+        panels.append((f"{number}: window", patch.repeat(window, 0).repeat(window, 1)))
         for caption, name in (("learned", SEGAWARE), ("colour", COLOR)):
-            panels.append((f"{number}: {caption}", mask_picture(_mask(networks[name], sample, row, column), 17)))
-    return side_by_side(_same_height(panels))
-
-
-def _same_height(panels: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
-    """Enlarge or crop nothing but pad below with white, so that pictures of two heights stand in one row."""
+            mask = _mask(networks[name], sample, row, column)
+            panels.append((f"{number}: {caption}", mask_picture(mask, window, window)))
     height = max(picture.shape[0] for _, picture in panels)
-    return [
-        (caption, np.pad(picture, ((0, height - len(picture)), (0, 0), (0, 0)), constant_values=255))
-        for caption, picture in panels
-    ]
+    below = [(caption, height - len(picture), picture) for caption, picture in panels]
+    return side_by_side(
+        [(caption, np.pad(p, ((0, white), (0, 0), (0, 0)), constant_values=255)) for caption, white, p in below]
+    )
 
 
 @torch.inference_mode()
-def _mask(network: nn.Module, sample: Sample, row: int, column: int) -> torch.Tensor:
-    """Return one pixel's 17x17 mask under a network's embedding and the hardness of its final filter."""
-    assert isinstance(network, DeepLabLargeFOV) and network.filter is not None
-    window = _embed(network, sample)[:, :, row - 8 : row + 9, column - 8 : column + 9]
-    return attention_mask(embedding_distance(window, 17), network.filter.hardness)[0, :, 0, 0]
+def _mask(network: DeepLabLargeFOV, sample: Sample, row: int, column: int) -> torch.Tensor:
+    """Return one pixel's mask under a network's embedding and the hardness of its final filter."""
+    assert network.filter is not None
+    rows, columns = slice(row - _REACH, row + _REACH + 1), slice(column - _REACH, column + _REACH + 1)
+    window = _embed(network, sample)[:, :, rows, columns]
+    return attention_mask(embedding_distance(window, 2 * _REACH + 1), network.filter.hardness)[0, :, 0, 0]

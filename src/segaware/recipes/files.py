@@ -73,8 +73,8 @@ def load_table(name: str) -> Table:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must hold keys and values, got {type(values).__name__}")
@@ -88,12 +88,17 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     *path, last = key.strip().split(".")
     section: Any = values
     for i, part in enumerate([*path, last]):
-        if not isinstance(section, dict) or part not in section:
-            known = [".".join([*path[:i], k]) for k in section] if isinstance(section, dict) else []
+        if not isinstance(section, dict):
+            raise RecipeError(f"unknown key {key!r} in an override: {'.'.join(path[:i])} is {section!r}, not a section")
+        if part not in section:
+            known = [".".join([*path[:i], k]) for k in section]
             raise RecipeError(f"unknown key {key!r} in an override: {_did_you_mean(key, known)}")
         if i < len(path):
             section = section[part]
-    section[last] = yaml.safe_load(text)
+    try:
+        section[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the value of override {override!r} is not YAML: {error}") from error
 
 
 def _validated(name: str, values: dict[str, Any]) -> Recipe:
@@ -109,7 +114,8 @@ def _validated(name: str, values: dict[str, Any]) -> Recipe:
             raise RecipeError(
                 f"recipe {name}: unknown key {'.'.join(place)!r}: {_did_you_mean('.'.join(place), known)}"
             ) from error
-        given = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        about_key = first["type"] == "missing" or first["type"].startswith("union_tag")
+        given = "" if about_key else f", got {first['input']!r}"
         raise RecipeError(f"recipe {name}: {'.'.join(place) or 'stage'}: {first['msg']}{given}") from error
 
 

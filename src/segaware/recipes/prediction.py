@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".we
 
 
 def find_images(source: Path) -> tuple[list[Path], list[Path]]:
-    """Return the images that `source` names, a file or a folder, and the folder's files that are no images.
+    """Return the images that `source` names, a file or a folder, and what else is in the folder.
 
     Every image is decoded once, so that a broken one is found before any work is done.
 
@@ -28,8 +28,8 @@ def find_images(source: Path) -> tuple[list[Path], list[Path]]:
     """
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
-    files = sorted(p for p in source.iterdir() if p.is_file()) if source.is_dir() else [source]
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    entries = sorted(source.iterdir()) if source.is_dir() else [source]
+    images = [path for path in entries if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         raise DataError(f"{source}: no image (none of {', '.join(IMAGE_SUFFIXES)})")
     stems: dict[str, Path] = {}
@@ -38,7 +38,7 @@ def find_images(source: Path) -> tuple[list[Path], list[Path]]:
             raise DataError(f"{stems[path.stem]} and {path} would be written to the same file; rename one")
         stems[path.stem] = path
         read_image(path)
-    return images, [path for path in files if path not in images]
+    return images, [path for path in entries if path not in images]
 
 
 def prepare_output(out: Path) -> None:

@@ -32,6 +32,8 @@ def _commit() -> str | None:
     """Return the commit of the source tree, marked if files in it differ; None for an installed package."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
+        # Fails for a package installed somewhere below a repository of its user's.
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changes = subprocess.run(
             [*git, "status", "--porcelain", "."], capture_output=True, text=True, check=True

@@ -38,30 +38,33 @@ def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: b
         recipe: The recipe, with overrides applied.
         runs: Folder that holds a folder per recipe.
         root: Folder that holds the data sets.
-        overwrite: Start afresh whatever is there.
+        overwrite: Start afresh whatever is there. What was there is only removed once the training can start.
 
     Raises:
         RecipeError: If the folder holds the training of another recipe, or weights to start from are missing.
         OSError: If the folder cannot be written.
     """
-    folder = run_folder(runs, name)
-    _claim_folder(folder, recipe, overwrite)
-    weights = weights_path(runs, name)
-    if weights.is_file():
+    folder, weights = run_folder(runs, name), weights_path(runs, name)
+    goes_on = not overwrite and _holds(folder, recipe)
+    if goes_on and weights.is_file():
         return weights
     seed_everything(recipe.seed, workers=True, verbose=False)
     batches = training_batches(recipe, root)
     if len(batches) == 0:
         raise RecipeError(f"data.batch_size={recipe.data.batch_size} is more than there are training images")
+    validation = validation_batches(recipe, root, recipe.evaluation.validation_images)
     network = build_network(recipe)
-    checkpoint = find_checkpoint(folder)
+    stage = build_stage(recipe, network)
+    checkpoint = find_checkpoint(folder) if goes_on else None
     if checkpoint is None:
         _start(network, recipe, runs, batches)
+    if not goes_on:
+        _claim_folder(folder, recipe)
     started = time.perf_counter()
     fit(
-        build_stage(recipe, network),
+        stage,
         batches,
-        validation_batches(recipe, root, recipe.evaluation.validation_images),
+        validation,
         folder,
         recipe.train.epochs,
         recipe.train.precision,
@@ -95,7 +98,7 @@ def load_network(name: str, recipe: Recipe, weights: Path) -> tuple[nn.Module, d
             + ", ".join(f"{key} ({theirs.get(key)} there, {ours.get(key)} here)" for key in different)
         )
     network = build_network(recipe)
-    network.load_state_dict(tensors)
+    _copy(tensors, network, str(weights), new=())
     return network.eval(), description
 
 
@@ -113,23 +116,30 @@ def _network_values(values: dict[str, Any]) -> dict[str, Any]:
     return {"stage": values["stage"], "data.name": values["data"]["name"], **network}
 
 
-def _claim_folder(folder: Path, recipe: Recipe, overwrite: bool) -> None:
-    """Write the recipe into its folder, unless that holds another's training."""
+def _holds(folder: Path, recipe: Recipe) -> bool:
+    """Tell whether the folder holds this recipe's training, begun or finished, rather than none."""
     stored = folder / "recipe.yaml"
-    values = recipe.model_dump(mode="json")
-    if stored.is_file() and not overwrite:
-        if yaml.safe_load(stored.read_text()) != values:
-            raise RecipeError(
-                f"{folder} holds a training with other values than this recipe (compare {stored}); "
-                "pass --overwrite to replace it, or another --runs folder to keep both"
-            )
-        return
+    if not stored.is_file():
+        if (folder / "model.safetensors").is_file():
+            raise RecipeError(f"{folder} holds weights but no recipe.yaml; pass --overwrite to replace them")
+        return False
+    if yaml.safe_load(stored.read_text()) != recipe.model_dump(mode="json"):
+        raise RecipeError(
+            f"{folder} holds a training with other values than this recipe (compare {stored}); "
+            "pass --overwrite to replace it, or another --runs folder to keep both"
+        )
+    return True
+
+
+def _claim_folder(folder: Path, recipe: Recipe) -> None:
+    """Remove what an earlier training left in the folder, nothing else, and write the recipe into it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in [*folder.glob("checkpoints/*.ckpt"), *folder.glob("logs/*"), *folder.glob("*.*")]:
-        old.unlink()
+    for pattern in ("recipe.yaml", "model.safetensors", "scores.*", "logs/*", "checkpoints/*.ckpt"):
+        for old in folder.glob(pattern):
+            old.unlink()
     temporary = folder / "recipe.tmp"
-    temporary.write_text(yaml.safe_dump(values, sort_keys=False))
-    os.replace(temporary, stored)
+    temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    os.replace(temporary, folder / "recipe.yaml")
 
 
 def _start(network: nn.Module, recipe: Recipe, runs: Path, batches: Any) -> None:
@@ -143,6 +153,8 @@ def _start(network: nn.Module, recipe: Recipe, runs: Path, batches: Any) -> None
             tensors, _ = _load(recipe.start.model, weights_path(runs, recipe.start.model))
             _copy(tensors, network, recipe.start.model, new=("embedding.", "filter.", "hardness"))
         if recipe.start.embedding is not None:
+            if recipe.embedding is None:
+                raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")
             tensors, _ = _load(recipe.start.embedding, weights_path(runs, recipe.start.embedding))
             _copy(tensors, network.get_submodule("embedding"), recipe.start.embedding, new=())
 
@@ -152,8 +164,9 @@ def _copy(tensors: dict[str, torch.Tensor], network: nn.Module, source: str, new
     try:
         missing, unexpected = network.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
-        raise RecipeError(f"the weights of {source} do not fit this recipe's network: {error}") from error
-    missing = [key for key in missing if not (key.startswith(new) or key.endswith(new))] if new else missing
+        first = str(error).split("\n\t")[1]  # below a headline, one line for every tensor
+        raise RecipeError(f"the weights of {source} do not fit this recipe's network: {first}") from error
+    missing = [key for key in missing if not (key.startswith(new) or key.endswith(new))]
     if missing or unexpected:
         raise RecipeError(
             f"the weights of {source} do not fit this recipe's network: "

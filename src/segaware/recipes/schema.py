@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+)
 
 from segaware.data.registry import DatasetName
 from segaware.models.deeplab import SegAwareLayers
@@ -13,6 +22,12 @@ from segaware.nn.pair_loss import Average, Hinge
 from segaware.training.engine import Precision
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _increasing(widths: tuple[int, ...]) -> tuple[int, ...]:
+    if not widths or list(widths) != sorted(set(widths)):
+        raise ValueError("must be one or more numbers in increasing order")
+    return widths
 
 
 class Section(BaseModel):
@@ -101,7 +116,9 @@ class Evaluation(Section):
 
     validation_images: PositiveInt = Field(description="images scored after every epoch")
     images: PositiveInt | None = Field(description="images scored in the end; null is all of them")
-    half_widths: tuple[PositiveInt, ...] = Field(description="half-widths of the trimap bands in pixels")
+    half_widths: Annotated[tuple[PositiveInt, ...], AfterValidator(_increasing)] = Field(
+        description="half-widths of the trimap bands in pixels"
+    )
 
 
 class EmbeddingRecipe(Section):

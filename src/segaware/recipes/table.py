@@ -83,7 +83,7 @@ def _row(name: str, scores: Scores, control: Scores, runs: Path) -> dict[str, An
         ],
         "milliseconds": scores.milliseconds,
         "parameters": sum(p.numel() for p in parameters.values()),
-        "hardness": {key: round(float(p), 4) for key, p in parameters.items() if key.endswith("hardness")},
+        "hardness": {key: round(p.item(), 4) for key, p in parameters.items() if key.endswith("hardness")},
         "seed": recipe.seed,
         "steps": description["steps"],
         "seconds": description["seconds"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,12 @@ from segaware.data import Sample
 from segaware.training.stages import Stage
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+# Lightning's advice on what is meant to be so here, and two claims that OnExceptionCheckpoint sets off falsely.
+_EXPECTED = (
+    "does not have many workers|number of training batches|exists and is not empty|dataloader is not resumable"
+    "|was called without a model|no last checkpoint available|LeafSpec"
+)
 
 
 class _ProgressBar(TQDMProgressBar):
@@ -33,6 +40,12 @@ def find_checkpoint(folder: Path) -> Path | None:
     return checkpoints[-1] if checkpoints else None
 
 
+def _set_aside(metrics: Path) -> None:
+    """Rename the log of the training that goes on, which Lightning's CSV logger would delete."""
+    if metrics.is_file():
+        metrics.rename(metrics.with_name(f"metrics_{len(list(metrics.parent.glob('metrics*.csv')))}.csv"))
+
+
 def fit(
     stage: Stage,
     train: DataLoader[Sample],
@@ -45,7 +58,8 @@ def fit(
 ) -> None:
     """Train a stage; log to CSV and TensorBoard and keep its last checkpoint, all in `folder`.
 
-    An interrupted training (Ctrl-C included) leaves a checkpoint; pass it to go on from there.
+    An interrupted training (Ctrl-C included) leaves a checkpoint; pass it to go on from there. Its metrics.csv is kept
+    as metrics_1.csv, that of the next interruption as metrics_2.csv.
 
     Args:
         stage: What to train.
@@ -61,8 +75,10 @@ def fit(
         KeyboardInterrupt: If the user stopped the training.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     checkpoints = folder / "checkpoints"
+    if checkpoint is not None:
+        _set_aside(folder / "logs" / "metrics.csv")
+    on_interrupt = signal.getsignal(signal.SIGINT)
     trainer = Trainer(
         max_epochs=epochs,
         precision=precision,
@@ -78,8 +94,11 @@ def fit(
         enable_model_summary=False,
     )
     try:
-        trainer.fit(stage, train, validation, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as stop:  # how Lightning ends a training that Ctrl-C has stopped
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=f"(?s).*({_EXPECTED})")
+            trainer.fit(stage, train, validation, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:  # how Lightning ends a training that Ctrl-C has stopped, deaf to further ones
+        signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from stop
     if trainer.interrupted:
         raise KeyboardInterrupt

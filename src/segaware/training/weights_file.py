@@ -17,8 +17,11 @@ def save_weights(path: Path, network: nn.Module, description: dict[str, Any]) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
-    save_file(tensors, temporary, {"segaware": json.dumps(description)})
-    os.replace(temporary, path)
+    try:
+        save_file(tensors, temporary, {"segaware": json.dumps(description)})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,0 +1,37 @@
+"""Upsampling that keeps pixels in place."""
+
+import pytest
+import torch
+
+from segaware.nn import upsample
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (4, 7), (5, 8), (16, 17), (33, 30)])
+def test_sampling_undoes_it(stride: int, size: tuple[int, int]) -> None:
+    low = torch.randn(2, 3, *size)[..., ::stride, ::stride]
+    high = upsample(low, stride, size)
+    assert high.shape == (2, 3, *size)
+    torch.testing.assert_close(high[..., ::stride, ::stride], low)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4, 8])
+@pytest.mark.parametrize("size", [(17, 25), (20, 23)])
+def test_a_ramp_is_kept_up_to_the_last_input_pixel_and_level_beyond(stride: int, size: tuple[int, int]) -> None:
+    rows, columns = torch.arange(float(size[0])), torch.arange(float(size[1]))
+    ramp = 3 * rows[:, None] - 2 * columns
+    last_row, last_column = ((n - 1) // stride * stride for n in size)
+    expected = 3 * rows.clamp(max=last_row)[:, None] - 2 * columns.clamp(max=last_column)
+    torch.testing.assert_close(upsample(ramp[None, None, ::stride, ::stride], stride, size)[0, 0], expected)
+
+
+def test_gradient() -> None:
+    low = torch.randn(1, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: upsample(x, 4, (9, 8)), (low,))
+
+
+@pytest.mark.parametrize("input_size", [(4, 5), (3, 4), (2, 5), (9, 17)])
+def test_a_wrong_size_is_named(input_size: tuple[int, int]) -> None:
+    message = rf"^input must have size \(3, 5\) .* by 4 to \(9, 17\), got \({input_size[0]}, {input_size[1]}\)"
+    with pytest.raises(ValueError, match=message):
+        upsample(torch.zeros(1, 2, *input_size), 4, (9, 17))

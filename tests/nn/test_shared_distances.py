@@ -1,0 +1,75 @@
+"""SharedDistances computes every distance once."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, bilateral_filter, segaware_conv
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The widths of the embeddings that distances have been computed from."""
+    widths: list[int] = []
+
+    def counted(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def count(embedding: Tensor, *args: object, **kwargs: object) -> Tensor:
+            widths.append(embedding.shape[-1])
+            return original(embedding, *args, **kwargs)
+
+        return count
+
+    for module in (segaware_conv, bilateral_filter):
+        monkeypatch.setattr(module, "embedding_distance", counted(module.embedding_distance))
+    return widths
+
+
+def test_layers_with_the_same_window_share_a_tensor(calls: list[int]) -> None:
+    shared = SharedDistances(torch.randn(1, 4, 17, 19))
+    first = shared(SegAwareConv2d(3, 8, 3, padding=1, hardness=1.0), stride=2)
+    assert shared(SegAwareConv2d(8, 2, (3, 3), padding=(1, 1), groups=2, bias=False), stride=2) is first
+    assert calls == [10]
+
+
+def test_another_window_or_resolution_has_its_own(calls: list[int]) -> None:
+    embedding = torch.randn(1, 4, 17, 19)
+    shared = SharedDistances(embedding)
+    layers: list[tuple[SegAwareConv2d | BilateralFilter2d, int]] = [
+        (SegAwareConv2d(3, 8, 3, padding=1), 1),
+        (SegAwareConv2d(3, 8, 3, padding=1), 4),
+        (SegAwareConv2d(3, 8, 3, padding=2), 1),
+        (SegAwareConv2d(3, 8, 3, padding=2, dilation=2), 1),
+        (SegAwareConv2d(3, 8, 5, padding=2), 1),
+        (SegAwareConv2d(3, 8, 3, padding=1, stride=2), 1),
+        (BilateralFilter2d(3), 1),
+        (BilateralFilter2d(3, dilation=2), 1),
+        (BilateralFilter2d(5), 2),
+    ]
+    for _ in range(2):
+        for layer, stride in layers:
+            expected = layer.distance(embedding[:, :, ::stride, ::stride])
+            calls.pop()
+            torch.testing.assert_close(shared(layer, stride), expected)
+    assert calls == [19, 5, 19, 19, 19, 19, 19, 19, 10]
+
+
+def test_a_layer_sees_the_embedding_of_its_own_pixels() -> None:
+    embedding = torch.arange(9.0).view(1, 1, 1, 9)
+    distance = SharedDistances(embedding)(SegAwareConv2d(1, 1, (1, 3), padding=(0, 1)), stride=4)
+    assert distance[0, :, 0].tolist() == [[0, 4, 4], [0, 0, 0], [4, 4, 0]]
+
+
+def test_gradient_reaches_the_embedding() -> None:
+    embedding = torch.randn(1, 4, 9, 9, requires_grad=True)
+    shared, layer = SharedDistances(embedding), SegAwareConv2d(3, 8, 3, padding=1)
+    (shared(layer, 4).sum() + shared(layer, 4).sum()).backward()
+    assert embedding.grad is not None
+    reached = embedding.grad.abs().sum((0, 1)) > 0
+    assert reached[::4, ::4].all() and reached.sum() == 9
+
+
+def test_another_layer_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^layer must be .*got Conv2d"):
+        SharedDistances(torch.zeros(1, 2, 3, 3))(nn.Conv2d(1, 1, 3), stride=1)

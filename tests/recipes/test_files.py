@@ -1,0 +1,151 @@
+"""Reading recipe files and overrides: what is read, and what is said of a mistake."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from segaware.recipes.files import RecipeError, load_recipe, load_table
+
+from .tiny_recipes import tiny, write_recipe
+
+
+def _values() -> dict[str, Any]:
+    return load_recipe("demo/segaware").model_dump(mode="json")
+
+
+def _file(folder: Path, values: Any) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+    return str(path)
+
+
+def test_path_of_a_file(tmp_path: Path) -> None:
+    recipe = tiny("demo/segaware")
+    assert load_recipe(write_recipe(tmp_path / "mine.yml", recipe)) == recipe
+
+
+def test_overrides() -> None:
+    recipe = load_recipe(
+        "demo/segaware",
+        [
+            "train.epochs=3",
+            "data.crop=[32, 48]",
+            "train.gradient_clip=null",
+            "title=new title",
+            "train.learning_rate=1e-3",
+            "model.segaware=all",
+            "start.vgg=weights/vgg.npz",
+            "train.epochs=4",
+        ],
+    )
+    wanted = _values()
+    wanted["train"] |= {"epochs": 4, "gradient_clip": None, "learning_rate": 0.001}
+    wanted["data"]["crop"] = [32, 48]
+    wanted["model"]["segaware"] = "all"
+    wanted["start"]["vgg"] = "weights/vgg.npz"
+    assert recipe.model_dump(mode="json") == wanted | {"title": "new title"}
+
+
+def test_override_of_a_whole_section() -> None:
+    section = "{kind: learned, width: 0.25, dim: 3}"
+    overrides = [f"embedding={section}", "embedding.dim=5", "model.segaware=fc6"]
+    embedding = load_recipe("demo/baseline", overrides).embedding
+    assert embedding is not None
+    assert embedding.model_dump() == {"kind": "learned", "width": 0.25, "dim": 5}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epochs", "an override must read key=value, got 'train.epochs'"),
+        ("train.epoch=3", "unknown key 'train.epoch' in an override: did you mean train.epochs?"),
+        ("modle.width=1", "unknown key 'modle.width' in an override: did you mean model"),
+        ("xyz=1", "unknown key 'xyz' in an override: there are stage, title, seed"),
+        ("title.color=1", "unknown key 'title.color' in an override: title is 'segmentation-aware"),
+        ("start.vgg.path=1", "unknown key 'start.vgg.path' in an override: start.vgg is None, not a section"),
+        ("data.crop=[32,", r"the value of override 'data.crop=\[32,' is not YAML"),
+        ("train.epochs=0", "train.epochs: Input should be greater than 0, got 0"),
+        ("train.epochs=many", "train.epochs: Input should be a valid integer.*, got 'many'"),
+        ("data.crop=[32]", "data.crop.1: Field required"),
+        ("data.crop=[32, -1]", "data.crop.1: Input should be greater than 0, got -1"),
+        ("data.name=cityscapes", "data.name: Input should be 'scenes', 'camvid' or 'bsds500', got 'cityscapes'"),
+        ("model.segaware=fc7", "model.segaware: Input should be 'none', 'fc6' or 'all', got 'fc7'"),
+        ("data.flip=1.5", "data.flip: Input should be less than or equal to 1, got 1.5"),
+        ("train.learning_rate=.nan", "train.learning_rate: Input should be greater than 0, got nan"),
+        ("train=null", "train: Input should be .*, got None"),
+        ("model={}", "model.width: Field required"),
+        ("embedding={kind: learned, size: 3}", "embedding.width: Field required"),
+        ("evaluation.half_widths=[3, 1]", "evaluation.half_widths: .*increasing order, got"),
+        ("evaluation.half_widths=[]", "evaluation.half_widths: .*one or more"),
+        ("stage=training", "stage: Input tag 'training' .*'embedding', 'segmentation'$"),
+    ],
+)
+def test_mistake_in_an_override(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("demo/segaware", [override])
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "near"),
+    [
+        (None, "sed", "seed"),
+        ("train", "learning_rat", "train.learning_rate"),
+        ("embedding", "dims", "embedding.dim"),
+        ("start", "modle", "start.model"),
+    ],
+)
+def test_unknown_key_in_a_file(tmp_path: Path, section: str | None, key: str, near: str) -> None:
+    values = _values()
+    (values[section] if section else values)[key] = 1
+    place = f"{section}.{key}" if section else key
+    with pytest.raises(RecipeError, match=re.escape(f"mine.yaml: unknown key {place!r}: did you mean {near}")):
+        load_recipe(_file(tmp_path, values))
+
+
+def test_key_of_the_other_stage(tmp_path: Path) -> None:
+    values = load_recipe("demo/embedding").model_dump(mode="json")
+    values["start"]["model"] = "demo/baseline"
+    with pytest.raises(RecipeError, match=r"unknown key 'start.model': did you mean start.vgg\?$"):
+        load_recipe(_file(tmp_path, values))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "mine.yaml is not YAML"),
+        ("- 1", "mine.yaml must hold keys and values, got list"),
+        ("", "mine.yaml must hold keys and values, got NoneType"),
+    ],
+)
+def test_file_that_is_no_recipe(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(_file(tmp_path, text))
+
+
+def test_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"title: Gr\xf6\xdfe")  # Latin-1
+    with pytest.raises(RecipeError, match=r"mine.yaml is not YAML: .*utf-8"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize("name", ["demo/base", "demo_baseline", "baseline"])
+def test_unknown_recipe_names_the_nearest(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"unknown recipe '{name}': did you mean .*baseline"):
+        load_recipe(name)
+
+
+@pytest.mark.parametrize("name", ["demo", "demo/table", "", "zzz", "nowhere.yaml"])
+def test_what_is_no_recipe(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"unknown recipe '{name}': "):
+        load_recipe(name)
+
+
+def test_unknown_table_names_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"unknown table 'camvit': did you mean camvid\?"):
+        load_table("camvit")
+    with pytest.raises(RecipeError, match=r"unknown table 'zzz': there are .*camvid, .*demo"):
+        load_table("zzz")

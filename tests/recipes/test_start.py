@@ -1,0 +1,107 @@
+"""The weights that a training starts from are copied exactly, or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from segaware.models import DeepLabLargeFOV
+from segaware.recipes import run
+from segaware.recipes.files import RecipeError
+from segaware.recipes.run import train, weights_path
+from segaware.recipes.schema import Recipe
+from segaware.training import load_weights
+
+from .tiny_recipes import tiny
+
+
+class _StartedError(Exception):
+    """Stops a training before its first step."""
+
+
+def _start(name: str, recipe: Recipe, runs: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
+    """Return the weights with which a training begins."""
+    tensors: dict[str, Tensor] = {}
+
+    def look(stage: Any, *_: Any) -> None:
+        tensors.update({key: tensor.clone() for key, tensor in stage.network.state_dict().items()})
+        raise _StartedError
+
+    monkeypatch.setattr(run, "fit", look)
+    with pytest.raises(_StartedError):
+        train(name, recipe, runs, None, overwrite=True)
+    return tensors
+
+
+@pytest.fixture
+def copied(runs: Path, tmp_path: Path) -> Path:
+    for name in ("demo/baseline", "demo/embedding", "demo/segaware"):
+        weights = weights_path(tmp_path, name)
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(weights_path(runs, name).read_bytes())
+    return tmp_path
+
+
+def test_model_and_embedding_are_copied(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny("demo/segaware", "model.segaware=all", "model.hardness=0.75", "model.filter_hardness=1.5")
+    started = _start("mine", recipe, copied, monkeypatch)
+    model, _ = load_weights(weights_path(copied, "demo/baseline"))
+    embedding, _ = load_weights(weights_path(copied, "demo/embedding"))
+    wanted = model | {f"embedding.{key}": tensor for key, tensor in embedding.items()}
+    new = {key: tensor.item() for key, tensor in started.items() if key not in wanted}
+    layers = [f"conv{b}_{i}" for b, count in ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3)) for i in range(1, count + 1)]
+    assert new == {f"{layer}.hardness": 0.75 for layer in [*layers, "fc6"]} | {"filter.hardness": 1.5}
+    for key, tensor in wanted.items():
+        assert torch.equal(started[key], tensor), key
+
+
+def test_segaware_model_goes_on_as_it_is(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny("demo/segaware", "start.model=demo/segaware", "start.embedding=null")
+    started = _start("mine", recipe, copied, monkeypatch)
+    wanted, _ = load_weights(weights_path(copied, "demo/segaware"))
+    assert started.keys() == wanted.keys()
+    assert all(torch.equal(started[key], wanted[key]) for key in wanted)
+
+
+def test_embedding_stage_is_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = _start("mine", tiny("demo/embedding"), tmp_path, monkeypatch)
+    assert (started["feature_rms"] > 0).all() and (started["feature_rms"] != 1).all()
+
+
+def test_vgg_weights_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convolutions = {
+        key: tensor for key, tensor in DeepLabLargeFOV(6, width=0.0625).state_dict().items() if key.startswith("conv")
+    }
+    save_file(convolutions, tmp_path / "vgg.safetensors")
+    started = _start("mine", tiny("demo/baseline", f"start.vgg={tmp_path}/vgg.safetensors"), tmp_path, monkeypatch)
+    assert len(convolutions) == 26
+    for key, tensor in convolutions.items():
+        assert torch.equal(started[key], tensor), key
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("demo/control", ["model.width=0.125"], "weights of demo/baseline do not fit .*conv1_1.weight"),
+        ("demo/control", ["model.batch_norm=false"], "do not fit .*left over .*_bn"),
+        ("demo/control", ["start.model=demo/segaware"], r"demo/segaware do not fit .*left over \['embedding."),
+        ("demo/control", ["start.model=demo/embedding"], "demo/embedding do not fit .*size mismatch for conv1_1"),
+        ("demo/segaware", ["embedding.dim=5"], "demo/embedding do not fit .*head1.weight"),
+        ("demo/segaware", ["start.embedding=demo/baseline"], "demo/baseline do not fit"),
+        ("demo/filter_color", ["start.embedding=demo/embedding"], "demo/embedding do not fit .*left over"),
+        ("demo/control", ["start.embedding=demo/embedding"], "start.embedding is given, but embedding is null"),
+    ],
+)
+def test_weights_that_do_not_fit(copied: Path, name: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        train("mine", tiny(name, *overrides), copied, None)
+    assert not (copied / "mine").exists()
+
+
+def test_garbage_to_start_from(copied: Path) -> None:
+    weights_path(copied, "demo/baseline").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match=r"demo/baseline/model.safetensors is not a weights file of segaware"):
+        train("demo/control", tiny("demo/control"), copied, None)

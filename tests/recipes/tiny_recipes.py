@@ -1,0 +1,37 @@
+"""The demo's recipes, made so small that a training takes a fraction of a second."""
+
+from pathlib import Path
+
+import yaml
+
+from segaware.recipes.files import load_recipe
+from segaware.recipes.schema import EmbeddingRecipe, Recipe
+
+_SMALL = (
+    "data.length=16",
+    "data.crop=[48, 48]",  # smaller scenes may hold no object, and so no border to score
+    "data.batch_size=4",
+    "train.epochs=1",
+    "evaluation.images=3",
+    "evaluation.validation_images=2",
+    "evaluation.half_widths=[1, 3]",
+)
+STEPS = 4  # of an epoch
+
+
+def tiny(name: str, *overrides: str) -> Recipe:
+    """Return the recipe `name` with tiny values and further overrides."""
+    recipe = load_recipe(name)
+    small = list(_SMALL)
+    if not isinstance(recipe, EmbeddingRecipe):
+        small.append("model.width=0.0625")
+    if recipe.embedding is not None and recipe.embedding.kind == "learned":
+        small += ["embedding.width=0.125", "embedding.dim=4"]
+    return load_recipe(name, [*small, *overrides])
+
+
+def write_recipe(path: Path, recipe: Recipe) -> str:
+    """Write a recipe's YAML file and return its path, by which it can be loaded."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    return str(path)

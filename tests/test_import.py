@@ -1,0 +1,53 @@
+"""`import segaware` is light and quiet, and these are the public names."""
+
+import subprocess
+import sys
+
+import segaware
+import segaware.nn
+import segaware.ops
+
+OPTIONAL = (
+    "lightning", "torchmetrics", "scipy", "matplotlib", "PIL", "pydantic", "typer", "rich", "yaml", "tensorboard",
+    "safetensors", "triton", "torchvision",
+)  # fmt: skip
+
+
+def test_import_loads_nothing_optional_and_warns_of_nothing() -> None:
+    code = f"import sys, segaware; print([name for name in {OPTIONAL} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (result.stdout.strip(), result.stderr) == ("[]", "")
+
+
+def test_public_names() -> None:
+    assert sorted(segaware.__all__) == [
+        "BilateralFilter2d",
+        "EmbeddingNet",
+        "PairLoss",
+        "SegAwareConv2d",
+        "SharedDistances",
+        "attention_mask",
+        "embedding_distance",
+        "segaware_conv2d",
+        "segaware_filter2d",
+    ]
+    assert sorted(segaware.ops.__all__) == [
+        "attention_mask",
+        "embedding_distance",
+        "segaware_conv2d",
+        "segaware_filter2d",
+    ]
+    assert sorted(segaware.nn.__all__) == [
+        "BilateralFilter2d",
+        "ColorEmbedding",
+        "EmbeddingNet",
+        "PairLoss",
+        "SegAwareConv2d",
+        "SharedDistances",
+        "clamp_hardness",
+        "load_vgg_weights",
+        "read_vgg_weights",
+        "upsample",
+    ]
+    for room in (segaware, segaware.ops, segaware.nn):
+        assert all(hasattr(room, name) for name in room.__all__)

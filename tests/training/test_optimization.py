@@ -1,0 +1,92 @@
+"""Optimization: which parameter gets which rate, and how the rate falls."""
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segaware.training import Optimization
+
+RATE, DECAY = 0.1, 0.25
+
+
+class _Layer(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(2, 1, bias=False)
+        self.hardness = nn.Parameter(torch.tensor(3.0))
+
+
+class _Network(nn.Module):
+    """One parameter, or two, of every kind that is treated in its own way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1_1 = nn.Linear(2, 1, bias=False)
+        self.fc6 = _Layer()
+        self.fc8 = nn.Linear(2, 1, bias=False)
+        self.embedding = nn.Sequential(nn.Linear(2, 1, bias=False))
+
+
+FACTORS = {"conv1_1.weight": 1.0, "fc6.weight": 1.0, "fc6.hardness": 7.0, "fc8.weight": 5.0, "embedding.0.weight": 0.5}
+
+
+def _optimization(optimizer: Literal["sgd", "adam"], embedding: float = 0.5, power: float = 0.9) -> Optimization:
+    return Optimization(optimizer, RATE, 0.9, DECAY, power, 5.0, embedding, 7.0)
+
+
+def _first_step(network: nn.Module, optimization: Optimization, gradient: float) -> dict[str, tuple[Tensor, Tensor]]:
+    """Take one step with the same gradient everywhere; return every parameter before and after it."""
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, gradient)
+    configured = optimization.configure(network, steps=10)
+    configured["optimizer"].step()
+    return {name: (before[name], parameter.detach()) for name, parameter in network.named_parameters()}
+
+
+def test_one_step_of_sgd_by_hand() -> None:
+    steps = _first_step(_Network(), _optimization("sgd"), gradient=2.0)
+    assert steps.keys() == FACTORS.keys()
+    for name, (before, after) in steps.items():
+        decay = 0.0 if name.endswith("hardness") else DECAY
+        torch.testing.assert_close(after, before - RATE * FACTORS[name] * (2 + decay * before))
+
+
+def test_adam_decays_everything_but_hardness_and_apart_from_the_gradient() -> None:
+    for name, (before, after) in _first_step(_Network(), _optimization("adam"), gradient=0.0).items():
+        decay = 0.0 if name.endswith("hardness") else DECAY
+        torch.testing.assert_close(after, before * (1 - RATE * FACTORS[name] * decay))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_multiplier_0_freezes(optimizer: Literal["sgd", "adam"]) -> None:
+    for name, (before, after) in _first_step(_Network(), _optimization(optimizer, embedding=0.0), 2.0).items():
+        assert torch.equal(before, after) == name.startswith("embedding."), name
+
+
+def test_momentum() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    configured = Optimization("sgd", RATE, 0.5, 0.0, power=0.0).configure(network, steps=10)
+    start = network.weight.item()
+    for _ in range(2):
+        network.weight.grad = torch.ones_like(network.weight)
+        configured["optimizer"].step()
+    assert network.weight.item() == pytest.approx(start - RATE * 1 - RATE * (0.5 * 1 + 1))
+
+
+@pytest.mark.parametrize("power", [0.9, 2.0, 0.0])
+def test_rate_falls_as_a_power_to_0(power: float) -> None:
+    steps = 7
+    configured = _optimization("sgd", power=power).configure(_Network(), steps)
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]
+    assert schedule["interval"] == "step"
+    wanted_factors = {1.0, 5.0, 0.5, 7.0}
+    for step in range(steps + 1):
+        rates = sorted(group["lr"] for group in optimizer.param_groups)
+        wanted = sorted(RATE * factor * (1 - step / steps) ** power for factor in wanted_factors)
+        assert rates == pytest.approx(wanted, rel=1e-12, abs=1e-15)
+        optimizer.step()
+        schedule["scheduler"].step()
+    if power:
+        assert max(rates) == 0

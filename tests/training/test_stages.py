@@ -1,0 +1,69 @@
+"""The losses of the two stages, and what they do to a batch that spoils the training."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segaware.data import Sample
+from segaware.nn import EmbeddingNet, PairLoss
+from segaware.training import EmbeddingStage, Optimization, SegmentationStage
+
+OPTIMIZATION = Optimization("sgd", 0.1, 0.0, 0.0, 0.9)
+
+
+def _sample(label: Tensor) -> Sample:
+    images = torch.rand(len(label), 3, *label.shape[1:])
+    return Sample(images, label, [f"image {i}" for i in range(len(label))])  # type: ignore[arg-type]
+
+
+def test_embedding_loss_is_the_sum_over_scales() -> None:
+    network, pair_loss = EmbeddingNet(width=0.125, dim=3), PairLoss()
+    sample = _sample(torch.randint(0, 3, (2, 21, 30)))
+    fused, scales = network.forward_scales(sample.image)
+    assert [tuple(scale.shape[2:]) for scale in scales] == [(21, 30), (11, 15), (6, 8)]
+    wanted = pair_loss(fused, sample.label)
+    for stride, embedding in zip((1, 2, 4), scales, strict=True):
+        height, width = embedding.shape[2:]
+        label = [
+            [[image[stride * r][stride * c] for c in range(width)] for r in range(height)] for image in sample.label
+        ]
+        wanted = wanted + pair_loss(embedding, torch.tensor(label))
+    torch.testing.assert_close(EmbeddingStage(network, pair_loss, OPTIMIZATION).loss(sample), wanted)
+
+
+def test_segmentation_loss_by_hand() -> None:
+    label = torch.tensor([[[0, 1, 255], [2, 255, 1]], [[255, 255, 255], [255, 255, 0]]])
+    sample, network = _sample(label), nn.Conv2d(3, 3, 1)
+    scores = network(sample.image).tolist()
+    terms = []
+    for n, r, c in torch.nonzero(label != 255).tolist():
+        pixel = [scores[n][k][r][c] for k in range(3)]
+        terms.append(math.log(sum(map(math.exp, pixel))) - pixel[label[n, r, c]])
+    assert len(terms) == 5
+    loss = SegmentationStage(network, 3, OPTIMIZATION).loss(sample)
+    assert loss.item() == pytest.approx(sum(terms) / 5, rel=1e-5)
+
+
+@pytest.mark.parametrize("stage_name", ["embedding", "segmentation"])
+def test_batch_without_labels_costs_nothing(stage_name: str) -> None:
+    stage = (
+        EmbeddingStage(EmbeddingNet(0.125, 3), PairLoss(), OPTIMIZATION)
+        if stage_name == "embedding"
+        else SegmentationStage(nn.Conv2d(3, 3, 1), 3, OPTIMIZATION)
+    )
+    loss = stage.loss(_sample(torch.full((2, 9, 9), 255)))
+    loss.backward()
+    assert loss.item() == 0
+    for name, parameter in stage.network.named_parameters():
+        assert parameter.grad is not None and not parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_loss_that_is_not_finite_names_the_images(value: float) -> None:
+    image, label = torch.rand(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.int64)
+    image[1, 0, 2, 2] = value
+    stage = SegmentationStage(nn.Conv2d(3, 3, 1), 3, OPTIMIZATION)
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 0, in the batch of street 1, street 2; "):
+        stage.training_step(Sample(image, label, ["street 1", "street 2"]), 0)  # type: ignore[arg-type]
