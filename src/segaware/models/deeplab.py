@@ -13,22 +13,24 @@ from typing import Literal, cast, get_args
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, load_vgg_weights, upsample
+from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, load_vgg_weights, read_vgg_weights, upsample
 from segaware.nn.vgg_weights import Normalize
 
 SegAwareLayers = Literal["none", "fc6", "all"]
+Trunk = Literal["vgg16", "vgg19"]
 
-# Convolutions of each VGG-16 block, their width, the stride of their input to the image, and their dilation.
-_BLOCKS = ((2, 64, 1, 1), (2, 128, 2, 1), (3, 256, 4, 1), (3, 512, 8, 1), (3, 512, 8, 2))
+# Of each block of VGG: width, the stride of its input to the image, and dilation; and how many convolutions it has.
+_BLOCKS = ((64, 1, 1), (128, 2, 1), (256, 4, 1), (512, 8, 1), (512, 8, 2))
+_CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _OUTPUT_STRIDE = 8
 _FC_WIDTH = 1024
 
 
 class DeepLabLargeFOV(nn.Module):
-    """DeepLab-LargeFOV on VGG-16: class scores at stride 8, upsampled to the image.
+    """DeepLab-LargeFOV on VGG: class scores at stride 8, upsampled to the image.
 
-    The convolutions are named conv1_1 to conv5_3, fc6, fc7 and fc8, segmentation-aware or not, so weights move between
-    the plain network and its segmentation-aware forms.
+    The convolutions are named conv1_1 to conv5_3 (vgg19: conv5_4), fc6, fc7 and fc8, segmentation-aware or not, so
+    weights move between the plain network and its segmentation-aware forms.
 
     Args:
         num_classes: Number of classes.
@@ -42,6 +44,7 @@ class DeepLabLargeFOV(nn.Module):
         filter_iterations: How often that filter is applied.
         filter_hardness: Its start hardness.
         filter_stride: The stride to the image at which it is applied, a divisor of 8. The scores are upsampled to it.
+        trunk: "vgg16", as in the paper, or "vgg19".
         embedding: The network that embeds pixels, (N, 3, H, W) to (N, E, H, W): an `EmbeddingNet`, or `ColorEmbedding`
             for comparison. Needed with segmentation-aware layers or a filter, and only then.
 
@@ -68,11 +71,14 @@ class DeepLabLargeFOV(nn.Module):
         filter_iterations: int = 1,
         filter_hardness: float = 1.0,
         filter_stride: int = 2,
+        trunk: Trunk = "vgg16",
         embedding: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if segaware not in get_args(SegAwareLayers):
             raise ValueError(f"segaware must be one of {get_args(SegAwareLayers)}, got {segaware!r}")
+        if trunk not in _CONVOLUTIONS:
+            raise ValueError(f"trunk must be one of {get_args(Trunk)}, got {trunk!r}")
         if width <= 0 or int(64 * width) < 1:
             raise ValueError(f"width must leave at least one channel of 64, got {width}")
         if filter_stride < 1 or _OUTPUT_STRIDE % filter_stride:
@@ -84,6 +90,7 @@ class DeepLabLargeFOV(nn.Module):
                 f"filter_kernel_size={filter_kernel_size}, but {'none' if embedding is None else 'one'} was given"
             )
         self.num_classes = num_classes
+        self.convolutions = _CONVOLUTIONS[trunk]
         self.filter_stride = filter_stride
         self.normalize = Normalize()
         self.embedding = embedding
@@ -104,8 +111,8 @@ class DeepLabLargeFOV(nn.Module):
                 self.add_module(f"{name}_bn", nn.BatchNorm2d(outputs))
 
         channels = 3
-        for block, (count, full_width, _, dilation) in enumerate(_BLOCKS, start=1):
-            for i in range(1, count + 1):
+        for block, (full_width, _, dilation) in enumerate(_BLOCKS, start=1):
+            for i in range(1, self.convolutions[block - 1] + 1):
                 conv(f"conv{block}_{i}", channels, int(full_width * width), 3, dilation)
                 channels = int(full_width * width)
         fc_width = int(_FC_WIDTH * width)
@@ -120,8 +127,23 @@ class DeepLabLargeFOV(nn.Module):
         )
 
     def load_vgg(self, path: str | Path) -> list[str]:
-        """Load conv1_1 to conv5_3 from a file of ImageNet VGG-16 weights; see `segaware.nn.read_vgg_weights`."""
-        return load_vgg_weights(self, path)
+        """Load the trunk, conv1_1 to conv5_3 (conv5_4), from ImageNet weights; see `segaware.nn.read_vgg_weights`.
+
+        VGG's features are tens to hundreds, so fc6 and fc7 are drawn anew from N(0, 0.005): scores start near 0.
+
+        Raises:
+            ValueError: If a layer is missing from the file, has another shape there, or the file is of a deeper VGG.
+        """
+        names = {name.removesuffix(".weight") for name in read_vgg_weights(path) if name.endswith(".weight")}
+        deeper = sorted(name for name in names if name.startswith("conv") and not hasattr(self, name))
+        if deeper:
+            raise ValueError(
+                f"VGG weights: {path} has {', '.join(deeper)}, which this trunk does not; use trunk='vgg19'"
+            )
+        loaded = load_vgg_weights(self, path)
+        for name in ("fc6", "fc7"):
+            nn.init.normal_(cast(nn.Conv2d, self.get_submodule(name)).weight, std=0.005)
+        return loaded
 
     def _conv(self, name: str, x: Tensor, stride: int, shared: SharedDistances | None) -> Tensor:
         layer = self.get_submodule(name)
@@ -134,8 +156,8 @@ class DeepLabLargeFOV(nn.Module):
 
     def _fc8(self, image: Tensor, shared: SharedDistances | None) -> Tensor:
         x = self.normalize(image)
-        for block, (count, _, stride, _) in enumerate(_BLOCKS, start=1):
-            for i in range(1, count + 1):
+        for block, (_, stride, _) in enumerate(_BLOCKS, start=1):
+            for i in range(1, self.convolutions[block - 1] + 1):
                 x = self._conv(f"conv{block}_{i}", x, stride, shared)
             # 3x3 pooling with padding 1 keeps output pixel i on input pixel stride * i. The last two keep the size.
             x = F.max_pool2d(x, 3, stride=2 if block <= 3 else 1, padding=1)

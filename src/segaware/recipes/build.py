@@ -64,6 +64,7 @@ def build_stage(recipe: Recipe, network: nn.Module) -> EmbeddingStage | Segmenta
         train.head_multiplier,
         train.embedding_multiplier,
         train.hardness_multiplier,
+        train.frozen,
     )
     if isinstance(recipe, EmbeddingRecipe):
         assert isinstance(network, EmbeddingNet)

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from segaware.data.registry import DatasetName
-from segaware.models.deeplab import SegAwareLayers
+from segaware.models.deeplab import SegAwareLayers, Trunk
 from segaware.nn.pair_loss import Average, Hinge
 from segaware.training.engine import Precision
 
@@ -60,6 +60,7 @@ class Embedding(Section):
 class Model(Section):
     """DeepLab-LargeFOV; see `segaware.models.DeepLabLargeFOV`."""
 
+    trunk: Trunk
     width: PositiveFloat
     batch_norm: bool
     dropout: Fraction
@@ -107,6 +108,7 @@ class Train(Section):
     head_multiplier: NonNegativeFloat
     embedding_multiplier: NonNegativeFloat
     hardness_multiplier: NonNegativeFloat
+    frozen: tuple[str, ...] = Field(description="layers that are not trained: their names begin so")
     gradient_clip: PositiveFloat | None
     precision: Precision
 

@@ -22,6 +22,7 @@ class Optimization:
         head_multiplier: Factor on the rate of the classifier, fc8.
         embedding_multiplier: Factor on the rate of an embedding network inside a task network; 0 freezes it.
         hardness_multiplier: Factor on the rate of hardness.
+        frozen: Beginnings of the names of parameters that are not trained.
     """
 
     optimizer: Literal["sgd", "adam"]
@@ -32,6 +33,22 @@ class Optimization:
     head_multiplier: float = 1.0
     embedding_multiplier: float = 1.0
     hardness_multiplier: float = 1.0
+    frozen: tuple[str, ...] = ()
+
+    def freeze(self, network: nn.Module) -> None:
+        """Take the frozen parameters out of the training.
+
+        Raises:
+            ValueError: If a name fits no parameter.
+        """
+        names = [name for name, _ in network.named_parameters()]
+        for start in self.frozen:
+            if not any(name.startswith(start) for name in names):
+                raise ValueError(
+                    f"frozen: no parameter's name begins with {start!r}; there are {', '.join(names[:6])} ..."
+                )
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(not name.startswith(self.frozen) if self.frozen else True)
 
     def configure(self, network: nn.Module, steps: int) -> dict[str, Any]:
         """Return optimizer and per-step schedule in the form Lightning's `configure_optimizers` wants."""
@@ -56,6 +73,8 @@ class Optimization:
             "hardness": {"params": [], "lr": self.learning_rate * self.hardness_multiplier, "weight_decay": 0.0},
         }
         for name, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
             kind = (
                 "hardness"
                 if name.endswith("hardness")

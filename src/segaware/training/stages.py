@@ -22,6 +22,7 @@ class Stage(LightningModule):
         super().__init__()
         self.network = network
         self.optimization = optimization
+        optimization.freeze(network)
 
     def loss(self, sample: Sample) -> Tensor:
         """Return the loss of a batch, a scalar."""
