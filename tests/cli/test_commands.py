@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from click.testing import Result
 from PIL import Image
+from typer.testing import Result
 
 from segaware.cli import doctor
 from segaware.cli.main import app

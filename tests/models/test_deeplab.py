@@ -84,6 +84,11 @@ def test_layers() -> None:
     assert DeepLabLargeFOV(21, TINY, fc6_dilation=4).get_submodule("fc6").padding == (4, 4)
 
 
+def test_vgg19_has_one_more_convolution_in_each_of_the_last_three_blocks() -> None:
+    names = {name for name, _ in deeplab(width=TINY, trunk="vgg19").named_children()}
+    assert names - {name for name, _ in deeplab(width=TINY).named_children()} == {"conv3_4", "conv4_4", "conv5_4"}
+
+
 def test_resolutions() -> None:
     widths = input_widths(deeplab(width=TINY), torch.rand(1, 3, 321, 321))
     assert widths == {

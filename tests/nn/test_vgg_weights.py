@@ -210,7 +210,7 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path: Path, tensors: dict[st
 
 def test_networks_of_another_width_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "vgg.npz"
-    save_quantised(path, list(TORCHVISION["vgg19"].values()), channels=4)
+    save_quantised(path, list(TORCHVISION["vgg16"].values()), channels=4)
     networks = EmbeddingNet(0.125, 4), DeepLabLargeFOV(3, 0.125, segaware="fc6", embedding=ColorEmbedding())
     for network in networks:
         before = parameters(network)
@@ -219,8 +219,17 @@ def test_networks_of_another_width_are_refused(tmp_path: Path) -> None:
         assert_equal(network.state_dict(), before)
 
 
+def test_weights_of_a_deeper_vgg_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "vgg.npz"
+    save_quantised(path, list(TORCHVISION["vgg19"].values()), channels=4)
+    network = DeepLabLargeFOV(3, 1 / 16)
+    before = parameters(network)
+    with pytest.raises(ValueError, match=r"has conv3_4, conv4_4, conv5_4, .*use trunk='vgg19'"):
+        network.load_vgg(path)
+    assert_equal(network.state_dict(), before)
+
+
 def test_real_weights() -> None:
-    """The layers of VGG-19 that bear the names of VGG-16's."""
     path = Path(os.environ.get("SEGAWARE_DATA", "")) / QUANTISED
     if not path.is_file():
         pytest.skip(f"SEGAWARE_DATA does not point to a folder with {QUANTISED}")
@@ -233,8 +242,8 @@ def test_real_weights() -> None:
     # VGG's first features, of a picture half black and half white, fire along the border between the two.
     image = torch.zeros(1, 3, 32, 32)
     image[..., 16:] = 1
-    network = DeepLabLargeFOV(21, segaware="all", embedding=ColorEmbedding())
-    assert network.load_vgg(path) == list(TORCHVISION["vgg16"].values())
+    network = DeepLabLargeFOV(21, segaware="all", trunk="vgg19", embedding=ColorEmbedding())
+    assert network.load_vgg(path) == list(TORCHVISION["vgg19"].values())
     torch.testing.assert_close(network.conv3_3.weight.detach(), expected)
     responses = network.conv1_1(Normalize()(image), image)[0, :, 5:-5].amax((0, 1))
     assert responses[15:17].max() > 2 * responses[5:12].max()

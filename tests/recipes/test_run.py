@@ -170,6 +170,7 @@ def test_broken_image_stops_the_training_by_name(tmp_path: Path, monkeypatch: py
     with pytest.raises(FloatingPointError, match=r"the loss is nan at step \d, in the batch of [\d, ]*000003"):
         train("demo/baseline", tiny("demo/baseline"), tmp_path, None)
     assert not weights_path(tmp_path, "demo/baseline").exists()
+    assert not list(tmp_path.rglob("*.ckpt"))  # the same call starts afresh, it does not go on from broken weights
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Optimization: which parameter gets which rate, and how the rate falls."""
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -63,6 +64,21 @@ def test_adam_decays_everything_but_hardness_and_apart_from_the_gradient() -> No
 def test_multiplier_0_freezes(optimizer: Literal["sgd", "adam"]) -> None:
     for name, (before, after) in _first_step(_Network(), _optimization(optimizer, embedding=0.0), 2.0).items():
         assert torch.equal(before, after) == name.startswith("embedding."), name
+
+
+def test_frozen_parameters_have_no_gradient_and_do_not_move() -> None:
+    network = _Network()
+    optimization = replace(_optimization("sgd"), frozen=("conv1_", "fc6.weight"))
+    optimization.freeze(network)
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert trained == {"fc6.hardness", "fc8.weight", "embedding.0.weight"}
+    for name, (before, after) in _first_step(network, optimization, 2.0).items():
+        assert torch.equal(before, after) == (name not in trained), name
+
+
+def test_frozen_name_that_fits_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"no parameter's name begins with 'conv9'"):
+        replace(_optimization("sgd"), frozen=("conv9",)).freeze(_Network())
 
 
 def test_momentum() -> None:

@@ -37,7 +37,7 @@ class DeepLabLargeFOV(nn.Module):
         width: Factor on the channels of all layers; 1 is VGG's.
         batch_norm: Put batch normalisation after every convolution but the last, for training from scratch.
         dropout: Dropout after fc6 and fc7.
-        fc6_dilation: Dilation of fc6, 12 in the paper; smaller images want a smaller one.
+        fc6_dilation: Dilation of fc6, 12 in the paper: taps 96 pixels apart. Smaller images want a smaller one.
         segaware: Which convolutions are segmentation-aware: none, fc6, or all 3x3 ones.
         hardness: Start hardness of these convolutions.
         filter_kernel_size: Window of the bilateral filter that ends the network; 0 for none.

@@ -59,7 +59,7 @@ class EmbeddingNet(nn.Module):
             for name in names:
                 nn.init.kaiming_normal_(self._conv(name).weight, nonlinearity="relu")
         # Channels of standard deviation s differ by 2 s / sqrt(pi) on average between unrelated pixels. Start the L1
-        # distance of all channels at 2, the far threshold of the pair loss.
+        # distance of all channels at up to 2, the far threshold of the pair loss.
         deviation = math.sqrt(math.pi) / self.dim
         for name in ("head1", "head2", "head3"):
             head = self._conv(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +74,8 @@ class SegAwareConv2d(nn.Conv2d):
             device,
             dtype,
         )
+        if normalize not in get_args(Normalize):
+            raise ValueError(f"normalize must be one of {get_args(Normalize)}, got {normalize!r}")
         self.normalize: Normalize = normalize
         self.hardness = hardness_parameter(hardness, device)
 

@@ -8,8 +8,9 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
@@ -28,10 +29,18 @@ _EXPECTED = (
 class _ProgressBar(TQDMProgressBar):
     """One line per epoch; validation, a few images, needs no bar of its own."""
 
-    def init_validation_tqdm(self) -> "tqdm":  # type: ignore[name-defined]  # noqa: F821, UP037
+    def init_validation_tqdm(self) -> Tqdm:
         bar = super().init_validation_tqdm()
         bar.disable = True
         return bar
+
+
+class _InterruptCheckpoint(OnExceptionCheckpoint):
+    """Save on Ctrl-C only: going on from a loss that was not finite would end the same way."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt):
+            super().on_exception(trainer, pl_module, exception)
 
 
 def find_checkpoint(folder: Path) -> Path | None:
@@ -86,7 +95,7 @@ def fit(
         logger=[CSVLogger(folder, name="", version="logs"), TensorBoardLogger(folder, name="", version="logs")],
         callbacks=[
             ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
-            OnExceptionCheckpoint(checkpoints, filename="interrupted"),
+            _InterruptCheckpoint(checkpoints, filename="interrupted"),
             _ProgressBar(refresh_rate=5),
         ],
         log_every_n_steps=10,
