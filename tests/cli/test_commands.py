@@ -193,10 +193,14 @@ def _table() -> dict[str, Any]:
 
 
 def test_table_cells() -> None:
-    assert table_cells(_table(), [3, 1]) == (
-        ["method", "mIoU", "vs. control", "3 px", "vs. control", "1 px", "vs. control", "ms"],
+    assert table_cells(_table(), [3, 10, 1]) == (
+        ["method", "mIoU", "3 px", "1 px", "ms"],
         [
-            ["T/NEW", "64.0", "+4.0 [+3.0, +5.2]", "16.0", "-4.0 [-5.0, -2.8]", "32.0", "+8.0 [+7.0, +9.2]", "13"],
-            ["T/CONTROL", "60.0", "-", "15.0", "-", "30.0", "-", "13"],
+            ["T/NEW", "64.0 (+4.0 [+3.0, +5.2])", "16.0 (-4.0 [-5.0, -2.8])", "32.0 (+8.0 [+7.0, +9.2])", "13"],
+            ["T/CONTROL", "60.0", "15.0", "30.0", "13"],
         ],
     )
+    assert table_cells(_table(), [3], intervals=False)[1] == [
+        ["T/NEW", "64.0 (+4.0)", "16.0 (-4.0)", "13"],
+        ["T/CONTROL", "60.0", "15.0", "13"],
+    ]

@@ -17,7 +17,7 @@ def test_recipes(fails: Fails, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     assert "did you mean demo/baseline" in fails("train", "demo/base", "--runs", runs)
     assert "unknown recipe 'demo/base'" in fails("recipes", "demo/base")
-    assert "did you mean camvid?" in fails("table", "camvit", "--runs", runs, "--out", tmp_path)
+    assert "did you mean camvid" in fails("table", "camvit", "--runs", runs, "--out", tmp_path)
     assert "did you mean train.epochs" in fails("train", "demo/baseline", "train.epoch=3", "--runs", runs)
     assert "must read key=value" in fails("eval", "demo/baseline", "fast", "--runs", runs)
     assert "is not YAML" in fails("train", "demo/baseline", "data.crop=[1,", "--runs", runs)

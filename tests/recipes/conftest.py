@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from segaware.recipes.run import train
+from segaware.recipes.run import load_network, train, weights_path
 
 from .tiny_recipes import tiny
 
@@ -16,3 +18,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("demo/baseline", "demo/embedding", "demo/segaware"):
         train(name, tiny(name), folder, None)
     return folder
+
+
+@pytest.fixture
+def network(runs: Path) -> nn.Module:
+    """The network of demo/segaware, as in training, with predictions that vary as those of a tiny one hardly do."""
+    network, _ = load_network("demo/segaware", tiny("demo/segaware"), weights_path(runs, "demo/segaware"))
+    torch.manual_seed(0)
+    nn.init.normal_(network.get_submodule("fc8").weight)  # type: ignore[arg-type]
+    return network.train()

@@ -76,8 +76,8 @@ def test_override_of_a_whole_section() -> None:
         ("data.flip=1.5", "data.flip: Input should be less than or equal to 1, got 1.5"),
         ("train.learning_rate=.nan", "train.learning_rate: Input should be greater than 0, got nan"),
         ("train=null", "train: Input should be .*, got None"),
-        ("model={}", "model.width: Field required"),
-        ("embedding={kind: learned, size: 3}", "embedding.width: Field required"),
+        ("loss={}", "unknown key 'loss' in an override"),
+        ("embedding={kind: learned, dim: 3}", "embedding.width: Field required"),
         ("evaluation.half_widths=[3, 1]", "evaluation.half_widths: .*increasing order, got"),
         ("evaluation.half_widths=[]", "evaluation.half_widths: .*one or more"),
         ("stage=training", "stage: Input tag 'training' .*'embedding', 'segmentation'$"),
@@ -145,7 +145,7 @@ def test_what_is_no_recipe(name: str) -> None:
 
 
 def test_unknown_table_names_the_nearest() -> None:
-    with pytest.raises(RecipeError, match=r"unknown table 'camvit': did you mean camvid\?"):
-        load_table("camvit")
+    with pytest.raises(RecipeError, match=r"unknown table 'demmo': did you mean demo\?"):
+        load_table("demmo")
     with pytest.raises(RecipeError, match=r"unknown table 'zzz': there are .*camvid, .*demo"):
         load_table("zzz")

@@ -58,6 +58,17 @@ def test_model_and_embedding_are_copied(copied: Path, monkeypatch: pytest.Monkey
         assert torch.equal(started[key], tensor), key
 
 
+def test_frozen_layers_keep_the_weights_they_start_from(copied: Path) -> None:
+    recipe = tiny("demo/segaware", "train.frozen=[conv, embedding]")
+    trained, _ = load_weights(train("mine", recipe, copied, None))
+    model, _ = load_weights(weights_path(copied, "demo/baseline"))
+    embedding, _ = load_weights(weights_path(copied, "demo/embedding"))
+    started = model | {f"embedding.{key}": tensor for key, tensor in embedding.items()}
+    for key, tensor in started.items():
+        if key.endswith(("weight", "bias")):
+            assert torch.equal(trained[key], tensor) == key.startswith(("conv", "embedding")), key
+
+
 def test_segaware_model_goes_on_as_it_is(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny("demo/segaware", "start.model=demo/segaware", "start.embedding=null")
     started = _start("mine", recipe, copied, monkeypatch)

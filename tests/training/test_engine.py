@@ -140,6 +140,15 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path: Path, where: str) ->
     assert rates == pytest.approx([0.1 * (1 - step / 6) ** 0.9 for step in steps])
 
 
+def test_training_starts_afresh_unless_told_otherwise(tmp_path: Path) -> None:
+    for _ in range(2):
+        stage = SegmentationStage(nn.Conv2d(3, 2, 1), 2, SGD)
+        start = stage.network.weight.detach().clone()
+        _fit(stage, tmp_path)
+        assert stage.trainer.global_step == 2
+        assert not torch.equal(stage.network.weight, start)
+
+
 def test_nothing_is_said_that_a_user_need_not_know(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     stage = _Stopped(nn.Conv2d(3, 2, 1), 2, SGD)
     stage.stop_at = 1

@@ -16,11 +16,11 @@ def table_cells(
 
     Args:
         table: The values.
-        half_widths: The trimap half-widths to show.
+        half_widths: The trimap half-widths to show, those of them that the table has.
         intervals: Whether to show the intervals of the differences to the control.
     """
-    headers = ["method", "mIoU", *(f"{width} px" for width in half_widths), "ms"]
-    columns = [table["half_widths"].index(width) for width in half_widths]
+    columns = [table["half_widths"].index(width) for width in half_widths if width in table["half_widths"]]
+    headers = ["method", "mIoU", *(f"{table['half_widths'][column]} px" for column in columns), "ms"]
     rows = []
     for row in table["rows"]:
         is_control = row["recipe"] == table["control"]

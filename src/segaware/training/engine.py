@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import signal
 import warnings
 from pathlib import Path
 from typing import Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
@@ -19,10 +18,9 @@ from segaware.training.stages import Stage
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
-# Lightning's advice on what is meant to be so here, and two claims that OnExceptionCheckpoint sets off falsely.
+# Lightning's advice on what is meant to be so here.
 _EXPECTED = (
-    "does not have many workers|number of training batches|exists and is not empty|dataloader is not resumable"
-    "|was called without a model|no last checkpoint available|LeafSpec"
+    "does not have many workers|number of training batches|exists and is not empty|dataloader is not resumable|LeafSpec"
 )
 
 
@@ -35,12 +33,18 @@ class _ProgressBar(TQDMProgressBar):
         return bar
 
 
-class _InterruptCheckpoint(OnExceptionCheckpoint):
-    """Save on Ctrl-C only: going on from a loss that was not finite would end the same way."""
+class _InterruptCheckpoint(Callback):
+    """Save on Ctrl-C only: going on from a loss that was not finite would end the same way.
+
+    No OnExceptionCheckpoint, because with one Lightning resumes from what it finds even if told to start afresh.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, KeyboardInterrupt):
-            super().on_exception(trainer, pl_module, exception)
+            trainer.save_checkpoint(self.path)
 
 
 def find_checkpoint(folder: Path) -> Path | None:
@@ -87,7 +91,6 @@ def fit(
     checkpoints = folder / "checkpoints"
     if checkpoint is not None:
         _set_aside(folder / "logs" / "metrics.csv")
-    on_interrupt = signal.getsignal(signal.SIGINT)
     trainer = Trainer(
         max_epochs=epochs,
         precision=precision,
@@ -95,7 +98,7 @@ def fit(
         logger=[CSVLogger(folder, name="", version="logs"), TensorBoardLogger(folder, name="", version="logs")],
         callbacks=[
             ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
-            _InterruptCheckpoint(checkpoints, filename="interrupted"),
+            _InterruptCheckpoint(checkpoints / "interrupted.ckpt"),
             _ProgressBar(refresh_rate=5),
         ],
         log_every_n_steps=10,
@@ -106,8 +109,7 @@ def fit(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=f"(?s).*({_EXPECTED})")
             trainer.fit(stage, train, validation, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as stop:  # how Lightning ends a training that Ctrl-C has stopped, deaf to further ones
-        signal.signal(signal.SIGINT, on_interrupt)
+    except SystemExit as stop:  # how Lightning ends a training that Ctrl-C has stopped
         raise KeyboardInterrupt from stop
     if trainer.interrupted:
         raise KeyboardInterrupt
