@@ -46,7 +46,7 @@ def test_what_a_training_writes(runs: Path) -> None:
     assert description["values"]["seed"] == 0
     assert description["steps"] == STEPS
     assert description["seconds"] >= 0
-    assert description["command"].startswith("segaware ")
+    assert description["command"].startswith("segaware")
     assert {"commit", "torch", "python", "machine", "segaware"} <= description.keys()
     header, *rows = (folder / "logs" / "metrics.csv").read_text().splitlines()
     assert "val/miou" in header and len(rows) == 1

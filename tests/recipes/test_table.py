@@ -65,7 +65,7 @@ def test_values(finished: tuple[Path, dict[str, Any]]) -> None:
     assert (values["table"], values["title"], values["about"]) == ("tiny", "Tiny", "Tiny networks.")
     assert (values["images"], values["control"], values["half_widths"]) == (3, "tiny/control", [1, 3])
     assert values["interval"].startswith("95 %, paired bootstrap over images")
-    assert values["measured"]["command"].startswith("segaware ") and "commit" in values["measured"]
+    assert values["measured"]["command"].startswith("segaware") and "commit" in values["measured"]
     assert [row["recipe"] for row in values["rows"]] == list(ROWS)
     control = Scores.load(runs / "tiny/control/scores.npz")
     for row in values["rows"]:
