@@ -160,6 +160,18 @@ def test_seed_fixes_the_weights(runs: Path, tmp_path: Path) -> None:
         assert all(not torch.equal(first[key], other[key]) for key in first if key.endswith("weight"))
 
 
+def test_recipes_with_different_networks_see_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def look(stage: Any, batches: Any, *others: Any) -> None:
+        seen.append([(batch.name, batch.image.sum().item()) for batch in batches])
+
+    monkeypatch.setattr("segaware.recipes.run.fit", look)
+    for name in ("demo/baseline", "demo/segaware"):
+        train(name, tiny(name, "start.model=null", "start.embedding=null"), tmp_path, None)
+    assert len(seen[0]) > 1 and seen[0] == seen[1]
+
+
 def test_broken_image_stops_the_training_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = Scenes.__getitem__
 

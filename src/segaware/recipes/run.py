@@ -60,6 +60,8 @@ def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: b
         _start(network, recipe, runs, batches)
     if not goes_on:
         _claim_folder(folder, recipe)
+    # Again, because building a network draws numbers: so recipes that are compared see the same batches.
+    seed_everything(recipe.seed, workers=True, verbose=False)
     started = time.perf_counter()
     fit(
         stage,
