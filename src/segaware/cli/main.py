@@ -118,7 +118,7 @@ def evaluate_(
         }
         folder = run_folder(runs, recipe)
         write_json(folder / "scores.json", result)
-        headers = ["mIoU", *(f"within {width} px" for width in trimap), "ms/image"]
+        headers = ["mIoU", *(f"{width} px" for width in trimap), "ms"]
         cells = [f"{100 * v:.2f}" for v in (scores.miou, *trimap.values())] + [f"{scores.milliseconds:.0f}"]
         show(console, f"{values.title}, {len(scores.names)} images", headers, [cells])
         print(folder / "scores.json")
