@@ -39,4 +39,4 @@ def test_page_shows_the_figures_of_a_row(generate: ModuleType) -> None:
     table = generate.load_tables()[0]
     row = table["rows"][-1]
     lines = [line for line in generate.page().splitlines() if line.startswith(f"| {row['title']} |")]
-    assert f"| {100 * row['miou']:.1f} |" in lines[0]
+    assert f"| {100 * row['miou']:.1f} (" in lines[0]

@@ -52,7 +52,7 @@ def curve_png(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int])
 
 def _render(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int], file_format: str) -> bytes:
     _require_curves(curves, half_widths)
-    figure = Figure(figsize=(6.4, 4.2), dpi=150, layout="constrained")  # no pyplot: no display, no global state
+    figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")  # no pyplot: no display, no global state
     axes = figure.add_subplot()
     for (name, values), marker in zip(curves.items(), cycle("osD^v<>pX*"), strict=False):
         axes.plot(half_widths, [100 * value for value in values], marker=marker, markersize=5, label=name)
@@ -64,7 +64,9 @@ def _render(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int], f
     axes.grid(color="0.88")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(
+        frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small"
+    )  # hides no curve
     content = io.BytesIO()
     figure.savefig(content, format=file_format)
     return content.getvalue()
