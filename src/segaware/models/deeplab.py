@@ -13,8 +13,8 @@ from typing import Literal, cast, get_args
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, load_vgg_weights, read_vgg_weights, upsample
-from segaware.nn.vgg_weights import Normalize
+from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, read_vgg_weights, upsample
+from segaware.nn.vgg_weights import Normalize, copy_vgg_weights
 
 SegAwareLayers = Literal["none", "fc6", "all"]
 Trunk = Literal["vgg16", "vgg19"]
@@ -134,13 +134,14 @@ class DeepLabLargeFOV(nn.Module):
         Raises:
             ValueError: If a layer is missing from the file, has another shape there, or the file is of a deeper VGG.
         """
-        names = {name.removesuffix(".weight") for name in read_vgg_weights(path) if name.endswith(".weight")}
+        weights = read_vgg_weights(path)
+        names = {name.removesuffix(".weight") for name in weights if name.endswith(".weight")}
         deeper = sorted(name for name in names if name.startswith("conv") and not hasattr(self, name))
         if deeper:
             raise ValueError(
                 f"VGG weights: {path} has {', '.join(deeper)}, which this trunk does not; use trunk='vgg19'"
             )
-        loaded = load_vgg_weights(self, path)
+        loaded = copy_vgg_weights(self, weights, path)
         for name in ("fc6", "fc7"):
             nn.init.normal_(cast(nn.Conv2d, self.get_submodule(name)).weight, std=0.005)
         return loaded

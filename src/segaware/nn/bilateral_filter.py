@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from segaware.nn.hardness import hardness_parameter, nonnegative
 from segaware.ops import attention_mask, embedding_distance, segaware_filter2d
+from segaware.ops.arguments import check_iterations
 from segaware.ops.window import IntPair, Window
 
 
@@ -28,8 +29,7 @@ class BilateralFilter2d(nn.Module):
     def __init__(self, kernel_size: IntPair, dilation: IntPair = 1, iterations: int = 1, hardness: float = 1.0) -> None:
         super().__init__()
         window = Window.of(kernel_size, padding="same", dilation=dilation)
-        if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-            raise ValueError(f"iterations must be an int of at least 1, got {iterations!r}")
+        check_iterations(iterations)
         self.kernel_size = window.kernel_size
         self.dilation = window.dilation
         self.iterations = iterations

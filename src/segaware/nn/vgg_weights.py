@@ -81,7 +81,11 @@ def load_vgg_weights(module: nn.Module, path: str | Path) -> list[str]:
     Raises:
         ValueError: If a layer is missing from the file or has another shape there; nothing is changed then.
     """
-    weights = read_vgg_weights(path)
+    return copy_vgg_weights(module, read_vgg_weights(path), path)
+
+
+def copy_vgg_weights(module: nn.Module, weights: dict[str, Tensor], path: str | Path) -> list[str]:
+    """`load_vgg_weights` with what `read_vgg_weights` returned for `path`."""
     layers = {n: layer for n, layer in module.named_children() if n.startswith("conv") and isinstance(layer, nn.Conv2d)}
     parameters = {
         f"{name}.{kind}": parameter

@@ -24,6 +24,12 @@ def check_mask(mask: Tensor, expected: tuple[int, ...]) -> None:
         )
 
 
+def check_iterations(iterations: int) -> None:
+    """Raise ValueError unless `iterations` is an int of at least 1."""
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"iterations must be an int of at least 1, got {iterations!r}")
+
+
 def compute_dtype(tensor: Tensor) -> torch.dtype:
     """Return the type to accumulate in: half precisions accumulate in float32."""
     return torch.float32 if tensor.dtype in (torch.bfloat16, torch.float16) else tensor.dtype

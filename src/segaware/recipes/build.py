@@ -15,6 +15,8 @@ from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Embedding, EmbeddingRecipe, Recipe, SegmentationRecipe
 from segaware.training import EmbeddingStage, Optimization, SegmentationStage
 
+_VALIDATION_SCENES = 64  # of the procedural data set; data sets on disk have their own number
+
 
 def build_embedding(embedding: Embedding) -> EmbeddingNet | ColorEmbedding:
     """Return an untrained embedding network."""
@@ -97,7 +99,7 @@ def open_data(
         transform = Compose(
             [RandomScale(*data.scale), RandomCrop(*data.crop), RandomFlip(data.flip), ColorJitter(data.jitter)]
         )
-    length = 64 if split == "val" else data.length
+    length = _VALIDATION_SCENES if split == "val" else data.length
     dataset = build_dataset(data.name, split, root, transform, length or 1, data.crop)
     total = len(dataset)  # type: ignore[arg-type]
     if limit is None or limit >= total:

@@ -118,23 +118,26 @@ def _masks(sample: Sample, networks: dict[str, DeepLabLargeFOV]) -> np.ndarray:
     zoom = round(window * window / image.shape[0])  # so that the scene is about as high as the tiles
     scene = mark_points(image.repeat(zoom, 0).repeat(zoom, 1), [(row * zoom, column * zoom) for row, column in points])
     panels = [("marked pixels", scene)]
+    embeddings = {name: _embed(networks[name], sample) for name in (SEGAWARE, COLOR)}
     for number, (row, column) in enumerate(points, start=1):
         patch = image[row - _REACH : row + _REACH + 1, column - _REACH : column + _REACH + 1]
         panels.append((f"{number}: window", patch.repeat(window, 0).repeat(window, 1)))
         for caption, name in (("learned", SEGAWARE), ("colour", COLOR)):
-            mask = _mask(networks[name], sample, row, column)
+            mask = _mask(networks[name], embeddings[name], row, column)
             panels.append((f"{number}: {caption}", mask_picture(mask, window, window)))
-    height = max(picture.shape[0] for _, picture in panels)
-    below = [(caption, height - len(picture), picture) for caption, picture in panels]
+    height = max(len(picture) for _, picture in panels)
     return side_by_side(
-        [(caption, np.pad(p, ((0, white), (0, 0), (0, 0)), constant_values=255)) for caption, white, p in below]
+        [
+            (caption, np.pad(picture, ((0, height - len(picture)), (0, 0), (0, 0)), constant_values=255))
+            for caption, picture in panels
+        ]
     )
 
 
 @torch.inference_mode()
-def _mask(network: DeepLabLargeFOV, sample: Sample, row: int, column: int) -> torch.Tensor:
-    """Return one pixel's mask under a network's embedding and the hardness of its final filter."""
+def _mask(network: DeepLabLargeFOV, embedding: torch.Tensor, row: int, column: int) -> torch.Tensor:
+    """Return one pixel's mask under an embedding (1, E, H, W) and the hardness of a network's final filter."""
     assert network.filter is not None
     rows, columns = slice(row - _REACH, row + _REACH + 1), slice(column - _REACH, column + _REACH + 1)
-    window = _embed(network, sample)[:, :, rows, columns]
+    window = embedding[:, :, rows, columns]
     return attention_mask(embedding_distance(window, 2 * _REACH + 1), network.filter.hardness)[0, :, 0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import statistics
 import time
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from segaware.data import Sample
@@ -18,6 +18,7 @@ from segaware.metrics import confusion_matrix, mean_iou, trimap_confusion
 from segaware.recipes.build import num_classes, validation_batches
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe, SegmentationRecipe
+from segaware.viz import write_atomically
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,16 @@ class Scores:
 
     def save(self, path: Path) -> None:
         """Write everything to an .npz file, whole or not at all."""
-        temporary = path.with_suffix(".tmp.npz")
+        content = io.BytesIO()
         np.savez_compressed(
-            temporary,
+            content,
             names=np.array(self.names),
             confusion=self.confusion.numpy(),
             trimap=self.trimap.numpy(),
             half_widths=np.array(self.half_widths),
             milliseconds=np.array(self.milliseconds),
         )
-        temporary.replace(path)
+        write_atomically(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Scores:
@@ -74,6 +75,7 @@ class Scores:
             )
 
 
+@torch.inference_mode()
 def evaluate(recipe: Recipe, network: nn.Module, root: Path | None) -> Scores:
     """Score a trained network on the validation images of its recipe, one by one at their own size.
 
@@ -87,13 +89,8 @@ def evaluate(recipe: Recipe, network: nn.Module, root: Path | None) -> Scores:
     """
     if not isinstance(recipe, SegmentationRecipe):
         raise RecipeError("an embedding recipe has no score of its own; evaluate a recipe that uses its embeddings")
-    return score(network, validation_batches(recipe, root, recipe.evaluation.images), num_classes(recipe), recipe)
-
-
-@torch.inference_mode()
-def score(network: nn.Module, images: DataLoader[Sample], classes: int, recipe: SegmentationRecipe) -> Scores:
-    """Score a network on images one by one."""
-    widths = recipe.evaluation.half_widths
+    images = validation_batches(recipe, root, recipe.evaluation.images)
+    classes, widths = num_classes(recipe), recipe.evaluation.half_widths
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).eval()
     names, confusions, trimaps, seconds = [], [], [], []

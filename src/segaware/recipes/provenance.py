@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import segaware
+from segaware.viz import write_atomically
 
 
 def provenance() -> dict[str, Any]:
@@ -55,6 +56,4 @@ def _processor() -> str:
 def write_json(path: Path, values: Any) -> None:
     """Write JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())

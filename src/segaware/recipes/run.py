@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from segaware.recipes.files import RecipeError
 from segaware.recipes.provenance import provenance
 from segaware.recipes.schema import Recipe, SegmentationRecipe
 from segaware.training import find_checkpoint, fit, load_weights, save_weights
+from segaware.viz import write_atomically
 
 
 def weights_path(runs: Path, name: str) -> Path:
@@ -139,9 +139,8 @@ def _claim_folder(folder: Path, recipe: Recipe) -> None:
     for pattern in ("recipe.yaml", "model.safetensors", "scores.*", "logs/*", "checkpoints/*.ckpt"):
         for old in folder.glob(pattern):
             old.unlink()
-    temporary = folder / "recipe.tmp"
-    temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-    os.replace(temporary, folder / "recipe.yaml")
+    values = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    write_atomically(folder / "recipe.yaml", values.encode())
 
 
 def _start(network: nn.Module, recipe: Recipe, runs: Path, batches: Any) -> None:

@@ -1,5 +1,6 @@
 """Pictures, plots and reports; everything here works without a display."""
 
+from segaware.viz.atomic import write_atomically
 from segaware.viz.colors import colorize, embedding_colors, error_map, mask_picture, overlay
 from segaware.viz.curves import curve_png, trimap_curve
 from segaware.viz.panels import mark_points, side_by_side
@@ -16,4 +17,5 @@ __all__ = [
     "overlay",
     "side_by_side",
     "trimap_curve",
+    "write_atomically",
 ]

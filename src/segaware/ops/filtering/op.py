@@ -6,7 +6,7 @@ from typing import get_args
 
 from torch import Tensor
 
-from segaware.ops.arguments import check_image, check_mask, compute_dtype
+from segaware.ops.arguments import check_image, check_iterations, check_mask, compute_dtype
 from segaware.ops.filtering import reference
 from segaware.ops.filtering.reference import Border
 from segaware.ops.window import IntPair, Window
@@ -52,8 +52,7 @@ def segaware_filter2d(
     check_image("input", input)
     if border not in get_args(Border):
         raise ValueError(f"border must be one of {get_args(Border)}, got {border!r}")
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
-        raise ValueError(f"iterations must be an int of at least 1, got {iterations!r}")
+    check_iterations(iterations)
     window = Window.of(kernel_size, padding="same", dilation=dilation)
     check_mask(mask, (*input.shape[:-3], window.size, *input.shape[-2:]))
 
