@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test check docs install clean
+.PHONY: demo test check docs bench install clean
 
 demo: install
 	$(BIN)/segaware demo --out demo
@@ -21,12 +21,20 @@ check: install
 docs: install
 	$(BIN)/python docs/generate.py
 
+bench: .venv/installed-bench
+	$(BIN)/segaware bench
+
 install: .venv/installed
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+# With $(TORCH) beside it, so that a peer cannot bring another PyTorch.
+.venv/installed-bench: .venv/installed
+	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[bench]"
 	touch $@
 
 clean:

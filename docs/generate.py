@@ -1,25 +1,34 @@
-"""Write docs/results.md and its figures from results/*.json and the remarks in results/*.md.
+"""Write docs/results.md, docs/benchmarks.md and their figures from the JSON and the remarks in results/.
 
-Run as `make docs`. A test compares the page with the files, so that it cannot say anything else.
+Run as `make docs`. A test compares the pages with the files, so that they cannot say anything else.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+from segaware.cli.bench.curves import LABELS
+from segaware.cli.bench.run import GROUPS, PACKAGES
+from segaware.cli.bench.tables import HEADERS, case_rows
 from segaware.cli.tables import table_cells
 from segaware.viz import trimap_curve
+from segaware.viz.cost_curves import cost_curves
 
 ROOT = Path(__file__).parent.parent
+BENCH = ROOT / "results/bench"
 SHOWN_HALF_WIDTHS = (1, 3, 10)
 
 
 def main() -> None:
-    """Write the page and the figures."""
+    """Write the pages and the figures."""
     for table in load_tables():
         curves = {row["title"]: row["trimap_miou"] for row in table["rows"]}
         trimap_curve(curves, table["half_widths"], ROOT / "docs/figures" / f"{table['table']}_trimap.png")
     (ROOT / "docs/results.md").write_text(page())
+    for group in load_groups(BENCH):
+        if group["group"] == "curves":
+            draw_curves(group["cases"], ROOT / "docs/figures")
+    (ROOT / "docs/benchmarks.md").write_text(benchmarks_page(BENCH))
 
 
 def load_tables() -> list[dict[str, Any]]:
@@ -66,6 +75,70 @@ def _section(table: dict[str, Any]) -> list[str]:
         _markdown(budget),
         f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
     ]
+
+
+def load_groups(folder: Path) -> list[dict[str, Any]]:
+    """Return the groups of the benchmark that were measured, in the order in which they run."""
+    paths = [folder / f"{name}.json" for name in GROUPS]
+    return [json.loads(path.read_text()) for path in paths if path.is_file()]
+
+
+def benchmarks_page(folder: Path) -> str:
+    """Return the page of the benchmark whose files are in a folder."""
+    parts = [
+        "# Benchmarks",
+        "Made by `make docs` from the files in [results/bench/](../results/bench), which `make bench` (the quick form) "
+        "and `segaware bench --full` write; the contenders are in [benchmarks/peers/](../benchmarks/peers). Contenders "
+        "take turns in one process, round after round in random order. A time is the median over the rounds, in "
+        "brackets the 10th and 90th percentile. A ratio is that of two times in the same round, again as median and "
+        "percentiles. The first call of a contender is timed apart: it may import, compile or read compiled code.",
+    ]
+    groups = {group["group"]: group for group in load_groups(folder)}
+    curves = groups.pop("curves", None)
+    for group in groups.values():
+        parts += [f"## {group['title']}", group["about"], _markdown(_bench_rows(group)), _measured(group)]
+    if (folder / "remarks.md").is_file():
+        parts.append((folder / "remarks.md").read_text().strip())
+    if curves is not None:
+        parts += [f"## {curves['title']}", curves["about"]]
+        parts += [f"![Time and memory against {label}](figures/bench_{sweep}.png)" for sweep, label in LABELS.items()]
+        parts += [
+            f"* {case['title']}, {row['title']}: {row['problem']}"
+            for case in curves["cases"]
+            for row in case["rows"]
+            if "problem" in row and case["unit"] == "ms"
+        ]
+        parts.append(_measured(curves))
+    return "\n\n".join(parts) + "\n"
+
+
+def _bench_rows(group: dict[str, Any]) -> list[list[str]]:
+    rows = [["case", *HEADERS]]
+    for case in group["cases"]:
+        rows += [["" if i else case["title"], *cells] for i, cells in enumerate(case_rows(case))]
+    return rows
+
+
+def _measured(group: dict[str, Any]) -> str:
+    measured = group["measured"]
+    versions = [f"{name} {measured[name] or 'not installed'}" for name in ("python", "torch", *PACKAGES)]
+    return (
+        f"`{measured['command']}` ({measured['form']} form, seed {measured['seed']}), {measured['date']}, commit "
+        f"{measured['commit']}, {', '.join(versions)}, {measured['machine']}, {measured['os']}."
+    )
+
+
+def draw_curves(cases: list[dict[str, Any]], folder: Path) -> None:
+    """Draw time and memory of every sweep."""
+    for sweep, label in LABELS.items():
+        panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+        for unit, ylabel in (("ms", "time [ms]"), ("MB", "peak memory above that before the first call [MB]")):
+            curves = panels[ylabel] = {}
+            for case in cases:
+                for row in case["rows"]:
+                    if (case["sweep"], case["unit"]) == (sweep, unit) and "value" in row:
+                        curves.setdefault(row["title"], []).append((case["x"], row["value"]["median"]))
+        cost_curves(panels, label, folder / f"bench_{sweep}.png")
 
 
 def _markdown(rows: list[list[str]]) -> str:

@@ -9,7 +9,7 @@ import segaware.ops
 
 OPTIONAL = (
     "lightning", "torchmetrics", "scipy", "matplotlib", "PIL", "pydantic", "typer", "rich", "yaml", "tensorboard",
-    "safetensors", "triton", "torchvision",
+    "safetensors", "numba", "triton", "torchvision",
 )  # fmt: skip
 
 
@@ -30,12 +30,14 @@ def test_public_names() -> None:
         "embedding_distance",
         "segaware_conv2d",
         "segaware_filter2d",
+        "use_backend",
     ]
     assert sorted(segaware.ops.__all__) == [
         "attention_mask",
         "embedding_distance",
         "segaware_conv2d",
         "segaware_filter2d",
+        "use_backend",
     ]
     assert sorted(segaware.nn.__all__) == [
         "BilateralFilter2d",

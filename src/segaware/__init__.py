@@ -5,7 +5,7 @@ filter predictions and to convolve.
 """
 
 from segaware.nn import BilateralFilter2d, EmbeddingNet, PairLoss, SegAwareConv2d, SharedDistances
-from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d
+from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
 
 __version__ = "0.1.0"
 
@@ -19,4 +19,5 @@ __all__ = [
     "embedding_distance",
     "segaware_conv2d",
     "segaware_filter2d",
+    "use_backend",
 ]

@@ -1,10 +1,41 @@
 """What the tests of all operators share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor
+
+from segaware import use_backend
+
+
+@pytest.fixture(scope="module", params=["reference", "numba"])
+def each_backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All tests of the module, once with each backend."""
+    with use_backend(request.param):
+        yield
+
+
+@pytest.fixture(scope="module")
+def uninitialised_is_nan() -> Iterator[None]:
+    """Memory from torch.empty is filled with NaN, so that an element that no kernel writes shows."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture
+def with_threads() -> Iterator[Callable[[int, Callable[[], list[Tensor]]], list[Tensor]]]:
+    """A function that runs another one on so many threads."""
+    before = torch.get_num_threads()
+
+    def run(threads: int, function: Callable[[], list[Tensor]]) -> list[Tensor]:
+        torch.set_num_threads(threads)
+        return function()
+
+    yield run
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(params=["channels_last", "strided"])

@@ -19,7 +19,10 @@ from .random_windows import RandomWindow, random_windows, repeatable
 NORMALIZE = ("mean", "sum", "none")
 Normalize = Literal["mean", "sum", "none"]
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+pytestmark = [
+    pytest.mark.usefixtures("each_backend"),
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
+]
 
 
 def random_arguments(

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from segaware.ops._backends import unavailable_backends
+from segaware.ops._backends import backend_notes
 
 _PACKAGES = ("segaware", "torch", "numpy", "numba", "triton", "lightning", "torchmetrics", "safetensors", "pillow")
 
@@ -22,6 +22,5 @@ def report_lines() -> list[str]:
             lines.append(f"{package:14} not installed")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that this PyTorch can use"
     lines += [f"{'threads':14} {torch.get_num_threads()}", f"{'GPU':14} {gpu}", "", "backends of the operators"]
-    for backend, reason in unavailable_backends().items():
-        lines.append(f"{backend:14} {'available' if reason is None else f'not available: {reason}'}")
+    lines += [f"{backend:14} {note}" for backend, note in backend_notes().items()]
     return lines

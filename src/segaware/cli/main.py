@@ -13,6 +13,9 @@ import yaml
 from rich.console import Console
 from tqdm.auto import tqdm
 
+from segaware.cli.bench.plan import Settings
+from segaware.cli.bench.run import check_settings, choose_groups, run_groups
+from segaware.cli.bench.tables import show_case
 from segaware.cli.doctor import report_lines
 from segaware.cli.tables import show, table_cells
 from segaware.data import DataError
@@ -163,6 +166,33 @@ def table(
         write_json(out / f"{name}.json", values)
         show(console, values["title"], *table_cells(values, (1, 3, 10), intervals=False))
         print(out / f"{name}.json")
+
+
+@app.command()
+def bench(
+    groups: Annotated[
+        list[str] | None, typer.Argument(help="layers, distance, filter, overhead, network, curves; all if not given.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="The long form: batches of 4, longer, and the curves.")] = False,
+    threads: Annotated[int, typer.Option("--threads", help="Threads of PyTorch.")] = 2,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the inputs and of the order of contenders.")] = 0,
+    peers: Annotated[Path, typer.Option("--peers", help="Folder of what to compare with.")] = Path("benchmarks/peers"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for a JSON file per group.")] = Path("results/bench"),
+) -> None:
+    """Measure operators and networks beside plain convolution and other implementations (a few minutes)."""
+    with _errors():
+        names = choose_groups(groups or [], full)
+        settings = Settings(peers, full, seed, threads)
+        check_settings(settings)
+        _make_folder(out)
+        try:
+            for values in run_groups(names, settings, out):
+                for case in values["cases"]:
+                    show_case(console, values["group"], case)
+                print(out / f"{values['group']}.json")
+        except KeyboardInterrupt:
+            print("segaware: interrupted; the files of groups that were not finished are as before", file=sys.stderr)
+            raise typer.Exit(130) from None
 
 
 @app.command()

@@ -1,8 +1,9 @@
 """The equations of segmentation-aware networks as functions on tensors."""
 
+from segaware.ops._backends import use_backend
 from segaware.ops.convolution.op import segaware_conv2d
 from segaware.ops.distance.op import embedding_distance
 from segaware.ops.filtering.op import segaware_filter2d
 from segaware.ops.mask import attention_mask
 
-__all__ = ["attention_mask", "embedding_distance", "segaware_conv2d", "segaware_filter2d"]
+__all__ = ["attention_mask", "embedding_distance", "segaware_conv2d", "segaware_filter2d", "use_backend"]

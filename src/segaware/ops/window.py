@@ -63,6 +63,16 @@ class Window:
             top, left = bottom, right = as_pair("padding", padding, 0)
         return cls(kernel, steps, ((top, bottom), (left, right)), spread)
 
+    def numbers(self) -> list[int]:
+        """Return the window as ten ints, the form in which torch's operator schemas carry it."""
+        return [*self.kernel_size, *self.stride, *self.padding[0], *self.padding[1], *self.dilation]
+
+    @classmethod
+    def from_numbers(cls, numbers: list[int]) -> Window:
+        """Undo `numbers`."""
+        a, b, c, d, top, bottom, left, right, e, f = numbers
+        return cls((a, b), (c, d), ((top, bottom), (left, right)), (e, f))
+
     @property
     def size(self) -> int:
         """Number of taps, K."""

@@ -7,8 +7,9 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from segaware.ops._backends import Backend, choose_backend
 from segaware.ops.arguments import check_image, check_mask, compute_dtype
-from segaware.ops.convolution import reference
+from segaware.ops.convolution import library, reference
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import IntPair, Padding, Window
 
@@ -23,6 +24,7 @@ def segaware_conv2d(
     dilation: IntPair = 1,
     groups: int = 1,
     normalize: Normalize = "mean",
+    backend: Backend | None = None,
 ) -> Tensor:
     """Segmentation-aware convolution, y_i = sum_k x_k m_ik t_k / sum_k m_ik, Eq. 7 of Harley et al. 2017.
 
@@ -43,6 +45,7 @@ def segaware_conv2d(
         normalize: "mean" divides by the mean of the window's mask, so that trained filters keep their scale; "sum" is
             Eq. 7 as printed; "none" does not divide, as the authors' released VGG network. A window whose mask sums
             to 0 has no normalised value and gives NaN; masks from `attention_mask` are 1 at the centre.
+        backend: "reference", "numba", or None for what `use_backend` chose, by default the fastest for the device.
 
     Returns:
         The output (N, F, Ho, Wo), or (F, Ho, Wo) for one image, with the dtype of `input`. Half precisions are
@@ -50,6 +53,7 @@ def segaware_conv2d(
 
     Raises:
         ValueError: If a shape, dtype or option does not fit; the message names the argument.
+        RuntimeError: If the backend that was asked for cannot run here.
 
     Example:
         >>> input, weight = torch.randn(1, 8, 20, 20), torch.randn(16, 8, 3, 3)
@@ -64,17 +68,16 @@ def segaware_conv2d(
     window = Window.of((weight.shape[2], weight.shape[3]), stride, padding, dilation)
     check_mask(mask, (*input.shape[:-3], window.size, *window.output_size(input)))
 
+    chosen = choose_backend(backend, input.device)
+
     dtype = compute_dtype(input)
     batch, batch_mask = (input, mask) if input.dim() == 4 else (input[None], mask[None])
-    output = reference.segaware_conv2d(
-        batch.to(dtype),
-        weight.to(dtype),
-        batch_mask.to(dtype),
-        None if bias is None else bias.to(dtype),
-        window,
-        groups,
-        normalize,
-    ).to(input.dtype)
+    tensors = batch.to(dtype), weight.to(dtype), batch_mask.to(dtype), None if bias is None else bias.to(dtype)
+    if chosen == "numba":
+        output = library.conv2d(*tensors, window.numbers(), groups, normalize)
+    else:
+        output = reference.segaware_conv2d(*tensors, window, groups, normalize)
+    output = output.to(input.dtype)
     return output if input.dim() == 4 else output[0]
 
 

@@ -6,8 +6,9 @@ from typing import get_args
 
 from torch import Tensor
 
+from segaware.ops._backends import Backend, choose_backend
 from segaware.ops.arguments import check_image, compute_dtype
-from segaware.ops.distance import reference
+from segaware.ops.distance import library, reference
 from segaware.ops.distance.reference import Metric
 from segaware.ops.window import IntPair, Padding, Window
 
@@ -19,6 +20,7 @@ def embedding_distance(
     padding: Padding = 0,
     dilation: IntPair = 1,
     metric: Metric = "l1",
+    backend: Backend | None = None,
 ) -> Tensor:
     """Distance from every pixel's embedding to each neighbour in its window, d_ik = ||e_i - e_k||.
 
@@ -34,6 +36,7 @@ def embedding_distance(
         dilation: Step between taps.
         metric: "l1", the sum of absolute differences; "sqeuclidean", the sum of squares; "euclidean", its root.
             Where two embeddings are equal, the gradient is 0.
+        backend: "reference", "numba", or None for what `use_backend` chose, by default the fastest for the device.
 
     Returns:
         Distances (N, K, Ho, Wo), or (K, Ho, Wo) for one image, with the taps in the row-major order of `F.unfold` and
@@ -42,6 +45,7 @@ def embedding_distance(
     Raises:
         ValueError: If `embedding` is not a floating-point image, a window argument is out of range, `metric` is
             unknown, or the window does not fit into the padded image.
+        RuntimeError: If the backend that was asked for cannot run here.
 
     Example:
         >>> row = torch.tensor([[[[1.0, 2.0, 5.0]]]])
@@ -55,6 +59,12 @@ def embedding_distance(
         raise ValueError(f"metric must be one of {get_args(Metric)}, got {metric!r}")
     window = Window.of(kernel_size, stride, padding, dilation)
     window.output_size(embedding)
-    batch = embedding if embedding.dim() == 4 else embedding[None]
-    distance = reference.embedding_distance(batch.to(compute_dtype(embedding)), window, metric).to(embedding.dtype)
+    chosen = choose_backend(backend, embedding.device)
+
+    batch = (embedding if embedding.dim() == 4 else embedding[None]).to(compute_dtype(embedding))
+    if chosen == "numba":
+        distance = library.embedding_distance(batch, window.numbers(), metric)
+    else:
+        distance = reference.embedding_distance(batch, window, metric)
+    distance = distance.to(embedding.dtype)
     return distance if embedding.dim() == 4 else distance[0]

@@ -6,8 +6,9 @@ from typing import get_args
 
 from torch import Tensor
 
+from segaware.ops._backends import Backend, choose_backend
 from segaware.ops.arguments import check_image, check_iterations, check_mask, compute_dtype
-from segaware.ops.filtering import reference
+from segaware.ops.filtering import library, reference
 from segaware.ops.filtering.reference import Border
 from segaware.ops.window import IntPair, Window
 
@@ -19,6 +20,7 @@ def segaware_filter2d(
     dilation: IntPair = 1,
     iterations: int = 1,
     border: Border = "exclude",
+    backend: Backend | None = None,
 ) -> Tensor:
     """Segmentation-aware bilateral filter, y_i = sum_k x_k m_ik / sum_k m_ik, Eq. 4 of Harley et al. 2017.
 
@@ -35,6 +37,7 @@ def segaware_filter2d(
         iterations: How often the filter is applied, each time with the same mask; widens its reach.
         border: "exclude" leaves taps outside the image out of both sums, so that nothing fades towards the border;
             "zero" counts them with value 0, as the authors' release.
+        backend: "reference", "numba", or None for what `use_backend` chose, by default the fastest for the device.
 
     Returns:
         The filtered image, with the shape and dtype of `input`. Half precisions are accumulated in float32. The image
@@ -42,6 +45,7 @@ def segaware_filter2d(
 
     Raises:
         ValueError: If a shape, dtype or option does not fit; the message names the argument.
+        RuntimeError: If the backend that was asked for cannot run here.
 
     Example:
         >>> step = torch.tensor([[[[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]]]])
@@ -55,9 +59,14 @@ def segaware_filter2d(
     check_iterations(iterations)
     window = Window.of(kernel_size, padding="same", dilation=dilation)
     check_mask(mask, (*input.shape[:-3], window.size, *input.shape[-2:]))
+    chosen = choose_backend(backend, input.device)
 
     dtype = compute_dtype(input)
-    batch, batch_mask = (input, mask) if input.dim() == 4 else (input[None], mask[None])
-    output = reference.segaware_filter2d(batch.to(dtype), batch_mask.to(dtype), window, iterations, border)
+    output, batch_mask = (t.to(dtype) if input.dim() == 4 else t[None].to(dtype) for t in (input, mask))
+    if chosen == "numba":
+        for _ in range(iterations):
+            output, _ = library.filter2d(output, batch_mask, window.numbers(), border)
+    else:
+        output = reference.segaware_filter2d(output, batch_mask, window, iterations, border)
     output = output.to(input.dtype)
     return output if input.dim() == 4 else output[0]

@@ -1,0 +1,80 @@
+"""One measurement in a process of its own, so that peak memory and compilation are its own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segaware.cli.bench.measure import Samples, interleave
+from segaware.cli.bench.plan import Contender, Settings
+
+
+def measure_fresh(
+    task: Callable[..., Contender], settings: Settings, seconds: float | None, **arguments: Any
+) -> dict[str, Any] | str:
+    """Call `task(settings, **arguments)` in a fresh process and measure what it returns.
+
+    Args:
+        task: A function of a module.
+        settings: Its first argument.
+        seconds: Time for calls after the first; None for the first only.
+        arguments: Its other arguments, JSON-like.
+
+    Returns:
+        The times "first" and "rounds" in seconds, "peak", the most memory that was resident, and "increase", how much
+        that is above the memory before the first call, in MB; or why there is nothing.
+    """
+    request = {
+        "module": task.__module__,
+        "task": task.__name__,
+        "settings": {**asdict(settings), "peers": str(settings.peers)},
+        "seconds": seconds,
+        "arguments": arguments,
+    }
+    command = [sys.executable, "-m", "segaware.cli.bench.fresh", json.dumps(request)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return (done.stderr.splitlines() or [f"stopped with status {done.returncode}: out of memory?"])[-1]
+    values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return values
+
+
+def _main() -> None:
+    request = json.loads(sys.argv[1])
+    settings = Settings(**{**request["settings"], "peers": Path(request["settings"]["peers"])})
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    run = getattr(importlib.import_module(request["module"]), request["task"])(settings, **request["arguments"])
+    if isinstance(run, str):
+        raise SystemExit(run)
+    before = _memory("VmRSS")
+    if request["seconds"] is None:
+        run()
+        result = Samples(first=None)
+    else:
+        timed = interleave({"": run}, request["seconds"], settings.seed)[""]
+        if isinstance(timed, str):
+            raise SystemExit(timed)
+        result = timed
+    peak = _memory("VmHWM")
+    print(json.dumps({**asdict(result), "peak": peak, "increase": peak - before}))
+
+
+def _memory(field: str) -> float:
+    # getrusage's ru_maxrss would not do: it begins with the peak of the process that started this one.
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ValueError(f"/proc/self/status has no {field}")
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,47 @@
+"""What one call costs where the image is too small to matter."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, get_args
+
+import torch
+
+from segaware.cli.bench.plan import Contender, Measurement, Settings, forward, forward_backward, time_in_turn
+from segaware.ops import embedding_distance, segaware_conv2d, segaware_filter2d
+from segaware.ops._backends import Backend
+
+
+def plan(settings: Settings, side: int = 32, channels: int = 8, calls: int = 20) -> list[Measurement]:
+    """Return the measurements: every operator with every backend beside plain convolution."""
+    return [
+        Measurement(title, functools.partial(_measure, settings, title, side, channels, calls, backward))
+        for backward in (False, True)
+        for title in [
+            f"3x3, {channels} channels, {side}x{side}, {'forward + backward' if backward else 'forward'}, one call"
+        ]
+    ]
+
+
+def _measure(
+    settings: Settings, title: str, side: int, channels: int, calls: int, backward: bool
+) -> list[dict[str, Any]]:
+    generator = torch.Generator().manual_seed(settings.seed)
+    input, weight, mask = (
+        torch.rand(*shape, generator=generator).requires_grad_()
+        for shape in ((1, channels, side, side), (channels, channels, 3, 3), (1, 9, side, side))
+    )
+    call = forward_backward if backward else forward
+    contenders: dict[str, Contender] = {
+        "F.conv2d": call(settings.peer("conv2d", "convolution"), input, weight, mask, 1),
+    }
+    for backend in get_args(Backend):
+        convolution = functools.partial(segaware_conv2d, padding="same", backend=backend)
+        distance = functools.partial(embedding_distance, kernel_size=3, padding="same", backend=backend)
+        bilateral = functools.partial(segaware_filter2d, kernel_size=3, backend=backend)
+        contenders |= {
+            f"segaware_conv2d, {backend}": call(convolution, input, weight, mask),
+            f"embedding_distance, {backend}": call(distance, input),
+            f"segaware_filter2d, {backend}": call(bilateral, input, mask),
+        }
+    return [time_in_turn(settings, title, contenders, ("F.conv2d",), unit="us", calls=calls)]

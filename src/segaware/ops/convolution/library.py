@@ -1,0 +1,92 @@
+"""What torch's compiler, exporter and autograd know about the kernels of `segaware_conv2d`."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from segaware.ops.convolution.reference import Normalize
+from segaware.ops.window import Window
+
+
+@torch.library.custom_op("segaware::conv2d", mutates_args=(), device_types="cpu")
+def conv2d(
+    input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int, normalize: str
+) -> Tensor:
+    """Run the kernel; `window` is `Window.numbers()`."""
+    from segaware.ops.convolution import _numba
+
+    return _numba.forward(input, weight, mask, bias, Window.from_numbers(window), groups, cast(Normalize, normalize))
+
+
+@torch.library.custom_op("segaware::conv2d_backward", mutates_args=(), device_types="cpu")
+def conv2d_backward(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    mask: Tensor,
+    window: list[int],
+    groups: int,
+    normalize: str,
+    needed: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of input, weight, mask and bias; empty tensors for those that are not needed."""
+    from segaware.ops.convolution import _numba
+
+    numbers = Window.from_numbers(window), groups, cast(Normalize, normalize)
+    return _numba.backward(grad, input, weight, mask, *numbers, needed)
+
+
+def _format(*tensors: Tensor) -> torch.memory_format:
+    """Return channels-last if a tensor is; contiguous if both are the same because of a size of 1."""
+    last = torch.channels_last
+    if any(t.is_contiguous(memory_format=last) and not t.is_contiguous() for t in tensors):
+        return last
+    return torch.contiguous_format
+
+
+@conv2d.register_fake
+def _(
+    input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int, normalize: str
+) -> Tensor:
+    size = (input.shape[0], weight.shape[0], *Window.from_numbers(window).output_size(input))
+    return torch.empty(size, dtype=input.dtype, device=input.device, memory_format=_format(input, weight))
+
+
+@conv2d_backward.register_fake
+def _(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    mask: Tensor,
+    window: list[int],
+    groups: int,
+    normalize: str,
+    needed: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    like = (
+        torch.empty_like(input, memory_format=_format(input)),
+        torch.empty_like(weight, memory_format=_format(weight)),
+        torch.empty_like(mask, memory_format=torch.contiguous_format),
+        grad.new_empty(weight.shape[0]),
+    )
+    grad_input, grad_weight, grad_mask, grad_bias = (
+        g if need else grad.new_empty(0) for g, need in zip(like, needed, strict=True)
+    )
+    return grad_input, grad_weight, grad_mask, grad_bias
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, weight, mask, _, *ctx.arguments = inputs
+    ctx.save_for_backward(input, weight, mask)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    needed = list(ctx.needs_input_grad[:4])
+    grads = conv2d_backward(grad, *ctx.saved_tensors, *ctx.arguments, needed)
+    return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None, None
+
+
+conv2d.register_autograd(_differentiate, setup_context=_save)

@@ -1,0 +1,52 @@
+"""What torch's compiler, exporter and autograd know about the kernels of `embedding_distance`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segaware.ops.distance.reference import Metric
+from segaware.ops.window import Window
+
+
+@torch.library.custom_op("segaware::embedding_distance", mutates_args=(), device_types="cpu")
+def embedding_distance(embedding: Tensor, window: list[int], metric: str) -> Tensor:
+    """Run the kernel; `window` is `Window.numbers()`."""
+    from segaware.ops.distance import _numba
+
+    return _numba.forward(embedding, Window.from_numbers(window), metric)
+
+
+@torch.library.custom_op("segaware::embedding_distance_backward", mutates_args=(), device_types="cpu")
+def embedding_distance_backward(
+    grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str
+) -> Tensor:
+    """Return the gradient of the embedding."""
+    from segaware.ops.distance import _numba
+
+    return _numba.backward(grad, embedding, distance, Window.from_numbers(window), metric)
+
+
+@embedding_distance.register_fake
+def _(embedding: Tensor, window: list[int], metric: str) -> Tensor:
+    size = Window.from_numbers(window)
+    return embedding.new_empty(embedding.shape[0], size.size, *size.output_size(embedding))
+
+
+@embedding_distance_backward.register_fake
+def _(grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str) -> Tensor:
+    return torch.empty_like(embedding, memory_format=torch.contiguous_format)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, list[int], Metric], output: Tensor) -> None:
+    embedding, *ctx.arguments = inputs
+    ctx.save_for_backward(embedding, output)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    return embedding_distance_backward(grad, *ctx.saved_tensors, *ctx.arguments), None, None
+
+
+embedding_distance.register_autograd(_differentiate, setup_context=_save)

@@ -1,0 +1,76 @@
+"""What torch's compiler, exporter and autograd know about the kernels of `segaware_filter2d`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segaware.ops.window import Window
+
+
+@torch.library.custom_op("segaware::filter2d", mutates_args=(), device_types="cpu")
+def filter2d(input: Tensor, mask: Tensor, window: list[int], border: str) -> tuple[Tensor, Tensor]:
+    """Run the kernel once; `window` is `Window.numbers()`. The second result is the sum of the mask, (N, 1, H, W)."""
+    from segaware.ops.filtering import _numba
+
+    return _numba.forward(input, mask, Window.from_numbers(window), border)
+
+
+@torch.library.custom_op("segaware::filter2d_backward", mutates_args=(), device_types="cpu")
+def filter2d_backward(
+    grad: Tensor,
+    input: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    total: Tensor,
+    window: list[int],
+    border: str,
+    needed: list[bool],
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of input and mask; empty tensors for those that are not needed."""
+    from segaware.ops.filtering import _numba
+
+    return _numba.backward(grad, input, mask, output, total, Window.from_numbers(window), border, needed)
+
+
+def _contiguous_like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+@filter2d.register_fake
+def _(input: Tensor, mask: Tensor, window: list[int], border: str) -> tuple[Tensor, Tensor]:
+    return _contiguous_like(input), _contiguous_like(mask[:, :1])
+
+
+@filter2d_backward.register_fake
+def _(
+    grad: Tensor,
+    input: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    total: Tensor,
+    window: list[int],
+    border: str,
+    needed: list[bool],
+) -> tuple[Tensor, Tensor]:
+    grad_input, grad_mask = (
+        _contiguous_like(t) if need else t.new_empty(0) for t, need in zip((input, mask), needed, strict=True)
+    )
+    return grad_input, grad_mask
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    input, mask, *ctx.arguments = inputs
+    ctx.save_for_backward(input, mask, *output)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _differentiate(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:
+    needed = list(ctx.needs_input_grad[:2])
+    grads = filter2d_backward(grad, *ctx.saved_tensors, *ctx.arguments, needed)
+    return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None
+
+
+filter2d.register_autograd(_differentiate, setup_context=_save)

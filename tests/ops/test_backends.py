@@ -1,0 +1,148 @@
+"""Which backend runs, and that it runs where processes fork, caches cannot be written or OpenMP cannot be called."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segaware import embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
+from segaware.ops import _backends
+from segaware.ops._parallel import jit, parallel_for
+
+IMAGE, MASK = torch.rand(1, 2, 5, 5), torch.rand(1, 9, 5, 5)
+CALLS = {
+    "embedding_distance": lambda backend: embedding_distance(IMAGE, 3, backend=backend),
+    "segaware_conv2d": lambda backend: segaware_conv2d(IMAGE, IMAGE[:, :, :3, :3], MASK, padding=1, backend=backend),
+    "segaware_filter2d": lambda backend: segaware_filter2d(IMAGE, MASK, 3, backend=backend),
+}
+
+
+@pytest.fixture
+def no_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_backends, "_import_numba", lambda: "Numba cannot be imported (no such module)")
+
+
+def chosen(requested: Any = None, device: str = "cpu") -> str:
+    return _backends.choose_backend(requested, torch.device(device))
+
+
+def test_the_call_goes_before_use_backend_and_that_before_the_device() -> None:
+    assert (chosen(), chosen(device="meta")) == ("numba", "reference")
+    with use_backend("reference"):
+        assert (chosen(), chosen("numba")) == ("reference", "numba")
+        with use_backend(None):
+            assert chosen() == "numba"
+        assert chosen() == "reference"
+    assert chosen() == "numba"
+
+
+def test_use_backend_as_a_statement() -> None:
+    before = use_backend("reference")
+    assert chosen() == "reference"
+    before.__exit__(None, None, None)
+    assert chosen() == "numba"
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_every_operator_obeys(call: Any, no_numba: None) -> None:
+    call(None)  # falls back in silence, for nothing was asked for
+    with pytest.raises(RuntimeError, match=r'backend "numba" cannot run: Numba cannot be imported .*"reference" runs'):
+        call("numba")
+    with pytest.raises(ValueError, match=r"backend must be None or one of \('reference', 'numba'\), got 'cuda'"):
+        call("cuda")
+
+
+def test_asking_for_what_cannot_run_changes_nothing(no_numba: None) -> None:
+    for backend, error in (("numba", RuntimeError), ("fast", ValueError)):
+        with pytest.raises(error, match="backend"):
+            use_backend(backend)  # type: ignore[arg-type]
+        assert chosen() == "reference"
+
+
+def test_tensors_that_the_kernels_cannot_read() -> None:
+    with pytest.raises(RuntimeError, match='backend "numba" cannot run: it runs on CPU tensors, got one on meta'):
+        embedding_distance(torch.rand(1, 2, 5, 5, device="meta"), 3, backend="numba")
+
+
+@jit
+def _count_task(task: int, thread: int, seen: Any, by_thread: Any) -> None:
+    seen[task] += 1
+    by_thread[thread, task] += 1
+
+
+@jit
+def _count(threads: int, tasks: int, arguments: Any) -> None:
+    parallel_for(_count_task, threads, tasks, arguments)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("tasks", [0, 1, 1000])
+def test_every_task_runs_once_on_a_thread_of_the_range(threads: int, tasks: int) -> None:
+    seen, by_thread = np.zeros(tasks, dtype=int), np.zeros((threads, tasks), dtype=int)
+    _count(threads, tasks, (seen, by_thread))
+    assert (seen == 1).all() and (by_thread.sum(0) == 1).all()
+
+
+PREAMBLE = """
+import ctypes, os, sys, numba.core.caching, torch
+torch.set_num_threads(3)
+torch.manual_seed(0)
+x, w, m = torch.rand(1, 20, 60, 40), torch.rand(8, 20, 3, 3), torch.rand(1, 9, 60, 40)
+def run(backend):
+    from segaware import segaware_conv2d
+    return segaware_conv2d(x, w, m, padding=1, backend=backend)
+def compare():
+    torch.testing.assert_close(run("numba"), run("reference"), rtol=1e-4, atol=1e-4)
+"""
+
+
+def run_python(code: str, **environment: str) -> str:
+    run = subprocess.run(
+        [sys.executable, "-c", PREAMBLE + code],
+        capture_output=True, text=True, env={**os.environ, **environment}, timeout=100,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_no_folder_for_the_cache() -> None:
+    run_python("numba.core.caching.CacheImpl._locator_classes = []; compare()")
+
+
+def test_the_cache_is_where_numba_is_told(tmp_path: Any) -> None:
+    run_python("compare()", NUMBA_CACHE_DIR=str(tmp_path))
+    assert list(tmp_path.rglob("*.nbi"))
+
+
+def test_without_an_openmp_runtime_to_call() -> None:
+    code = """
+def missing(*arguments, **options):
+    raise OSError
+ctypes.CDLL = missing
+compare()
+from segaware.ops import _parallel
+print(_parallel.OPENMP)
+"""
+    assert run_python(code) == "None\n"
+
+
+def test_forked_workers() -> None:
+    """Both a plain fork after the threads have started (where torch's own operators hang) and a data loader's."""
+    code = """
+expected = run("numba")
+if (child := os.fork()) == 0:
+    os._exit(0 if run("numba").numpy().tobytes() == expected.numpy().tobytes() else 1)
+assert os.waitpid(child, 0)[1] == 0
+class Data(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, index):
+        return run('numba')
+loader = torch.utils.data.DataLoader(Data(), num_workers=2, multiprocessing_context="fork")
+print(all(torch.equal(output, expected) for batch in loader for output in batch))
+"""
+    assert run_python(code) == "True\n"
