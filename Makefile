@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test check docs bench install clean
+.PHONY: demo test check docs bench install clean clean-kernels
 
 demo: install
 	$(BIN)/segaware demo --out demo
@@ -37,5 +37,9 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[bench]"
 	touch $@
 
-clean:
+clean: clean-kernels
 	rm -rf .venv
+
+# What Numba has compiled.
+clean-kernels:
+	find src tests -name '*.nb[ic]' -delete

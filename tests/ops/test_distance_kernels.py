@@ -45,7 +45,7 @@ def same_as_reference(embedding: Tensor, **options: Any) -> None:
         torch.testing.assert_close(a.double(), b, rtol=tolerance, atol=tolerance)
 
 
-@settings(repeatable, max_examples=60)
+@settings(repeatable, max_examples=200)
 @given(random_windows(), st.sampled_from(METRICS), st.integers(1, 2), st.integers(1, 9), st.sampled_from([32, 64]))
 @example(RandomWindow((3, 3), {"padding": 1}, (1, 1)), "euclidean", 1, 2, 64)  # one pixel
 @example(RandomWindow((5, 5), {"padding": "same", "dilation": 9}, (3, 4)), "l1", 1, 2, 64)  # a window beyond the image

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from segaware.ops._layout import to_contiguous
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
 from segaware.ops.window import Window
 
@@ -67,7 +68,7 @@ class _Problem(NamedTuple):
 
 def forward(input: Tensor, mask: Tensor, window: Window, border: str) -> tuple[Tensor, Tensor]:
     """Return the filtered input (N, C, H, W), and the sums of the mask that it is divided by (N, 1, H, W)."""
-    input, mask = input.contiguous(), mask.contiguous()
+    input, mask = to_contiguous(input), to_contiguous(mask)
     output, total = input.new_empty(input.shape), input.new_empty(mask[:, :1].shape)
     problem, threads = _Problem.of(input, window, border), thread_count()
     arguments = flat(input), flat(mask), flat(output), flat(total), problem.scratch(input, threads), problem
@@ -86,7 +87,7 @@ def backward(
     needed: list[bool],
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of input and mask, empty tensors for those that are not needed."""
-    gradient, input, mask = gradient.contiguous(), input.contiguous(), mask.contiguous()
+    gradient, input, mask = (to_contiguous(t) for t in (gradient, input, mask))
     problem, threads = _Problem.of(input, window, border), thread_count()
     inverse, scratch, tasks = flat(total.reciprocal()), problem.scratch(input, threads), problem.tasks(input)
     input_gradient, mask_gradient = (
@@ -258,7 +259,7 @@ def _mask_gradient_rows(
     memory, height, width, lines = scratch[thread], problem.height, problem.width, 3 * problem.copy
     sums, n = lines + 3 * problem.line, (end - y) * problem.pitch - problem.gap
     first, last = _visited_taps(y, end, problem.top, problem)
-    _clear(memory, sums, (last - first + 1) * problem.line)  # taps come in twos
+    _clear(memory, sums, (last - first) * problem.line)
     for channel in range(0, problem.channels, 3):
         _clear(memory, lines, 3 * problem.line)
         for c in range(3):

@@ -7,9 +7,37 @@ says), for blocks of pixels i and taps k small enough for the cache:
     weight    dt_k = sum_i (s_i m_ik x_k) dy_i                    the same columns, transposed, times gradients
     input     dx_k = sum_i m_ik u_ik, where u_ik = t_k s_i dy_i   gradients times filters, scattered to the taps
     mask      dm_ik = x_k u_ik - sum_j m_ij x_j u_ij / sum_j m_ij (all three in backward.py)
+
+Where every channel has one filter of its own there is no product, and depthwise.py adds up vectors of channels.
 """
 
-from segaware.ops.convolution._numba.backward import backward
-from segaware.ops.convolution._numba.forward import forward
+from __future__ import annotations
 
-__all__ = ["backward", "forward"]
+from torch import Tensor
+
+from segaware.ops.convolution._numba import backward as product_backward
+from segaware.ops.convolution._numba import depthwise
+from segaware.ops.convolution._numba import forward as product_forward
+from segaware.ops.convolution.reference import Normalize
+from segaware.ops.window import Window
+
+
+def _is_depthwise(input: Tensor, weight: Tensor, groups: int) -> bool:
+    return groups > 1 and groups == input.shape[1] == weight.shape[0]
+
+
+def forward(
+    input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: Window, groups: int, normalize: Normalize
+) -> Tensor:
+    """Return Eq. 7, channels-last if the input or the weight is, as conv2d."""
+    path = depthwise if _is_depthwise(input, weight, groups) else product_forward
+    return path.forward(input, weight, mask, bias, window, groups, normalize)
+
+
+def backward(
+    grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, window: Window, groups: int, normalize: Normalize,
+    needed: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return the gradients of input, weight, mask and bias; empty tensors for those that are not needed."""
+    path = depthwise if _is_depthwise(input, weight, groups) else product_backward
+    return path.backward(grad, input, weight, mask, window, groups, normalize, needed)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from segaware.ops._layout import is_channels_last, to_channels_last, to_contiguous
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
 from segaware.ops._tile import ROWS, add, multiply_tile, panel_width, scaled_copy, scatter_and_dot
 from segaware.ops.convolution._numba.columns import (
@@ -17,13 +18,7 @@ from segaware.ops.convolution._numba.columns import (
     masked_columns,
     pixels_inside,
 )
-from segaware.ops.convolution._numba.layout import (
-    channel_panels,
-    filters_from_shares,
-    is_channels_last,
-    to_channels_last,
-    to_contiguous,
-)
+from segaware.ops.convolution._numba.panels import channel_panels, filters_from_shares
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
 
@@ -139,6 +134,17 @@ def _mask(threads, tasks, arguments):
     parallel_for(_mask_task, threads, tasks, arguments)
 
 
+def backward_mask(partial: Tensor, mask: Tensor, problem: Problem) -> Tensor:
+    """Return the gradient of the mask from its parts [chunk], which are without what moves the denominator."""
+    threads = thread_count()
+    grad_mask = torch.empty_like(mask, memory_format=torch.contiguous_format)
+    block = 1024
+    totals = mask.new_empty(threads, 2 * block).numpy()
+    tasks = problem.images * math.ceil(problem.pixels / block)
+    _mask(threads, tasks, (flat(partial), flat(mask), flat(grad_mask), totals, problem, partial.shape[0]))
+    return grad_mask
+
+
 def _backward_input(
     grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, problem: Problem
 ) -> tuple[Tensor, Tensor]:
@@ -162,12 +168,7 @@ def _backward_input(
     )  # fmt: skip
     for colour in (0, 1):
         _input(threads, problem.images * chunks * ((bands + 1 - colour) // 2), (*arguments, colour))
-    grad_mask = torch.empty_like(mask, memory_format=torch.contiguous_format)
-    block = 1024
-    totals = input.new_empty(threads, 2 * block).numpy()
-    tasks = problem.images * math.ceil(problem.pixels / block)
-    _mask(threads, tasks, (flat(partial), flat(mask), flat(grad_mask), totals, problem, chunks))
-    return grad_input, grad_mask
+    return grad_input, backward_mask(partial, mask, problem)
 
 
 @jit
@@ -249,7 +250,8 @@ def _bias(threads, tasks, arguments):
     parallel_for(_bias_task, threads, tasks, arguments)
 
 
-def _backward_bias(grad: Tensor, problem: Problem) -> Tensor:
+def backward_bias(grad: Tensor, problem: Problem) -> Tensor:
+    """Return the gradient of the bias."""
     shares = 16
     partial = grad.new_empty(shares, problem.filters)
     _bias(thread_count(), shares, (flat(grad.permute(0, 2, 3, 1)), flat(partial), shares, problem.filters))
@@ -270,7 +272,7 @@ def backward(
     if needed[1]:
         grad_weight = _backward_weight(grad, input, weight, mask, problem)
     if needed[3]:
-        grad_bias = _backward_bias(grad, problem)
+        grad_bias = backward_bias(grad, problem)
     if needed[0] and not channels_last:
         grad_input = to_contiguous(grad_input)
     return grad_input, grad_weight, grad_mask, grad_bias
