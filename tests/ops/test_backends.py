@@ -23,7 +23,7 @@ CALLS = {
 
 @pytest.fixture
 def no_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_backends, "_import_numba", lambda: "Numba cannot be imported (no such module)")
+    monkeypatch.setitem(_backends._problems, "numba", "Numba cannot be imported (no such module)")
 
 
 def chosen(requested: Any = None, device: str = "cpu") -> str:
@@ -88,7 +88,8 @@ def test_every_task_runs_once_on_a_thread_of_the_range(threads: int, tasks: int)
 
 
 PREAMBLE = """
-import ctypes, os, sys, numba.core.caching, torch
+import ctypes, os, sys, warnings, torch
+warnings.simplefilter("error")
 torch.set_num_threads(3)
 torch.manual_seed(0)
 x, w, m = torch.rand(1, 20, 60, 40), torch.rand(8, 20, 3, 3), torch.rand(1, 9, 60, 40)
@@ -110,7 +111,7 @@ def run_python(code: str, **environment: str) -> str:
 
 
 def test_no_folder_for_the_cache() -> None:
-    run_python("numba.core.caching.CacheImpl._locator_classes = []; compare()")
+    run_python("import numba.core.caching; numba.core.caching.CacheImpl._locator_classes = []; compare()")
 
 
 def test_the_cache_is_where_numba_is_told(tmp_path: Any) -> None:
@@ -120,6 +121,7 @@ def test_the_cache_is_where_numba_is_told(tmp_path: Any) -> None:
 
 def test_without_an_openmp_runtime_to_call() -> None:
     code = """
+import numba
 def missing(*arguments, **options):
     raise OSError
 ctypes.CDLL = missing
@@ -146,3 +148,22 @@ loader = torch.utils.data.DataLoader(Data(), num_workers=2, multiprocessing_cont
 print(all(torch.equal(output, expected) for batch in loader for output in batch))
 """
     assert run_python(code) == "True\n"
+
+
+def test_a_failing_import_is_the_reason() -> None:
+    code = """
+sys.modules["numba"] = None
+from segaware.ops._backends import unavailable_backends
+print(unavailable_backends()["numba"])
+run(None)
+"""
+    assert run_python(code).startswith("Numba cannot be imported (import of numba halted; None in sys.modules)")
+
+
+def test_the_first_call_may_be_compiled_and_eager_calls_load_no_compiler() -> None:
+    code = """
+run("numba"), run(None)
+print("torch._dynamo" in sys.modules)
+"""
+    assert run_python(code) == "False\n"
+    run_python('torch.compile(run, fullgraph=True, backend="eager")(None)')

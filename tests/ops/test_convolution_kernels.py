@@ -122,6 +122,15 @@ def test_memory_layouts(relayout: Callable[[Tensor], Tensor]) -> None:
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
 
 
+def test_arguments_with_equal_gaps_between_their_elements() -> None:
+    """Flattening such a tensor gives a view with gaps, which kernels do not know."""
+    tensors = random_tensors((1, 4, 6, 7), 5, 3, padding=1)
+    expected = results(tensors, lambda *t: segaware_conv2d(*t, padding=1, backend="reference"))
+    gaps = [t.repeat_interleave(2, -1)[..., ::2] for t in tensors]
+    actual = results(gaps, lambda *t: segaware_conv2d(*t, padding=1, backend="numba"))
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-4)
+
+
 def test_the_output_has_the_format_that_conv2d_gives() -> None:
     last = torch.channels_last
     for formats in [(0, 0), (0, 1), (1, 0), (1, 1)]:

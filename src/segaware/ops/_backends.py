@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from types import TracebackType
 from typing import Literal, TypeAlias, get_args
 
@@ -11,6 +10,7 @@ import torch
 Backend: TypeAlias = Literal["reference", "numba"]
 
 _chosen: Backend | None = None
+_problems: dict[str, str | None] = {}
 
 
 class use_backend:  # noqa: N801 - used like a function, as torch.set_grad_enabled
@@ -72,18 +72,19 @@ def backend_notes() -> dict[str, str]:
     return notes
 
 
-@functools.cache
+def _numba_problem() -> str | None:
+    # A dictionary and not functools.cache, which torch.compile would warn of.
+    if "numba" not in _problems:
+        _problems["numba"] = _import_numba()
+    return _problems["numba"]
+
+
 def _import_numba() -> str | None:
     try:
         import segaware.ops._parallel  # noqa: F401
     except Exception as error:  # Numba refuses some versions of NumPy with errors of several kinds
         return f"Numba cannot be imported ({error}); `pip install numba` usually helps"
     return None
-
-
-@torch.compiler.assume_constant_result  # so that torch.compile does not look for a graph in the import of Numba
-def _numba_problem() -> str | None:
-    return _import_numba()
 
 
 def check_backend(backend: str, device: str = "cpu") -> None:

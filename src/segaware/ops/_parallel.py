@@ -95,7 +95,7 @@ def description() -> str:
 
 def flat(tensor: Tensor) -> np.ndarray:
     """Return the elements as the one-dimensional NumPy array that kernels take: a view if they are contiguous."""
-    return tensor.reshape(-1).numpy(force=True)
+    return tensor.reshape(-1).contiguous().numpy(force=True)
 
 
 @intrinsic

@@ -139,6 +139,46 @@ def scaled_copy(
 
 
 @intrinsic
+def scaled_rows(
+    typing_context: Any,
+    target: Any,
+    target_start: Any,
+    target_step: Any,
+    source: Any,
+    source_start: Any,
+    source_step: Any,
+    a: Any,
+    a_start: Any,
+    b: Any,
+    b_start: Any,
+    rows: Any,
+    count: Any,
+) -> Any:
+    """Copy rows that are `*_step` apart, `count` elements of each, row r times a[a_start + r] * b[b_start + r]."""
+    intp = types.intp
+    signature = types.void(target, intp, intp, source, intp, intp, a, intp, b, intp, intp, intp)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        v = _Vectors(context, builder, signature.args[0])
+        target, source, a, b = (v.pointer(signature.args[i], *values[i : i + 2]) for i in (0, 3, 6, 8))
+        with cgutils.for_range(builder, values[10]) as row:
+            factor = builder.fmul(*(builder.load(builder.gep(pointer, [row.index])) for pointer in (a, b)))
+            factors = v.broadcast(factor)
+            to, at = (builder.gep(p, [builder.mul(row.index, values[i])]) for p, i in ((target, 2), (source, 5)))
+
+            def whole(i: Any) -> None:
+                v.store(builder.fmul(v.load(at, i), factors), to, i)
+
+            def single(i: Any) -> None:
+                builder.store(builder.fmul(builder.load(builder.gep(at, [i])), factor), builder.gep(to, [i]))
+
+            v.for_each(values[11], whole, single)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def add(
     typing_context: Any, target: Any, target_start: Any, a: Any, a_start: Any, b: Any, b_start: Any, count: Any
 ) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 
@@ -33,4 +32,4 @@ def attention_mask(distance: Tensor, hardness: float | Tensor) -> Tensor:
         raise ValueError(f"distance must be a floating-point tensor, got {distance.dtype}")
     if not isinstance(hardness, Tensor) and not 0 <= hardness < math.inf:
         raise ValueError(f"hardness must be finite and 0 or more, got {hardness}")
-    return torch.exp(-hardness * distance).to(distance.dtype)
+    return (-hardness * distance).exp_().to(distance.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,9 @@ from segaware.cli.bench import operations
 from segaware.cli.bench.measure import Goal
 from segaware.cli.bench.plan import Measurement, Settings, forward, forward_backward, time_in_turn
 
-_READ = "reading the embedding twice"
+_READ, _READ_FAR = "reading the embedding twice", "reading an embedding twice, from memory"
+_FAR = "segaware, embedding from memory"
+_COPIES = 24  # in turn, more than caches hold
 
 
 @dataclass(frozen=True)
@@ -56,5 +59,9 @@ def _measure(settings: Settings, title: str, window: Window) -> list[dict[str, A
     ours = ("segaware",)
     goals = [Goal(ours, ("unfold",), window.faster, faster=True)]
     if window.reading is not None:
-        goals.append(Goal(ours, (_READ,), window.reading))
+        copies = itertools.cycle([embedding.detach().clone() for _ in range(_COPIES)])
+        read = settings.peer("memory_read", "read_two")
+        contenders[_FAR] = forward(lambda: operations.distance(next(copies), *arguments[1:]))
+        contenders[_READ_FAR] = read if isinstance(read, str) else forward(lambda: read(next(copies), next(copies)))
+        goals.append(Goal((_FAR,), (_READ_FAR,), window.reading))
     return [time_in_turn(settings, title, contenders, (_READ,), goals, same={"unfold": 0})]

@@ -40,7 +40,8 @@ GROUPS = {
     ),
     "distance": Group(
         "Embedding distances",
-        "L1, beside the time to read the embedding twice (as warm in the cache as it is for us) and beside unfold.",
+        "L1, beside unfold and the time to read the embedding twice: as warm in the cache as it is for us, or both "
+        "from memory, with another copy for every call.",
         distance.plan,
     ),
     "filter": Group(

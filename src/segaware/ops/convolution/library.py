@@ -7,11 +7,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from segaware.ops._library import cpu_operator
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
 
 
-@torch.library.custom_op("segaware::conv2d", mutates_args=(), device_types="cpu")
+@cpu_operator(
+    "conv2d(Tensor input, Tensor weight, Tensor mask, Tensor? bias, SymInt[] window, SymInt groups, str normalize) "
+    "-> Tensor"
+)
 def conv2d(
     input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int, normalize: str
 ) -> Tensor:
@@ -21,7 +25,10 @@ def conv2d(
     return _numba.forward(input, weight, mask, bias, Window.from_numbers(window), groups, cast(Normalize, normalize))
 
 
-@torch.library.custom_op("segaware::conv2d_backward", mutates_args=(), device_types="cpu")
+@cpu_operator(
+    "conv2d_backward(Tensor grad, Tensor input, Tensor weight, Tensor mask, SymInt[] window, SymInt groups, "
+    "str normalize, bool[] needed) -> (Tensor, Tensor, Tensor, Tensor)"
+)
 def conv2d_backward(
     grad: Tensor,
     input: Tensor,
@@ -47,7 +54,7 @@ def _format(*tensors: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-@conv2d.register_fake
+@torch.library.register_fake("segaware::conv2d")
 def _(
     input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int, normalize: str
 ) -> Tensor:
@@ -55,7 +62,7 @@ def _(
     return torch.empty(size, dtype=input.dtype, device=input.device, memory_format=_format(input, weight))
 
 
-@conv2d_backward.register_fake
+@torch.library.register_fake("segaware::conv2d_backward")
 def _(
     grad: Tensor,
     input: Tensor,
@@ -89,4 +96,4 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None, None
 
 
-conv2d.register_autograd(_differentiate, setup_context=_save)
+torch.library.register_autograd("segaware::conv2d", _differentiate, setup_context=_save)

@@ -2,7 +2,8 @@
 
 Innermost are loops along the pixels p of a few whole image rows and their neighbours p + shift. Where the neighbour of
 a pixel is outside the image, p + shift is a pixel of another row; it is computed with, and the result is not used.
-Indices are unsigned where a loop shall vectorise: signed ones might count from the end.
+Indices are unsigned where a loop shall vectorise: signed ones might count from the end. Innermost functions have one
+way out: with a second `return`, Numba counts references to the arrays, and threads wait for each other's counting.
 """
 
 from __future__ import annotations
@@ -159,16 +160,16 @@ def _add_differences(
                 d0, d1 = abs(embedding[a + x] - embedding[b + x]), abs(embedding[a1 + x] - embedding[b1 + x])
                 d2, d3 = abs(embedding[a2 + x] - embedding[b2 + x]), abs(embedding[a3 + x] - embedding[b3 + x])
                 sums[s + x] += (d0 + d1) + (d2 + d3)
-        return
-    for _ in range(channels):
-        if squared:
-            for x in range(np.uint64(n)):
-                d = embedding[a + x] - embedding[b + x]
-                sums[s + x] += d * d
-        else:
-            for x in range(np.uint64(n)):
-                sums[s + x] += abs(embedding[a + x] - embedding[b + x])
-        a, b = a + step, b + step
+    else:
+        for channel in range(channels):
+            a1, b1 = a + np.uint64(channel) * step, b + np.uint64(channel) * step
+            if squared:
+                for x in range(np.uint64(n)):
+                    d0 = embedding[a1 + x] - embedding[b1 + x]
+                    sums[s + x] += d0 * d0
+            else:
+                for x in range(np.uint64(n)):
+                    sums[s + x] += abs(embedding[a1 + x] - embedding[b1 + x])
 
 
 @jit
@@ -253,9 +254,9 @@ def _add_weights(
 ) -> None:
     """Add the gradients of image row y and its neighbours i rows and j columns of taps away to their weights."""
     v, u = _offset(i, j, problem)
-    if not 0 <= y + v < problem.height:
-        return
-    for swap in range(2):  # the window is that of the pixel, then that of the neighbour
+    for swap in range(
+        2 if 0 <= y + v < problem.height else 0
+    ):  # the window is that of the pixel, then that of the neighbour
         centre, shift, ki, kj = (y + v, u, -i, -j) if swap else (y, 0, i, j)
         ki, kj = ki + problem.kernel_height // 2, kj + problem.kernel_width // 2
         row = (centre - problem.offset_y) // problem.stride_y

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segaware.ops._library import cpu_operator
 from segaware.ops.distance.reference import Metric
 from segaware.ops.window import Window
 
 
-@torch.library.custom_op("segaware::embedding_distance", mutates_args=(), device_types="cpu")
+@cpu_operator("embedding_distance(Tensor embedding, SymInt[] window, str metric) -> Tensor")
 def embedding_distance(embedding: Tensor, window: list[int], metric: str) -> Tensor:
     """Run the kernel; `window` is `Window.numbers()`."""
     from segaware.ops.distance import _numba
@@ -19,7 +20,9 @@ def embedding_distance(embedding: Tensor, window: list[int], metric: str) -> Ten
     return _numba.forward(embedding, Window.from_numbers(window), metric)
 
 
-@torch.library.custom_op("segaware::embedding_distance_backward", mutates_args=(), device_types="cpu")
+@cpu_operator(
+    "embedding_distance_backward(Tensor grad, Tensor embedding, Tensor distance, SymInt[] window, str metric) -> Tensor"
+)
 def embedding_distance_backward(
     grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str
 ) -> Tensor:
@@ -29,13 +32,13 @@ def embedding_distance_backward(
     return _numba.backward(grad, embedding, distance, Window.from_numbers(window), metric)
 
 
-@embedding_distance.register_fake
+@torch.library.register_fake("segaware::embedding_distance")
 def _(embedding: Tensor, window: list[int], metric: str) -> Tensor:
     size = Window.from_numbers(window)
     return embedding.new_empty(embedding.shape[0], size.size, *size.output_size(embedding))
 
 
-@embedding_distance_backward.register_fake
+@torch.library.register_fake("segaware::embedding_distance_backward")
 def _(grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str) -> Tensor:
     return torch.empty_like(embedding, memory_format=torch.contiguous_format)
 
@@ -49,4 +52,4 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
     return embedding_distance_backward(grad, *ctx.saved_tensors, *ctx.arguments), None, None
 
 
-embedding_distance.register_autograd(_differentiate, setup_context=_save)
+torch.library.register_autograd("segaware::embedding_distance", _differentiate, setup_context=_save)

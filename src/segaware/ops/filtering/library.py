@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segaware.ops._library import cpu_operator
 from segaware.ops.window import Window
 
 
-@torch.library.custom_op("segaware::filter2d", mutates_args=(), device_types="cpu")
+@cpu_operator("filter2d(Tensor input, Tensor mask, SymInt[] window, str border) -> (Tensor, Tensor)")
 def filter2d(input: Tensor, mask: Tensor, window: list[int], border: str) -> tuple[Tensor, Tensor]:
     """Run the kernel once; `window` is `Window.numbers()`. The second result is the sum of the mask, (N, 1, H, W)."""
     from segaware.ops.filtering import _numba
@@ -18,7 +19,10 @@ def filter2d(input: Tensor, mask: Tensor, window: list[int], border: str) -> tup
     return _numba.forward(input, mask, Window.from_numbers(window), border)
 
 
-@torch.library.custom_op("segaware::filter2d_backward", mutates_args=(), device_types="cpu")
+@cpu_operator(
+    "filter2d_backward(Tensor grad, Tensor input, Tensor mask, Tensor output, Tensor total, SymInt[] window, "
+    "str border, bool[] needed) -> (Tensor, Tensor)"
+)
 def filter2d_backward(
     grad: Tensor,
     input: Tensor,
@@ -39,12 +43,12 @@ def _contiguous_like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
-@filter2d.register_fake
+@torch.library.register_fake("segaware::filter2d")
 def _(input: Tensor, mask: Tensor, window: list[int], border: str) -> tuple[Tensor, Tensor]:
     return _contiguous_like(input), _contiguous_like(mask[:, :1])
 
 
-@filter2d_backward.register_fake
+@torch.library.register_fake("segaware::filter2d_backward")
 def _(
     grad: Tensor,
     input: Tensor,
@@ -73,4 +77,4 @@ def _differentiate(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None
 
 
-filter2d.register_autograd(_differentiate, setup_context=_save)
+torch.library.register_autograd("segaware::filter2d", _differentiate, setup_context=_save)

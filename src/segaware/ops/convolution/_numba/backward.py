@@ -194,8 +194,8 @@ def _weight_task(
         last = min(problem.pixels, first + _BLOCK)
         mask_scales(mask, image, first, last, problem, scale)
         count = masked_columns(
-            image, first, last, tap, stop_tap, group * problem.group_channels + first_channel, channels, input, mask,
-            scale, problem, columns, step, outputs,
+            image, first, last, tap, stop_tap, group * problem.group_channels + first_channel, channels, input,
+            image * problem.height * problem.width, mask, scale, problem, columns, step, outputs,
         )  # fmt: skip
         if count == 0:
             continue

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._parallel import jit
-from segaware.ops._tile import ROWS, panel_width, scaled_copy
+from segaware.ops._tile import ROWS, panel_width, scaled_rows
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
 
@@ -133,12 +133,12 @@ def mask_scales(mask, image, first, last, problem, scale):
 
 @jit
 def masked_columns(
-    image, first, last, tap, stop_tap, channel, channels, input, mask, scale, problem, columns, step, outputs
+    image, first, last, tap, stop_tap, channel, channels, input, origin, mask, scale, problem, columns, step, outputs
 ):
     """Write s_i m_ik x_k of a block of pixels i, a range of taps k and of channels; return how many pixels are listed.
 
     Of a single tap only the pixels that see the image are listed; several taps list all and have 0 where they do not.
-    The columns of neighbouring pixels are `step` apart.
+    The columns of neighbouring pixels are `step` apart. Pixel p of the image is number origin + p of `input`.
     """
     width = problem.out_width
     single = stop_tap - tap == 1
@@ -154,14 +154,15 @@ def masked_columns(
                     columns[place : place + channels] = 0
                     place += step
                     count += 1
-            source = (image * problem.height * problem.width + source) * problem.channels + channel
-            for pixel in range(start, stop):
-                factor = mask[values + pixel] * scale[pixel - first]
-                scaled_copy(columns, place, input, source, factor, channels)
-                outputs[count] = pixel
-                source += problem.stride_x * problem.channels
-                place += step
-                count += 1
+            scaled_rows(
+                columns, place, step, input, (origin + source) * problem.channels + channel,
+                problem.stride_x * problem.channels, mask, values + start, scale, start - first, stop - start, channels,
+            )  # fmt: skip
+            if single:
+                for q in range(stop - start):
+                    outputs[count + q] = start + q
+            place += step * (stop - start)
+            count += stop - start
             if not single:
                 for _ in range(stop, min(last, (row + 1) * width)):
                     columns[place : place + channels] = 0

@@ -1,0 +1,26 @@
+"""Registration of the kernels as operators of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_LIBRARY = torch.library.Library("segaware", "FRAGMENT")
+
+
+def cpu_operator(schema: str) -> Callable[[Callable[..., Any]], Any]:
+    """Register the decorated function as what the operator `segaware::...` of this schema does on a CPU.
+
+    The name then stands for the operator. `torch.library.custom_op` would do the same, but its first call imports
+    torch's whole compiler: a second, and 60 MB.
+    """
+    name = schema.partition("(")[0]
+    _LIBRARY.define(schema)
+
+    def register(function: Callable[..., Any]) -> Any:
+        _LIBRARY.impl(name, function, "CPU")
+        return getattr(torch.ops.segaware, name).default
+
+    return register
