@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import Result
 
-from segaware.cli.bench import curves, distance, filtering, layers, network, overhead, run
+from segaware.cli.bench import curves, distance, filtering, layers, network, overhead, recipes, run
 from segaware.cli.bench.fresh import measure_fresh
 from segaware.cli.bench.measure import Goal, Samples, interleave, summarize
 from segaware.cli.bench.plan import Contender, Measurement, Settings, forward_backward
@@ -27,6 +27,7 @@ TINY = {
     "filter": partial(filtering.plan, side=24, kernel_size=5, channels=3, dim=8),
     "overhead": partial(overhead.plan, side=8, channels=2, calls=2),
     "network": lambda settings: network.plan(settings, width=0.0625, side=33)[:1],
+    "recipes": lambda settings: recipes.plan(settings, ["demo/baseline", "demo/segaware"]),
 }
 
 

@@ -167,3 +167,30 @@ print("torch._dynamo" in sys.modules)
 """
     assert run_python(code) == "False\n"
     run_python('torch.compile(run, fullgraph=True, backend="eager")(None)')
+
+
+@pytest.mark.parametrize("features", [{"avx": True}, {}], ids=["AVX", "128 bits"])
+def test_processors_with_narrower_vectors(features: dict[str, bool], tmp_path: Any) -> None:
+    """Tiles, panels and transposed blocks of other sizes than this machine's."""
+    code = (
+        f"""
+import llvmlite.binding
+import numba
+real, llvmlite.binding.get_host_cpu_features = llvmlite.binding.get_host_cpu_features, lambda: {features}
+import segaware.ops._tile as tile
+llvmlite.binding.get_host_cpu_features = real
+print(tile.VECTOR_BYTES)
+"""
+        + """
+from segaware import segaware_conv2d
+for channels, filters, groups, dtype in ((20, 37, 1, torch.float32), (9, 9, 9, torch.float32), (6, 4, 2, torch.double)):
+    tensors = torch.rand(1, channels, 19, 23), torch.rand(filters, channels // groups, 3, 3), torch.rand(1, 9, 19, 23)
+    tensors = [t.to(dtype).requires_grad_() for t in tensors]
+    values = []
+    for backend in ("numba", "reference"):
+        output = segaware_conv2d(*tensors, padding=1, groups=groups, backend=backend)
+        values.append([output, *torch.autograd.grad(output.square().sum(), tensors)])
+    torch.testing.assert_close(*values, rtol=1e-4, atol=1e-2)
+"""
+    )
+    assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)) == f"{32 if features else 16}\n"

@@ -171,7 +171,8 @@ def table(
 @app.command()
 def bench(
     groups: Annotated[
-        list[str] | None, typer.Argument(help="layers, distance, filter, overhead, network, curves; all if not given.")
+        list[str] | None,
+        typer.Argument(help="Of layers, distance, filter, overhead, network, recipes, curves."),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="The long form: batches of 4, longer, and the curves.")] = False,
     threads: Annotated[int, typer.Option("--threads", help="Threads of PyTorch.")] = 2,

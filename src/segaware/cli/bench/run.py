@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from segaware.cli.bench import curves, distance, filtering, layers, network, overhead
+from segaware.cli.bench import curves, distance, filtering, layers, network, overhead, recipes
 from segaware.cli.bench.plan import Measurement, Settings
 from segaware.recipes.provenance import provenance, write_json
 
@@ -56,6 +56,12 @@ GROUPS = {
         "DeepLab-LargeFOV at full width. The time is without the embedding network, which is listed apart. Memory is "
         "the most that was resident in a fresh process, libraries included, in 10^6 bytes.",
         network.plan,
+    ),
+    "recipes": Group(
+        "Recipes with each backend",
+        "The untrained networks of the recipes, embedding network included, on random images of the size of their "
+        "training crops. A training step is forward, loss and backward of a batch.",
+        recipes.plan,
     ),
     "curves": Group(
         "Cost against work",
