@@ -104,7 +104,7 @@ def compare():
 def run_python(code: str, **environment: str) -> str:
     run = subprocess.run(
         [sys.executable, "-c", PREAMBLE + code],
-        capture_output=True, text=True, env={**os.environ, **environment}, timeout=100,
+        capture_output=True, text=True, env={**os.environ, **environment}, timeout=250,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     return run.stdout

@@ -103,6 +103,17 @@ def test_sizes_that_split_differently(
     same_as_reference(tensors, padding=dilation, dilation=dilation)
 
 
+@pytest.mark.parametrize("stride, kernel_size, dilation", [(1, 3, 1), (2, 3, 2), (3, 5, 9), (1, 2, 1)])
+def test_large_images_are_copied_band_by_band(stride: int, kernel_size: int, dilation: int) -> None:
+    geometry = {"stride": stride, "padding": dilation, "dilation": dilation}
+    tensors = random_tensors((2, 64, 190, 180), 3, kernel_size, **geometry)
+    expected, actual = (
+        segaware_conv2d(*tensors, **geometry, backend=backend)  # type: ignore[misc, arg-type]
+        for backend in ("reference", "numba")
+    )
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel_size, dilation", [(1, 1), (2, 1), (5, 3), (7, 1)])
 def test_bands_of_rows_do_not_meet(stride: int, kernel_size: int, dilation: int) -> None:
