@@ -19,9 +19,10 @@ from segaware.ops._backends import Backend
 
 
 def plan(settings: Settings, side: int = 32, channels: int = 8, calls: int = 20) -> list[Measurement]:
-    """Return the measurements: every operator with every backend beside plain convolution, and first calls."""
+    """Return the measurements: every operator with every backend beside plain convolution, and in full first calls."""
     first = "first forward and backward in a fresh process"
-    return [Measurement(first, functools.partial(_first_calls, first))] + [
+    compiling = [Measurement(first, functools.partial(_first_calls, first))] if settings.full else []
+    return compiling + [
         Measurement(title, functools.partial(_measure, settings, title, side, channels, calls, backward))
         for backward in (False, True)
         for title in [

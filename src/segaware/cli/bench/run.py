@@ -19,6 +19,7 @@ from segaware.cli.bench import curves, distance, filtering, layers, network, ove
 from segaware.cli.bench.plan import Measurement, Settings
 from segaware.recipes.provenance import provenance, write_json
 
+_LONG = ("recipes", "curves")
 PACKAGES = ("numpy", "numba", "kornia", "opencv-python-headless")
 
 
@@ -73,7 +74,7 @@ GROUPS = {
 
 
 def choose_groups(names: Sequence[str], full: bool) -> list[str]:
-    """Return the groups to measure: those named, else all; the curves take long and are only in the long form.
+    """Return the groups to measure: those named, else all; some take long and are only in the long form.
 
     Raises:
         ValueError: If there is no such group.
@@ -81,7 +82,7 @@ def choose_groups(names: Sequence[str], full: bool) -> list[str]:
     for name in names:
         if name not in GROUPS:
             raise ValueError(f"unknown group {name!r}: there are {', '.join(GROUPS)}")
-    return list(names) or [name for name in GROUPS if full or name != "curves"]
+    return list(names) or [name for name in GROUPS if full or name not in _LONG]
 
 
 def check_settings(settings: Settings) -> None:
