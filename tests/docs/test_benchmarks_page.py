@@ -1,6 +1,5 @@
 """The benchmark page says what the files in results/bench say, and nothing else."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -12,15 +11,6 @@ from PIL import Image
 from segaware.cli.bench.measure import Goal, Samples, summarize
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _group(name: str, cases: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The Numba kernels of segaware_conv2d against its reference."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -22,15 +22,6 @@ pytestmark = [
 ]
 
 few = settings(repeatable, max_examples=60)
-
-
-@pytest.fixture(scope="module")
-def uninitialised_is_nan() -> Iterator[None]:
-    """Memory from torch.empty is filled with NaN, so that an element that no kernel writes shows."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def results(tensors: list[Tensor], run: Callable[..., Tensor]) -> list[Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
 from segaware.ops._tile import transpose, vector_lanes
+from segaware.ops.arguments import is_channels_last
 
 _BLOCK = 512
 
@@ -52,11 +53,6 @@ def _transposed(source: Tensor, target: Tensor, matrices: int, rows: int, column
     tasks = matrices * -(-rows // _BLOCK) * -(-columns // _BLOCK)
     starts = row_starts(source, columns), row_starts(source, rows)
     _transpose(thread_count(), tasks, (flat(source), flat(target), rows, columns, *starts, _BLOCK))
-
-
-def is_channels_last(tensor: Tensor) -> bool:
-    """Say whether a tensor is channels-last and not, because of a size of 1, contiguous as well."""
-    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
 def to_channels_last(image: Tensor) -> Tensor:

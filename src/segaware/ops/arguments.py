@@ -33,3 +33,8 @@ def check_iterations(iterations: int) -> None:
 def compute_dtype(tensor: Tensor) -> torch.dtype:
     """Return the type to accumulate in: half precisions accumulate in float32."""
     return torch.float32 if tensor.dtype in (torch.bfloat16, torch.float16) else tensor.dtype
+
+
+def is_channels_last(tensor: Tensor) -> bool:
+    """Say whether a tensor is channels-last and not, because of a size of 1, contiguous as well."""
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()

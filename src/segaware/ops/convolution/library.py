@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._library import cpu_operator
+from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
 
@@ -48,10 +49,7 @@ def conv2d_backward(
 
 def _format(*tensors: Tensor) -> torch.memory_format:
     """Return channels-last if a tensor is; contiguous if both are the same because of a size of 1."""
-    last = torch.channels_last
-    if any(t.is_contiguous(memory_format=last) and not t.is_contiguous() for t in tensors):
-        return last
-    return torch.contiguous_format
+    return torch.channels_last if any(map(is_channels_last, tensors)) else torch.contiguous_format
 
 
 @torch.library.register_fake("segaware::conv2d")

@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from segaware.ops._layout import is_channels_last, to_channels_last, to_contiguous
+from segaware.ops._layout import to_channels_last, to_contiguous
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
 from segaware.ops._tile import ROWS, add, multiply_tile, panel_width, scaled_copy, scatter_and_dot
+from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution._numba.columns import (
     Problem,
     Scratch,

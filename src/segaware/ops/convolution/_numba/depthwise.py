@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segaware.ops._layout import is_channels_last, to_channels_last, to_contiguous
+from segaware.ops._layout import to_channels_last, to_contiguous
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
 from segaware.ops._tile import vector_lanes
+from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution._numba.backward import backward_bias, backward_mask
 from segaware.ops.convolution._numba.columns import Problem, mask_scales
 from segaware.ops.convolution._numba.products import product_gradients, sum_products

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from segaware.ops._layout import is_channels_last, row_starts, to_channels_last, transpose_block
+from segaware.ops._layout import row_starts, to_channels_last, transpose_block
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
 from segaware.ops._tile import ROWS, add, multiply_tile, panel_width
+from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution._numba.columns import Problem, Scratch, column_step, mask_scales, masked_columns
 from segaware.ops.convolution._numba.panels import filter_panels
 from segaware.ops.convolution.reference import Normalize

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segaware.ops._layout import is_channels_last
+from segaware.ops._layout import row_starts
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
-from segaware.ops._tile import add, panel_width, transpose, vector_lanes
+from segaware.ops._tile import add, panel_width, transpose
+from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution._numba.columns import Problem
 
 
@@ -38,9 +39,9 @@ def filter_panels(weight: Tensor, problem: Problem) -> Tensor:
     panel, length = panel_width(weight.element_size()), problem.taps * problem.group_channels
     tasks = problem.groups * -(-problem.group_filters // panel)
     panels = weight.new_empty(tasks * length * panel)
-    rows = torch.arange(vector_lanes(weight.element_size())) * length
+    rows = row_starts(weight, length)
     weight, places = in_memory_order(weight, problem, panel)
-    arguments = (flat(weight), flat(panels), problem.group_filters, length, flat(places), flat(rows), panel)
+    arguments = (flat(weight), flat(panels), problem.group_filters, length, flat(places), rows, panel)
     _filter_panels(thread_count(), tasks, arguments)
     return panels
 
@@ -112,14 +113,12 @@ def _filters(threads, tasks, arguments):
 
 def filters_from_shares(partial: Tensor, weight: Tensor, problem: Problem) -> Tensor:
     """Sum weights [share][group][tap][channel][filter] over the shares, into the shape and format of `weight`."""
-    rows = torch.arange(vector_lanes(weight.element_size())) * problem.taps * problem.group_channels
+    rows = row_starts(weight, problem.taps * problem.group_channels)
     _, places = in_memory_order(weight, problem, problem.group_filters)
     result = torch.empty_like(
         weight, memory_format=torch.preserve_format if is_channels_last(weight) else torch.contiguous_format
     )
     in_memory = in_memory_order(result, problem, 1)[0]
-    tasks = problem.groups * -(-problem.group_filters // rows.numel())
-    _filters(
-        thread_count(), tasks, (flat(partial), flat(in_memory), partial.shape[0], problem, flat(places), flat(rows))
-    )
+    tasks = problem.groups * -(-problem.group_filters // rows.size)
+    _filters(thread_count(), tasks, (flat(partial), flat(in_memory), partial.shape[0], problem, flat(places), rows))
     return result
