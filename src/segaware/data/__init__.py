@@ -8,12 +8,16 @@ from segaware.data.registry import DatasetInfo, DatasetName, build_dataset, data
 from segaware.data.sample import IGNORE_INDEX, Sample, Transform
 from segaware.data.scenes import Scenes, generate_scene
 from segaware.data.transforms import ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
+from segaware.data.voc import VOC, VOC_ANIMALS, VOC_CLASSES
 
 __all__ = [
     "BSDS500",
     "CAMVID_PALETTE",
     "IGNORE_INDEX",
     "SCENES_PALETTE",
+    "VOC",
+    "VOC_ANIMALS",
+    "VOC_CLASSES",
     "CamVid",
     "ColorJitter",
     "Compose",

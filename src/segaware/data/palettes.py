@@ -1,8 +1,8 @@
 """Colours in which label maps are drawn."""
 
-from typing import Literal
-
 import numpy as np
+
+from segaware.data.voc import VOC_ANIMALS, VOC_CLASSES
 
 CAMVID_PALETTE = np.array(
     [
@@ -59,23 +59,27 @@ def voc_palette(n: int = 256) -> np.ndarray:
     return palette
 
 
-def palette_for(dataset_name: Literal["scenes", "camvid", "bsds500"]) -> np.ndarray:
+def palette_for(dataset_name: str) -> np.ndarray:
     """Return the palette of a data set for `write_png`.
 
     Args:
-        dataset_name: Name of the data set. BSDS500 has regions and no classes; they take the VOC colours.
+        dataset_name: Name of the data set. VOC has its own colours; regions, which have no classes, take them too.
 
     Returns:
-        uint8 RGB (256, 3). Void (255) is black for data sets with classes.
+        uint8 RGB (256, 3). Void (255) is black for data sets with colours of their own.
 
     Raises:
         ValueError: The name is unknown.
     """
-    if dataset_name == "bsds500":
+    if dataset_name in ("bsds500", "voc", "voc_bsds500"):
         return voc_palette()
-    own = {"scenes": SCENES_PALETTE, "camvid": CAMVID_PALETTE}
+    own = {
+        "scenes": SCENES_PALETTE,
+        "camvid": CAMVID_PALETTE,
+        "voc_animals": voc_palette()[[VOC_CLASSES.index(name) for name in VOC_ANIMALS]],
+    }
     if dataset_name not in own:
-        raise ValueError(f"dataset_name must be 'scenes', 'camvid' or 'bsds500', got {dataset_name!r}")
+        raise ValueError(f"dataset_name must be that of a data set of segaware, got {dataset_name!r}")
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(own[dataset_name])] = own[dataset_name]
     return palette

@@ -1,10 +1,11 @@
 """Data sets by name."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 from segaware.data.bsds500 import BSDS500
 from segaware.data.camvid import CamVid
@@ -12,13 +13,29 @@ from segaware.data.images import DataError
 from segaware.data.palettes import palette_for
 from segaware.data.sample import Sample, Transform
 from segaware.data.scenes import Scenes
+from segaware.data.voc import VOC, VOC_ANIMALS, VOC_CLASSES
 
-DatasetName = Literal["scenes", "camvid", "bsds500"]
+DatasetName = Literal["scenes", "camvid", "bsds500", "voc", "voc_animals", "voc_bsds500"]
+Split = Literal["train", "val"]
 
-_DATASETS: dict[str, type[Scenes] | type[CamVid] | type[BSDS500]] = {
-    "scenes": Scenes,
-    "camvid": CamVid,
-    "bsds500": BSDS500,
+
+def _voc_bsds500(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:
+    """Regions of both for an embedding: VOC's are objects, BSDS500's are parts of objects and of backgrounds too."""
+    voc = VOC(root, split, transform)
+    return ConcatDataset([voc, BSDS500(root, split, transform)]) if split == "train" else voc
+
+
+class _OnDisk(NamedTuple):
+    classes: tuple[str, ...]
+    open: Callable[[Path, Split, Transform | None], Dataset[Sample]]
+
+
+_ON_DISK: dict[str, _OnDisk] = {
+    "camvid": _OnDisk(CamVid.classes, CamVid),
+    "bsds500": _OnDisk((), BSDS500),
+    "voc": _OnDisk(VOC_CLASSES, VOC),
+    "voc_animals": _OnDisk(VOC_ANIMALS, lambda root, split, transform: VOC(root, split, transform, VOC_ANIMALS)),
+    "voc_bsds500": _OnDisk((), _voc_bsds500),
 }
 
 
@@ -40,7 +57,7 @@ def dataset_info(name: DatasetName) -> DatasetInfo:
     """Describe a data set.
 
     Args:
-        name: `"scenes"`, `"camvid"` or `"bsds500"`.
+        name: One of `DatasetName`.
 
     Returns:
         Its class names, class count and palette.
@@ -53,12 +70,13 @@ def dataset_info(name: DatasetName) -> DatasetInfo:
         ('ground', 'stripes', 'checker', 'dots', 'grain', 'waves')
     """
     _check_name(name)
-    return DatasetInfo(_DATASETS[name].classes, _DATASETS[name].num_classes, palette_for(name))
+    classes = Scenes.classes if name == "scenes" else _ON_DISK[name].classes
+    return DatasetInfo(classes, len(classes) or None, palette_for(name))
 
 
 def build_dataset(
     name: DatasetName,
-    split: Literal["train", "val"],
+    split: Split,
     root: Path | None = None,
     transform: Transform | None = None,
     length: int = 1000,
@@ -67,7 +85,7 @@ def build_dataset(
     """Open a data set.
 
     Args:
-        name: `"scenes"`, `"camvid"` or `"bsds500"`.
+        name: One of `DatasetName`.
         split: `"train"` or `"val"`; for scenes, two series that share no scene.
         root: Folder that holds the data set's own folder; scenes need none.
         transform: Applied to each sample.
@@ -88,9 +106,9 @@ def build_dataset(
         return Scenes(length, size, seed=0 if split == "train" else 1, transform=transform)
     if root is None:
         raise DataError(f"data set {name!r} is read from disk: pass --data-root FOLDER or set SEGAWARE_DATA=FOLDER")
-    return CamVid(root, split, transform) if name == "camvid" else BSDS500(root, split, transform)
+    return _ON_DISK[name].open(root, split, transform)
 
 
 def _check_name(name: str) -> None:
-    if name not in _DATASETS:
-        raise ValueError(f"name must be one of {', '.join(map(repr, _DATASETS))}, got {name!r}")
+    if name not in get_args(DatasetName):
+        raise ValueError(f"name must be one of {', '.join(map(repr, get_args(DatasetName)))}, got {name!r}")

@@ -167,6 +167,20 @@ class DeepLabLargeFOV(nn.Module):
         x = self.dropout(self._conv("fc7", x, _OUTPUT_STRIDE, shared))
         return cast(nn.Conv2d, self.get_submodule("fc8"))(x)
 
+    def forward_scores(self, image: Tensor) -> tuple[Tensor, int]:
+        """Return the scores where the network computes them, and their stride s to the image.
+
+        Score (i, j) is that of image pixel (s * i, s * j).
+        """
+        shared = None if self.embedding is None else SharedDistances(self.embedding(image))
+        scores = self._fc8(image, shared)
+        if self.filter is None:
+            return scores, _OUTPUT_STRIDE
+        assert shared is not None
+        size = (-(-image.shape[-2] // self.filter_stride), -(-image.shape[-1] // self.filter_stride))
+        scores = upsample(scores, _OUTPUT_STRIDE // self.filter_stride, size)
+        return self.filter(scores, distance=shared(self.filter, self.filter_stride)), self.filter_stride
+
     def forward(self, image: Tensor) -> Tensor:
         """Score every pixel for every class.
 
@@ -179,13 +193,5 @@ class DeepLabLargeFOV(nn.Module):
         Raises:
             ValueError: If `image` is not floating-point RGB.
         """
-        shared = None if self.embedding is None else SharedDistances(self.embedding(image))
-        scores = self._fc8(image, shared)
-        stride, size = _OUTPUT_STRIDE, (image.shape[-2], image.shape[-1])
-        if self.filter is not None:
-            assert shared is not None
-            stride = self.filter_stride
-            filter_size = (-(-size[0] // stride), -(-size[1] // stride))
-            scores = upsample(scores, _OUTPUT_STRIDE // stride, filter_size)
-            scores = self.filter(scores, distance=shared(self.filter, stride))
-        return upsample(scores, stride, size)
+        scores, stride = self.forward_scores(image)
+        return upsample(scores, stride, (image.shape[-2], image.shape[-1]))

@@ -73,7 +73,7 @@ def build_stage(recipe: Recipe, network: nn.Module) -> EmbeddingStage | Segmenta
         loss = recipe.loss
         pair_loss = PairLoss(loss.alpha, loss.beta, dilations=loss.dilations, average=loss.average, hinge=loss.hinge)
         return EmbeddingStage(network, pair_loss, optimization)
-    return SegmentationStage(network, num_classes(recipe), optimization)
+    return SegmentationStage(network, num_classes(recipe), optimization, recipe.loss_at)
 
 
 def open_data(

@@ -20,6 +20,7 @@ from segaware.data.registry import DatasetName
 from segaware.models.deeplab import SegAwareLayers, Trunk
 from segaware.nn.pair_loss import Average, Hinge
 from segaware.training.engine import Precision
+from segaware.training.stages import LossAt
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -146,6 +147,7 @@ class SegmentationRecipe(Section):
     data: Data
     embedding: Embedding | None
     model: Model
+    loss_at: LossAt = Field(description="where scores are compared with labels; see `SegmentationStage`")
     start: SegmentationStart
     train: Train
     evaluation: Evaluation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from segaware.data import IGNORE_INDEX, Sample
 from segaware.metrics import MeanIoU
 from segaware.nn import EmbeddingNet, PairLoss, clamp_hardness
 from segaware.training.optimization import Optimization
+
+
+LossAt = Literal["image", "scores"]
 
 
 class Stage(LightningModule):
@@ -79,16 +82,32 @@ class EmbeddingStage(Stage):
 
 
 class SegmentationStage(Stage):
-    """Train a network that gives class scores, end to end, with cross entropy."""
+    """Train a network that gives class scores, end to end, with cross entropy.
 
-    def __init__(self, network: nn.Module, num_classes: int, optimization: Optimization) -> None:
+    Args:
+        network: The network.
+        num_classes: Number of classes.
+        optimization: How it is optimised.
+        loss_at: "image" compares scores upsampled to the image with all labels; "scores" compares them where the
+            network computes them, with the labels sampled at those pixels, as DeepLab does.
+    """
+
+    def __init__(
+        self, network: nn.Module, num_classes: int, optimization: Optimization, loss_at: LossAt = "image"
+    ) -> None:
         super().__init__(network, optimization)
         self.miou = MeanIoU(num_classes, IGNORE_INDEX)
+        self.loss_at = loss_at
 
     def loss(self, sample: Sample) -> Tensor:
         """Mean cross entropy over the labelled pixels; 0 if there are none."""
-        total = F.cross_entropy(self.network(sample.image), sample.label, ignore_index=IGNORE_INDEX, reduction="sum")
-        return total / (sample.label != IGNORE_INDEX).sum().clamp(min=1)
+        if self.loss_at == "image":
+            scores, label = self.network(sample.image), sample.label
+        else:
+            scores, stride = self.network.forward_scores(sample.image)  # type: ignore[operator]
+            label = sample.label[:, ::stride, ::stride]
+        total = F.cross_entropy(scores.float(), label, ignore_index=IGNORE_INDEX, reduction="sum")
+        return total / (label != IGNORE_INDEX).sum().clamp(min=1)
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Count predictions towards the mean IoU."""
