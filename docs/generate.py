@@ -10,8 +10,7 @@ from typing import Any
 from segaware.cli.bench.curves import LABELS
 from segaware.cli.bench.run import GROUPS, PACKAGES
 from segaware.cli.bench.tables import HEADERS, case_rows
-from segaware.cli.tables import table_cells
-from segaware.viz import trimap_curve
+from segaware.cli.tables import draw_trimap, table_cells, table_path
 from segaware.viz.cost_curves import cost_curves
 
 ROOT = Path(__file__).parent.parent
@@ -22,8 +21,7 @@ SHOWN_HALF_WIDTHS = (1, 3, 10)
 def main() -> None:
     """Write the pages and the figures."""
     for table in load_tables():
-        curves = {row["title"]: row["trimap_miou"] for row in table["rows"]}
-        trimap_curve(curves, table["half_widths"], ROOT / "docs/figures" / f"{table['table']}_trimap.png")
+        draw_trimap(table, ROOT / "docs/figures" / _figure(table))
     (ROOT / "docs/results.md").write_text(page())
     for group in load_groups(BENCH):
         if group["group"] == "curves":
@@ -33,7 +31,8 @@ def main() -> None:
 
 def load_tables() -> list[dict[str, Any]]:
     """Return the tables in results/, in the order of their names."""
-    return [json.loads(path.read_text()) for path in sorted((ROOT / "results").glob("*.json"))]
+    paths = sorted((ROOT / "results").rglob("*.json"))
+    return [json.loads(path.read_text()) for path in paths if BENCH not in path.parents]
 
 
 def page() -> str:
@@ -42,17 +41,23 @@ def page() -> str:
         "# Results",
         "Made by `make docs` from the files in [results/](../results), which `segaware table` and `segaware demo` "
         "write. Figures are mean IoU in percent over the whole set: in all pixels, and within some pixels of a border "
-        "of the truth. In brackets: the difference to the control, with its 95 % interval by paired bootstrap over "
-        "images. The control starts from the same weights as the rows below it and trains the same extra steps.",
+        "of the truth; where it was measured, boundary IoU too, and beside them the paper's mean IoU. In brackets: the "
+        "difference to the control, with its 95 % interval by paired bootstrap over images. The control starts from "
+        "the same weights as the rows below it and trains the same extra steps. ms is the time of one image; peak MB, "
+        "the memory it takes (10^6 bytes), is that above what the process held before, on the largest image.",
     ]
     for table in load_tables():
         parts += _section(table)
     return "\n\n".join(parts) + "\n"
 
 
+def _figure(table: dict[str, Any]) -> str:
+    return f"{table_path(table).replace('/', '_')}_trimap.png"
+
+
 def _section(table: dict[str, Any]) -> list[str]:
-    name, measured = table["table"], table["measured"]
-    remarks = ROOT / "results" / f"{name}.md"
+    measured = table["measured"]
+    remarks = ROOT / "results" / f"{table_path(table)}.md"
     budget = [["method", "seed", "steps", "minutes", "parameters", "hardness"]] + [
         [
             row["title"],
@@ -70,7 +75,7 @@ def _section(table: dict[str, Any]) -> list[str]:
         f"{table['about']} Scored on {table['images']} images.",
         _markdown([headers, *rows]),
         *([remarks.read_text().strip()] if remarks.is_file() else []),
-        f"![Mean IoU near borders](figures/{name}_trimap.png)",
+        f"![Mean IoU near borders](figures/{_figure(table)})",
         "What each row had, and the hardness it learned:",
         _markdown(budget),
         f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
@@ -121,7 +126,8 @@ def _bench_rows(group: dict[str, Any]) -> list[list[str]]:
 
 def _measured(group: dict[str, Any]) -> str:
     measured = group["measured"]
-    versions = [f"{name} {measured[name] or 'not installed'}" for name in ("python", "torch", *PACKAGES)]
+    names = [name for name in ("python", "torch", *PACKAGES) if name in measured]  # an older file knows fewer
+    versions = [f"{name} {measured[name] or 'not installed'}" for name in names]
     return (
         f"`{measured['command']}` ({measured['form']} form, seed {measured['seed']}), {measured['date']}, commit "
         f"{measured['commit']}, {', '.join(versions)}, {measured['machine']}, {measured['os']}."

@@ -1,21 +1,33 @@
 """Segmentation-aware convolutional networks in PyTorch (Harley, Derpanis, Kokkinos, ICCV 2017).
 
 Learn an embedding per pixel, turn embedding distances into a local attention mask per window, and use the mask to
-filter predictions and to convolve.
+filter predictions, to convolve, and to drive a CRF.
 """
 
-from segaware.nn import BilateralFilter2d, EmbeddingNet, PairLoss, SegAwareConv2d, SharedDistances
+from segaware.nn import (
+    BilateralFilter2d,
+    DenseCRF,
+    EmbeddingNet,
+    PairLoss,
+    SegAwareConv2d,
+    SegAwareCRF,
+    SharedDistances,
+    dense_crf,
+)
 from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BilateralFilter2d",
+    "DenseCRF",
     "EmbeddingNet",
     "PairLoss",
+    "SegAwareCRF",
     "SegAwareConv2d",
     "SharedDistances",
     "attention_mask",
+    "dense_crf",
     "embedding_distance",
     "segaware_conv2d",
     "segaware_filter2d",

@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import Result
 
-from segaware.cli.bench import curves, distance, filtering, layers, network, overhead, recipes, run
+from segaware.cli.bench import crf, curves, distance, filtering, layers, network, overhead, recipes, run
 from segaware.cli.bench.fresh import measure_fresh
 from segaware.cli.bench.measure import Goal, Samples, interleave, summarize
 from segaware.cli.bench.plan import Contender, Measurement, Settings, forward_backward
@@ -25,6 +25,7 @@ TINY = {
     "layers": partial(layers.plan, layers=(layers.Layer("tiny", 4, 6, 12, 2, 1.25, 1.5),)),
     "distance": partial(distance.plan, windows=(distance.Window(3, 16, 1, faster=50, reading=2, channels=8),)),
     "filter": partial(filtering.plan, side=24, kernel_size=5, channels=3, dim=8),
+    "crf": partial(crf.plan, height=24, width=30, classes=3, dim=4),
     "overhead": partial(overhead.plan, side=8, channels=2, calls=2),
     "network": lambda settings: network.plan(settings, width=0.0625, side=33)[:1],
     "recipes": lambda settings: recipes.plan(settings, ["demo/baseline", "demo/segaware"]),
@@ -57,8 +58,11 @@ def test_end_to_end(segaware: Segaware, tmp_path: Path) -> None:
 
     rows = [row for group in groups.values() for case in group["cases"] for row in case["rows"]]
     problems = {row["title"]: row["problem"] for row in rows if "problem" in row}
-    kornia = {} if importlib.util.find_spec("kornia") else {"kornia": "kornia: not installed"}
-    assert {title: text for title, text in problems.items() if "numba" not in title} == kornia
+    missing = {} if importlib.util.find_spec("kornia") else {"kornia": "kornia: not installed"}
+    if not importlib.util.find_spec("pydensecrf"):
+        missing["pydensecrf, 10 iterations"] = "pydensecrf: not installed"
+    found = {title: text for title, text in problems.items() if "numba" not in title and "inputs" not in title}
+    assert found == missing
     for row in rows:
         if "problem" not in row:
             assert row["value"]["low"] <= row["value"]["median"] <= row["value"]["high"] and row["value"]["low"] > 0

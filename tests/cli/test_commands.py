@@ -15,15 +15,17 @@ import yaml
 from PIL import Image
 from typer.testing import Result
 
-from segaware.cli import doctor
+from segaware.cli import doctor, main, tables
 from segaware.cli.main import app
-from segaware.cli.tables import table_cells
+from segaware.cli.tables import draw_trimap, table_cells
 from segaware.ops import _backends
+from segaware.recipes import files
 from segaware.recipes.files import load_recipe, recipe_names, table_names
 from segaware.training import load_weights
 
 Segaware = Callable[..., Result]
 Fails = Callable[..., str]
+BASELINE = Path(files.__file__).parent / "camvid/baseline.yaml"
 
 
 @pytest.fixture
@@ -43,7 +45,18 @@ COMMANDS = [command.name or command.callback.__name__ for command in app.registe
 
 
 def test_commands() -> None:
-    assert sorted(COMMANDS) == ["bench", "demo", "doctor", "eval", "predict", "recipes", "table", "train"]
+    assert sorted(COMMANDS) == [
+        "bench",
+        "demo",
+        "doctor",
+        "eval",
+        "export",
+        "predict",
+        "recipes",
+        "submit",
+        "table",
+        "train",
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -56,8 +69,26 @@ def test_help(segaware: Segaware, command: str) -> None:
 def test_recipes_lists_everything(segaware: Segaware) -> None:
     lines = segaware("recipes").stdout.splitlines()
     for name in recipe_names():
-        assert any(line.split() == [name, *load_recipe(name).title.split()] for line in lines)
+        recipe = load_recipe(name)
+        published = getattr(recipe, "published", None)
+        paper = [] if published is None else [f"{published:.2f}", "in", "the", "paper"]
+        assert any(line.split() == [name, *recipe.title.split(), *paper] for line in lines)
     assert lines[-1] == f"tables (segaware table NAME): {', '.join(table_names())}"
+
+
+def test_recipes_lists_the_paper_s_number(segaware: Segaware, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "recipe_names", lambda: ["demo/baseline", "demo/embedding"])
+    baseline = load_recipe("demo/baseline", ["published=66.3", "title=DeepLab"])
+    monkeypatch.setattr(main, "load_recipe", lambda name: baseline if "base" in name else load_recipe(name))
+    assert segaware("recipes").stdout.splitlines()[:2] == [
+        "demo/baseline   DeepLab                66.30 in the paper",
+        "demo/embedding  embeddings, pair loss",
+    ]
+
+
+def test_recipe_is_printed_with_overrides(segaware: Segaware) -> None:
+    printed = yaml.safe_load(segaware("recipes", "demo/baseline", "train.epochs=31").stdout)
+    assert printed["train"]["epochs"] == 31
 
 
 @pytest.mark.parametrize("name", ["demo/embedding", "demo/segaware"])
@@ -104,6 +135,7 @@ def test_train_eval_predict(segaware: Segaware, fails: Fails, recipe: Path, camv
     assert 0 <= scores["miou"] <= 1 and scores["trimap_miou"].keys() == {"1", "5"}
     assert scores["measured"]["command"].startswith("segaware") and "commit" in scores["measured"]
     assert f"{100 * scores['miou']:.2f}" in scored.stdout and " 5 px" in scored.stdout
+    assert f"{100 * scores['boundary_iou']:.2f}" in scored.stdout and "boundary" in scored.stdout
 
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
@@ -169,14 +201,65 @@ def test_ctrl_c_in_a_real_process(segaware: Segaware, recipe: Path, camvid: Path
     assert description["steps"] == 6 and description["seconds"] is None  # only a resumed training has no time
 
 
-def test_table(segaware: Segaware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = _table()
-    monkeypatch.setattr("segaware.cli.main.run_table", lambda name, runs, root: values)
-    result = segaware("table", "demo", "--out", tmp_path / "results")
+@pytest.mark.parametrize(("data", "place"), [(None, "demo"), ("voc", "demo/voc")])
+def test_table(
+    segaware: Segaware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str | None, place: str
+) -> None:
+    values = _table() | {"table": "demo", "data": data, "figure": ["t/new"]}
+    asked = []
+    monkeypatch.setattr(main, "run_table", lambda *arguments: asked.append(arguments) or values)
+    result = segaware("table", "demo", "data=voc", "--out", tmp_path / "results", "--runs", tmp_path, "train.epochs=1")
     assert result.exit_code == 0
-    assert json.loads((tmp_path / "results/demo.json").read_text()) == values
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["demo.json"]
-    assert "Tiny" in result.stdout and result.stdout.splitlines()[-1] == str(tmp_path / "results/demo.json")
+    assert asked == [("demo", tmp_path, None, ["data=voc", "train.epochs=1"])]
+    path = tmp_path / "results" / f"{place}.json"
+    assert json.loads(path.read_text()) == values
+    assert Image.open(path.with_suffix(".png")).width > 1500
+    files = sorted(file for file in (tmp_path / "results").rglob("*") if file.is_file())
+    assert files == [path, path.with_suffix(".png")]
+    assert "Tiny" in result.stdout and result.stdout.splitlines()[-2:] == [str(path.with_suffix(".png")), str(path)]
+
+
+def test_figure_has_the_named_rows_and_their_differences(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(tables, "trimap_curve", lambda *arguments: drawn.append(arguments))
+    draw_trimap(_table(), tmp_path / "a.png")
+    draw_trimap(_table() | {"figure": ["t/control"]}, tmp_path / "b.png")
+    (curves, half_widths, path, differences), second = drawn
+    assert curves == {"T/NEW": [0.32, 0.16], "T/CONTROL": [0.3, 0.15]}
+    assert (half_widths, path) == ([1, 3], tmp_path / "a.png")
+    assert list(differences) == ["T/NEW", "T/CONTROL"]
+    assert differences["T/NEW"] == [pytest.approx((0.08, 0.07, 0.092)), pytest.approx((-0.04, -0.05, -0.028))]
+    assert list(second[0]) == list(second[3]) == ["T/CONTROL"]
+
+
+def test_row_of_a_data_set(segaware: Segaware, fails: Fails, camvid: Path, tmp_path: Path) -> None:
+    """train, eval and predict take `data=` of the table in the recipe's folder, and keep its runs apart."""
+    folder = tmp_path / "recipes/street"
+    folder.mkdir(parents=True)
+    small = "data: {crop: [32, 40]}\nmodel: {width: 0.0625}\nevaluation: {validation_images: 2, half_widths: [1]}"
+    (folder / "row.yaml").write_text(f"base: {BASELINE}\n{small}\n")
+    changes = {"*": {"train": {"epochs": 1}, "title": "short"}}
+    table = {"title": "Streets", "about": "", "control": "street/row", "rows": ["street/row"], "figure": None}
+    table["data"] = {"long": {"about": "", "changes": {}}, "short": {"about": "", "changes": changes}}
+    (folder / "table.yaml").write_text(yaml.safe_dump(table))
+    runs = ("--runs", tmp_path / "runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_root", lambda: tmp_path / "recipes")
+        trained = segaware("train", "street/row", "data=short", "--data-root", camvid, *runs)
+        weights = tmp_path / "runs/short/street/row/model.safetensors"
+        assert trained.exit_code == 0 and trained.stdout.splitlines()[-1] == str(weights)
+        scored = segaware("eval", "street/row", "data=short", "--data-root", camvid, *runs)
+        assert scored.exit_code == 0 and scored.stdout.splitlines()[-1] == str(weights.with_name("scores.json"))
+        photos = camvid / "camvid/images/val"
+        predicted = segaware(
+            "predict", photos, "data=short", "--recipe", "street/row", *runs, "--out", tmp_path / "out"
+        )
+        assert predicted.exit_code == 0 and len(list((tmp_path / "out/labels").iterdir())) == 3
+        assert "runs/long/street/row" in fails("eval", "street/row", "--data-root", camvid, *runs)  # the first
+        assert "unknown data=shot for the table street: there are long, short" in fails(
+            "train", "street/row", "data=shot"
+        )
+        assert yaml.safe_load(segaware("recipes", "street/row", "data=short").stdout)["title"] == "short"
 
 
 def _table() -> dict[str, Any]:
@@ -210,3 +293,20 @@ def test_table_cells() -> None:
         ["T/NEW", "64.0 (+4.0)", "16.0 (-4.0)", "13"],
         ["T/CONTROL", "60.0", "15.0", "13"],
     ]
+
+
+def test_columns_that_a_row_has() -> None:
+    table = _table()
+    new, control = table["rows"]
+    shift = {"difference": -0.02, "low": -0.03, "high": -0.01}
+    new |= {"published": 68.574, "boundary_iou": 0.38, "boundary_iou_difference": shift, "peak_mb": 512.4}
+    control |= {"published": None, "boundary_iou": 0.4, "boundary_iou_difference": shift, "peak_mb": None}
+    assert table_cells(table, []) == (
+        ["method", "paper", "mIoU", "boundary", "ms", "peak MB"],
+        [
+            ["T/NEW", "68.57", "64.0 (+4.0 [+3.0, +5.2])", "38.0 (-2.0 [-3.0, -1.0])", "13", "512"],
+            ["T/CONTROL", "-", "60.0", "40.0", "13", "-"],
+        ],
+    )
+    new |= {"published": None, "peak_mb": None}
+    assert table_cells(table, [], boundary=False)[0] == ["method", "mIoU", "ms"]

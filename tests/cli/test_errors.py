@@ -58,7 +58,9 @@ def test_missing_weights(fails: Fails, tmp_path: Path) -> None:
 
 
 def test_embeddings_predict_nothing(fails: Fails, tmp_path: Path) -> None:
-    assert "trains embeddings" in fails("predict", tmp_path, "--recipe", "demo/embedding", "--out", tmp_path / "out")
+    assert "is of the embedding stage" in fails(
+        "predict", tmp_path, "--recipe", "demo/embedding", "--out", tmp_path / "out"
+    )
 
 
 def test_data_that_is_missing_in_part(fails: Fails, camvid: Path, tmp_path: Path) -> None:

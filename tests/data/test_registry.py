@@ -23,15 +23,18 @@ def test_data_on_disk_needs_a_root(name, tmp_path):
 
 
 def test_unknown_names_are_told():
-    with pytest.raises(ValueError, match="'scenes', 'camvid', 'bsds500', got 'coco'"):
-        build_dataset("coco", "train")
-    with pytest.raises(ValueError, match="got 'coco'"):
-        dataset_info("coco")
+    with pytest.raises(ValueError, match=r"'scenes', 'camvid', 'bsds500', 'voc', .*, got 'kitti'"):
+        build_dataset("kitti", "train")
+    with pytest.raises(ValueError, match="got 'kitti'"):
+        dataset_info("kitti")
     with pytest.raises(ValueError, match="split must be 'train' or 'val', got 'test'"):
         build_dataset("scenes", "test")
 
 
-@pytest.mark.parametrize(("name", "count"), [("scenes", 6), ("camvid", 11), ("bsds500", None)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("scenes", 6), ("camvid", 11), ("bsds500", None), ("voc_animals", 7), ("coco", 21), ("voc_bsds500", None)],
+)
 def test_dataset_info(name, count):
     info = dataset_info(name)
     assert info.num_classes == count and len(info.classes) == (count or 0)

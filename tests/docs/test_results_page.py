@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -12,7 +14,7 @@ def test_committed_page_is_made_from_the_committed_results(generate: ModuleType)
 
 
 def test_every_results_file_has_a_commit_a_command_and_intervals() -> None:
-    files = sorted((ROOT / "results").glob("*.json"))
+    files = sorted(path for path in (ROOT / "results").rglob("*.json") if path.parent.name != "bench")
     assert files
     for path in files:
         table = json.loads(path.read_text())
@@ -28,3 +30,27 @@ def test_page_shows_the_figures_of_a_row(generate: ModuleType) -> None:
     row = table["rows"][-1]
     lines = [line for line in generate.page().splitlines() if line.startswith(f"| {row['title']} |")]
     assert f"| {100 * row['miou']:.1f} (" in lines[0]
+
+
+def test_table_of_a_data_set(generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lies in a folder of its table, its remarks beside it; what older tables lack has columns there."""
+    table = json.loads((ROOT / "results/demo.json").read_text())
+    table |= {"table": "paper/table1", "data": "animals", "title": "Animals", "figure": [table["rows"][0]["recipe"]]}
+    for row in table["rows"]:
+        row |= {"published": 66.3, "boundary_iou": 0.5, "boundary_iou_difference": row["miou_difference"], "peak_mb": 9}
+    folder = tmp_path / "results/paper/table1"
+    folder.mkdir(parents=True)
+    (folder / "animals.json").write_text(json.dumps(table))
+    (folder / "animals.md").write_text("What it means.\n")
+    (tmp_path / "results/bench").mkdir()
+    (tmp_path / "results/bench/layers.json").write_text("{}")
+    (tmp_path / "docs/figures").mkdir(parents=True)
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    monkeypatch.setattr(generate, "BENCH", tmp_path / "results/bench")
+    monkeypatch.setattr(generate, "load_groups", lambda folder: [])
+    generate.main()
+    page = (tmp_path / "docs/results.md").read_text()
+    assert "## Animals" in page and "What it means." in page
+    assert "| method | paper | mIoU | 1 px | 3 px | 10 px | boundary | ms | peak MB |" in page
+    assert "(figures/paper_table1_animals_trimap.png)" in page
+    assert [path.name for path in (tmp_path / "docs/figures").iterdir()] == ["paper_table1_animals_trimap.png"]

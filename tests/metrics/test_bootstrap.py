@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segaware.metrics import mean_iou, paired_bootstrap
+from segaware.metrics import mean_boundary_iou, mean_iou, paired_bootstrap
 
 
 def simulated(generator: np.random.Generator, num_images: int, accuracy: float, truth: np.ndarray) -> Tensor:
@@ -35,6 +35,27 @@ def test_equals_a_loop_over_resamples() -> None:
         differences.append((mean_iou(better[image].sum(0)) - mean_iou(worse[image].sum(0))).item())
     assert interval.difference == (mean_iou(better.sum(0)) - mean_iou(worse.sum(0))).item()
     assert (interval.low, interval.high) == pytest.approx(tuple(np.percentile(differences, [10, 90])))
+
+
+def test_another_statistic_equals_a_loop_over_resamples() -> None:
+    """Intersections and unions, by a loop of numpy alone."""
+    generator = np.random.default_rng(0)
+    unions = generator.integers(50, 90, (6, 1, 4))
+    better, worse = (np.concatenate([unions - generator.integers(0, lost, (6, 1, 4)), unions], 1) for lost in (20, 40))
+    interval = paired_bootstrap(
+        torch.from_numpy(better), torch.from_numpy(worse), mean_boundary_iou, samples=50, seed=3, level=0.8
+    )
+
+    def score(counts: np.ndarray) -> float:
+        intersection, union = counts.sum(0)
+        return float((intersection / union).mean())
+
+    differences = []
+    for times in np.random.default_rng(3).multinomial(6, [1 / 6] * 6, size=50):
+        image = np.repeat(np.arange(6), times)
+        differences.append(score(better[image]) - score(worse[image]))
+    assert interval == pytest.approx((score(better) - score(worse), *np.percentile(differences, [10, 90])))
+    assert interval.low < interval.difference < interval.high
 
 
 def test_identical_methods_differ_by_exactly_nothing() -> None:
@@ -71,10 +92,18 @@ def test_same_seed_same_interval() -> None:
 
 def test_bad_input_is_named() -> None:
     better, worse = two_methods(seed=0, num_images=4)
-    with pytest.raises(ValueError, match=r"confusions must have shape \(N, C, C\) with N at least 1, got \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"counts must be confusion matrices of shape \(N, C, C\) .*, got \(3, 3\)"):
         paired_bootstrap(better[0], worse[0])
-    with pytest.raises(ValueError, match=r"control must have the shape of confusions, \(4, 3, 3\), got \(3, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"counts must be confusion matrices .*, got \(4, 2, 3\)"):
+        paired_bootstrap(better[:, :2], worse[:, :2])
+    with pytest.raises(ValueError, match=r"counts must have shape \(N, ...\) with N at least 1, got \(0, 3, 3\)"):
+        paired_bootstrap(better[:0], worse[:0])
+    with pytest.raises(ValueError, match=r"counts must have shape \(N, ...\) with N at least 1, got \(4,\)"):
+        paired_bootstrap(better[:, 0, 0], worse[:, 0, 0], mean_boundary_iou)
+    with pytest.raises(ValueError, match=r"control must have the shape of counts, \(4, 3, 3\), got \(3, 3, 3\)"):
         paired_bootstrap(better, worse[:3])
+    with pytest.raises(ValueError, match=r"control must have the shape of counts, \(4, 2, 3\), got \(3, 2, 3\)"):
+        paired_bootstrap(better[:, :2], worse[:3, :2], mean_boundary_iou)
     with pytest.raises(ValueError, match="same images in the same order, but the true class counts of image 0 differ"):
         paired_bootstrap(better, worse.flip(0))
     with pytest.raises(ValueError, match="samples must be at least 1, got 0"):

@@ -82,6 +82,53 @@ def test_trimap_confusion_counts_each_band_alone() -> None:
     assert torch.equal(counts[3], confusion_matrix(prediction, target, 5)), "a band wider than the image is everything"
 
 
+@pytest.mark.parametrize("half_width", [1, 2, 7])
+def test_void_band_is_the_dilated_void_alone(half_width: int) -> None:
+    prediction, target = labels_and_predictions()
+    target[:, 10:20, 10:20] = 1
+    target[:, 20:30, 10:20] = 2  # borders without an outline, and a void region that is no outline
+    target[0, 35:, :10] = 255
+    void = target.numpy() == 255
+    square = np.ones((1, 2 * half_width + 1, 2 * half_width + 1))
+    band = torch.from_numpy(ndimage.binary_dilation(void, square) & ~void)
+    counts = trimap_confusion(prediction, target, 5, (half_width,), border="void")
+    assert torch.equal(counts[0], confusion_matrix(prediction[band], target[band], 5))
+    assert not torch.equal(counts, trimap_confusion(prediction, target, 5, (half_width,)))
+    metric = TrimapIoU(5, (half_width,), border="void")
+    metric.update(prediction, target)
+    assert torch.equal(metric.confusion, counts)
+
+
+def test_both_borders_agree_where_every_border_has_an_outline() -> None:
+    prediction, target = labels_and_predictions()
+    widths = range(1, 41)
+    expected = trimap_confusion(prediction, target, 5, widths)
+    assert torch.equal(trimap_confusion(prediction, target, 5, widths, border="void"), expected)
+
+
+def test_void_border_follows_ignore_index() -> None:
+    target = torch.tensor([[0, 0, 0, 1, 1]])
+    counts = trimap_confusion(target, target, 2, (1,), ignore_index=1, border="void")
+    assert counts.tolist() == [[[1, 0], [0, 0]]]
+
+
+def test_image_without_outlines_is_refused_for_void_borders() -> None:
+    prediction, target = labels_and_predictions()
+    target[1] = target[1].clamp(max=4)
+    with pytest.raises(ValueError, match=r"image 1 has none; use border='any' for labels without outlines"):
+        trimap_confusion(prediction, target, 5, (1, 3), border="void")
+    metric = TrimapIoU(5, border="void")
+    with pytest.raises(ValueError, match=r"ignore_index=255 .* image 0 has none"):
+        metric.update(prediction[1], target[1])
+
+
+def test_unknown_border_is_refused() -> None:
+    flat = torch.zeros(3, 3, dtype=torch.int64)
+    for call in (lambda: TrimapIoU(2, border="all"), lambda: trimap_confusion(flat, flat, 2, (1,), border="all")):
+        with pytest.raises(ValueError, match="border must be 'any' or 'void', got 'all'"):
+            call()
+
+
 def test_image_without_border_has_empty_bands() -> None:
     flat = torch.zeros(6, 6, dtype=torch.int64)
     assert trimap_confusion(flat, flat, 2, half_widths=(1, 10)).sum() == 0
@@ -111,3 +158,6 @@ def test_bad_labels_are_refused() -> None:
         border_distance(torch.zeros(4, dtype=torch.int64))
     with pytest.raises(ValueError, match="label must hold integer classes"):
         border_distance(torch.zeros(4, 4))
+    flat = torch.full((4,), 255)
+    with pytest.raises(ValueError, match=r"label must have shape \(H, W\) or \(N, H, W\), got \(4,\)"):
+        trimap_confusion(flat, flat, 2, (1,), border="void")

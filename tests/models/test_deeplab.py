@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segaware.models import DeepLabLargeFOV
-from segaware.nn import ColorEmbedding, EmbeddingNet, SegAwareConv2d, bilateral_filter, segaware_conv
+from segaware.nn import BilateralFilter2d, ColorEmbedding, EmbeddingNet, SegAwareConv2d, bilateral_filter, segaware_conv
 
 # DeepLab-LargeFOV: name, width, kernel size, dilation.
 LAYERS = [
@@ -64,8 +64,8 @@ def distances(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Any]]:
 def input_widths(network: DeepLabLargeFOV, image: Tensor) -> dict[str, int]:
     """The width of what every convolution and the filter see."""
     widths: dict[str, int] = {}
-    for name, module in network.named_children():
-        if isinstance(module, nn.Conv2d) or name == "filter":
+    for name, module in [*network.named_children(), ("filter", network.refinement.filter)]:
+        if isinstance(module, (nn.Conv2d, BilateralFilter2d)):
             module.register_forward_pre_hook(lambda _, inputs, name=name: widths.update({name: inputs[0].shape[-1]}))
     network(image)
     return widths
@@ -150,7 +150,7 @@ def test_weights_of_the_plain_network_give_its_output(segaware: Any, batch_norm:
 
     filtered = deeplab(batch_norm=batch_norm, segaware=segaware, filter_kernel_size=3)
     result = filtered.load_state_dict(plain.state_dict(), strict=False)
-    assert {key.split(".")[0] for key in result.missing_keys} == {"embedding", "filter"}
+    assert {key.split(".")[0] for key in result.missing_keys} == {"embedding", "refinement"}
     assert result.unexpected_keys == []
     back = plain.load_state_dict(filtered.state_dict(), strict=False)
     assert back.missing_keys == []
@@ -227,7 +227,7 @@ def test_task_trains_every_hardness(start: float, directions: int, image: Tensor
 def test_task_trains_the_filter_and_its_embedding(image: Tensor) -> None:
     network = deeplab(filter_kernel_size=3)
     (network(image) - torch.rand(2, 4, 33, 41)).square().sum().backward()
-    assert network.filter.hardness.grad != 0
+    assert network.refinement.filter.hardness.grad != 0
     assert all(p.grad is not None and p.grad.any() for p in network.embedding.parameters())
 
 

@@ -1,12 +1,15 @@
 """EmbeddingNet and ColorEmbedding."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from segaware.data import photograph, read_image
 from segaware.nn import ColorEmbedding, EmbeddingNet
 
 CONVOLUTIONS = ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3"]
@@ -158,3 +161,35 @@ def test_colour_is_scaled() -> None:
     image = torch.rand(2, 3, 5, 7)
     assert torch.equal(ColorEmbedding(4.0)(image), 4 * image)
     assert torch.equal(ColorEmbedding()(image), 10 * image)
+
+
+def test_trained_network_from_a_file(tmp_path: Path) -> None:
+    net = EmbeddingNet(width=0.125, dim=8)
+    net.calibrate(torch.rand(1, 3, 20, 20))
+    save_file({name: tensor.half() for name, tensor in net.state_dict().items()}, tmp_path / "half.safetensors")
+    loaded, image = EmbeddingNet.from_pretrained(tmp_path / "half.safetensors"), torch.rand(1, 3, 17, 19)
+    assert not loaded.training and {p.dtype for p in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(loaded(image), net(image), rtol=0.01, atol=0.01)
+    assert torch.equal(loaded.conv1_1.weight, net.conv1_1.weight.half().float())
+
+
+def test_trained_network_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^embedding weights: no file .*none\.safetensors"):
+        EmbeddingNet.from_pretrained(tmp_path / "none.safetensors")
+    (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
+    save_file({"conv1_1.bias": torch.zeros(8)}, tmp_path / "other.safetensors")
+    for name in ("damaged", "other"):
+        with pytest.raises(ValueError, match=rf"^embedding weights: .*{name}\.safetensors is not a file of an Embedd"):
+            EmbeddingNet.from_pretrained(tmp_path / f"{name}.safetensors")
+
+
+def test_shipped_network_tells_the_cat_from_its_background() -> None:
+    """The photograph that comes with segaware: distances within the cat, and from the cat to what is behind it."""
+    image = torch.from_numpy(read_image(photograph())).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        embedding = EmbeddingNet.from_pretrained()(image)[0]
+    inside, outside = ((150, 120), (200, 200), (230, 130)), ((20, 20), (60, 420))
+    vectors = {point: embedding[:, point[0], point[1]] for point in (*inside, *outside)}
+    within = [(vectors[a] - vectors[b]).abs().sum() for a in inside for b in inside if a < b]
+    across = [(vectors[a] - vectors[b]).abs().sum() for a in inside for b in outside]
+    assert max(within) < min(across)

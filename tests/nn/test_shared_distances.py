@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, bilateral_filter, segaware_conv
+from segaware.nn import (
+    BilateralFilter2d,
+    SegAwareConv2d,
+    SharedDistances,
+    bilateral_filter,
+    segaware_conv,
+    segaware_crf,
+)
+from segaware.nn.segaware_crf import SegAwareCRF
 
 
 @pytest.fixture
@@ -21,7 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return count
 
-    for module in (segaware_conv, bilateral_filter):
+    for module in (segaware_conv, bilateral_filter, segaware_crf):
         monkeypatch.setattr(module, "embedding_distance", counted(module.embedding_distance))
     return widths
 
@@ -33,10 +41,19 @@ def test_layers_with_the_same_window_share_a_tensor(calls: list[int]) -> None:
     assert calls == [10]
 
 
+def test_the_crf_shares_with_a_filter_of_its_window_and_metric(calls: list[int]) -> None:
+    shared = SharedDistances(torch.randn(1, 4, 17, 19))
+    crf, squared = (SegAwareCRF(3, 5, dilation=2, metric=m) for m in ("l1", "sqeuclidean"))
+    assert shared(crf, 2) is shared(BilateralFilter2d(5, dilation=2), 2)
+    assert shared(squared, 2) is not shared(crf, 2)
+    torch.testing.assert_close(shared(squared, 2), squared.distance(shared.embedding[:, :, ::2, ::2]))
+    assert calls == [10, 10, 10]
+
+
 def test_another_window_or_resolution_has_its_own(calls: list[int]) -> None:
     embedding = torch.randn(1, 4, 17, 19)
     shared = SharedDistances(embedding)
-    layers: list[tuple[SegAwareConv2d | BilateralFilter2d, int]] = [
+    layers: list[tuple[SegAwareConv2d | BilateralFilter2d | SegAwareCRF, int]] = [
         (SegAwareConv2d(3, 8, 3, padding=1), 1),
         (SegAwareConv2d(3, 8, 3, padding=1), 4),
         (SegAwareConv2d(3, 8, 3, padding=2), 1),
@@ -46,13 +63,14 @@ def test_another_window_or_resolution_has_its_own(calls: list[int]) -> None:
         (BilateralFilter2d(3), 1),
         (BilateralFilter2d(3, dilation=2), 1),
         (BilateralFilter2d(5), 2),
+        (SegAwareCRF(3, 5, dilation=3), 1),
     ]
     for _ in range(2):
         for layer, stride in layers:
             expected = layer.distance(embedding[:, :, ::stride, ::stride])
             calls.pop()
             torch.testing.assert_close(shared(layer, stride), expected)
-    assert calls == [19, 5, 19, 19, 19, 19, 19, 19, 10]
+    assert calls == [19, 5, 19, 19, 19, 19, 19, 19, 10, 19]
 
 
 def test_a_layer_sees_the_embedding_of_its_own_pixels() -> None:

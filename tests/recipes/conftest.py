@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from segaware.recipes.run import load_network, train, weights_path
+from segaware.recipes.run import load_network, train
+from segaware.recipes.trained import weights_path
 
 from .tiny_recipes import tiny
 

@@ -63,7 +63,7 @@ def test_override_of_a_whole_section() -> None:
         ("train.epochs", "an override must read key=value, got 'train.epochs'"),
         ("train.epoch=3", "unknown key 'train.epoch' in an override: did you mean train.epochs?"),
         ("modle.width=1", "unknown key 'modle.width' in an override: did you mean model"),
-        ("xyz=1", "unknown key 'xyz' in an override: there are stage, title, seed"),
+        ("xyz=1", "unknown key 'xyz' in an override: there are stage, title, published, seed"),
         ("title.color=1", "unknown key 'title.color' in an override: title is 'segmentation-aware"),
         ("start.vgg.path=1", "unknown key 'start.vgg.path' in an override: start.vgg is None, not a section"),
         ("data.crop=[32,", r"the value of override 'data.crop=\[32,' is not YAML"),
@@ -71,16 +71,18 @@ def test_override_of_a_whole_section() -> None:
         ("train.epochs=many", "train.epochs: Input should be a valid integer.*, got 'many'"),
         ("data.crop=[32]", "data.crop.1: Field required"),
         ("data.crop=[32, -1]", "data.crop.1: Input should be greater than 0, got -1"),
-        ("data.name=cityscapes", "data.name: Input should be 'scenes', 'camvid' or 'bsds500', got 'cityscapes'"),
+        ("data.name=cityscapes", "data.name: Input should be 'scenes', 'camvid', .*, got 'cityscapes'"),
         ("model.segaware=fc7", "model.segaware: Input should be 'none', 'fc6' or 'all', got 'fc7'"),
         ("data.flip=1.5", "data.flip: Input should be less than or equal to 1, got 1.5"),
         ("train.learning_rate=.nan", "train.learning_rate: Input should be greater than 0, got nan"),
-        ("train=null", "train: Input should be .*, got None"),
+        ("evaluation=null", "evaluation: Input should be .*, got None"),
+        ("base=demo/baseline", "unknown key 'base' in an override"),
+        ("data=voc", "data: Input should be .*, got 'voc'"),
         ("loss={}", "unknown key 'loss' in an override"),
         ("embedding={kind: learned, dim: 3}", "embedding.width: Field required"),
         ("evaluation.half_widths=[3, 1]", "evaluation.half_widths: .*increasing order, got"),
         ("evaluation.half_widths=[]", "evaluation.half_widths: .*one or more"),
-        ("stage=training", "stage: Input tag 'training' .*'embedding', 'segmentation'$"),
+        ("stage=training", "stage: Input tag 'training' .*'embedding', 'segmentation', 'sharpening'$"),
     ],
 )
 def test_mistake_in_an_override(override: str, message: str) -> None:
@@ -149,3 +151,58 @@ def test_unknown_table_names_the_nearest() -> None:
         load_table("demmo")
     with pytest.raises(RecipeError, match=r"unknown table 'zzz': there are .*camvid, .*demo"):
         load_table("zzz")
+
+
+def _base(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def test_file_with_a_base_says_what_differs(tmp_path: Path) -> None:
+    changed = "title: mine\nembedding: null\nmodel: {segaware: none}\ndata: {crop: [32, 48]}\ntrain: {frozen: [conv1]}"
+    recipe = load_recipe(_base(tmp_path, "mine.yaml", f"base: demo/segaware\n{changed}"))
+    wanted = _values()
+    wanted["model"]["segaware"] = "none"
+    wanted["data"]["crop"] = [32, 48]
+    wanted["train"]["frozen"] = ["conv1"]
+    assert recipe.model_dump(mode="json") == wanted | {"title": "mine", "embedding": None}
+
+
+def test_bases_have_bases_and_are_found_from_the_file_they_stand_in(tmp_path: Path) -> None:
+    _base(tmp_path, "a/first.yaml", "base: demo/baseline\nseed: 1\ntitle: first\nembedding: {kind: color, width: 1}")
+    _base(tmp_path, "b/second.yml", "base: ../a/first.yaml\ntitle: second\nembedding: {dim: 3}\ntrain: null")
+    third = _base(tmp_path, "third.yaml", "base: b/second.yml\nembedding: {dim: 5}")
+    values = load_recipe(third).model_dump(mode="json")
+    wanted = load_recipe("demo/baseline").model_dump(mode="json")
+    embedding = {"kind": "color", "width": 1.0, "dim": 5}
+    assert values == wanted | {"seed": 1, "title": "second", "embedding": embedding, "train": None}
+    assert load_recipe(third, ["embedding.dim=6"]).embedding.dim == 6  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("demo/base", "mine.yaml: unknown base 'demo/base': did you mean demo/baseline"),
+        ("demo/table", "mine.yaml: unknown base 'demo/table'"),
+        ("other.yaml", "mine.yaml: unknown base 'other.yaml'"),
+        ("[demo/baseline]", r"mine.yaml: unknown base \['demo/baseline'\]"),
+        ("mine.yaml", "mine.yaml: base: the files .*mine.yaml build on one another"),
+        ("sub/../round.yaml", "base: the files .*mine.yaml, .*round.yaml build on one another"),
+        ("empty.yaml", "empty.yaml must hold keys and values, got NoneType"),
+    ],
+)
+def test_mistake_in_a_base(tmp_path: Path, base: str, message: str) -> None:
+    (tmp_path / "sub").mkdir()
+    _base(tmp_path, "empty.yaml", "")
+    _base(tmp_path, "round.yaml", "base: mine.yaml")
+    path = _base(tmp_path, "mine.yaml", f"base: {base}\ntitle: mine")
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(path)
+
+
+def test_unknown_key_above_a_base(tmp_path: Path) -> None:
+    path = _base(tmp_path, "mine.yaml", "base: demo/segaware\ntrain: {epoch: 3}")
+    with pytest.raises(RecipeError, match=r"mine.yaml: unknown key 'train.epoch': did you mean train.epochs"):
+        load_recipe(path)

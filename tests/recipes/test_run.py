@@ -12,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from segaware.data import DataError, Sample, Scenes
 from segaware.recipes import run
 from segaware.recipes.files import RecipeError, load_recipe
-from segaware.recipes.run import load_network, run_folder, train, weights_path
+from segaware.recipes.run import load_network, train
+from segaware.recipes.trained import run_folder, weights_path
 from segaware.training import load_weights
 
 from .tiny_recipes import STEPS, tiny, write_recipe
@@ -93,7 +94,7 @@ def test_weights_of_unknown_origin_are_left_alone(copied: Path) -> None:
 def test_overwrite_replaces_a_training_and_nothing_else(copied: Path) -> None:
     folder = copied / "demo/baseline"
     old, _ = load_weights(folder / "model.safetensors")
-    for name in ("scores.npz", "scores.json", "notes.txt", "photo.jpg"):
+    for name in ("scores.npz", "scores.json", "cost.json", "notes.txt", "photo.jpg"):
         (folder / name).touch()
     other = tiny("demo/baseline", "seed=7")
     train("demo/baseline", other, copied, None, overwrite=True)
@@ -118,7 +119,13 @@ def test_overwrite_replaces_a_training_and_nothing_else(copied: Path) -> None:
         ("demo/baseline", ["data.scale=[2, 1]"], ValueError, "low <= high"),
         ("demo/baseline", ["model.filter_stride=3"], RecipeError, "filter_stride must divide 8, got 3"),
         ("demo/baseline", ["model.segaware=fc6"], RecipeError, "embedding is needed"),
-        ("demo/baseline", ["start.vgg=missing.npz"], FileNotFoundError, "missing.npz"),
+        ("demo/baseline", ["start.vgg=missing.npz"], RecipeError, r"start\.vgg: there is no file .*missing.npz"),
+        (
+            "demo/control",
+            ["train=null", "start.model=demo/filter"],
+            RecipeError,
+            "run `segaware train demo/filter` first",
+        ),
         ("demo/baseline", ["start.model=demo/control"], RecipeError, "run `segaware train demo/control` first"),
         ("demo/baseline", ["seed=-1"], ValueError, "-1 is not in bounds"),
         ("demo/baseline", ["train.frozen=[conv9]"], ValueError, "no parameter's name begins with 'conv9'"),
@@ -225,3 +232,30 @@ def test_weights_that_do_not_fit_in_spite_of_their_description(runs: Path, tmp_p
     run.save_weights(path, network, description)
     with pytest.raises(RecipeError, match=r"model.safetensors do not fit this recipe's network: .*fc8.weight"):
         load_network("demo/baseline", tiny("demo/baseline"), path)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_network_that_is_not_trained(copied: Path) -> None:
+    """It is what it starts from, and its new parts are what the recipe says; it needs no training images."""
+    recipe = tiny("demo/segaware", "train=null", "model.filter_hardness=1.75", "data.batch_size=99")
+    weights = train("demo/put_together", recipe, copied, None)
+    assert weights == copied / "demo/put_together/model.safetensors"
+    tensors, description = load_weights(weights)
+    assert (description["steps"], description["seconds"], description["values"]["train"]) == (0, None, None)
+    baseline, _ = load_weights(weights_path(copied, "demo/baseline"))
+    embedding, _ = load_weights(weights_path(copied, "demo/embedding"))
+    wanted = baseline | {f"embedding.{key}": tensor for key, tensor in embedding.items()}
+    assert all(torch.equal(tensors[key], tensor) for key, tensor in wanted.items())
+    new = {key: tensor.item() for key, tensor in tensors.items() if key not in wanted}
+    assert new == pytest.approx({"fc6.hardness": 0.1, "refinement.filter.hardness": 1.75})
+
+    before = _contents(copied)
+    assert train("demo/put_together", recipe, copied, None) == weights
+    assert _contents(copied) == before
+    with pytest.raises(RecipeError, match="trains nothing: its train is null"):
+        run.build_stage(recipe, run.build_network(recipe))
+
+
+@pytest.mark.usefixtures("no_training")
+def test_words_do_not_tie_a_training_to_a_recipe(copied: Path) -> None:
+    train("demo/baseline", tiny("demo/baseline", "title=other", "published=66.3"), copied, None)

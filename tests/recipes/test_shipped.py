@@ -1,6 +1,7 @@
 """The recipes and tables that come with segaware."""
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from segaware.recipes.files import RecipeError, load_recipe, load_table, recipe_
 from segaware.recipes.schema import EmbeddingRecipe, Recipe
 
 FOLDER = Path(files.__file__).parent
+TABLE_DATA = [(name, data) for name in table_names() for data in load_table(name).data or [None]]
+
+
+def _read(name: str) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    return values
 
 
 def test_every_file_is_listed() -> None:
@@ -23,13 +30,24 @@ def test_every_file_is_listed() -> None:
     assert {"demo", "camvid"} <= set(table_names())
 
 
+def test_files_begin_with_their_command() -> None:
+    for name in recipe_names():
+        first = (FOLDER / f"{name}.yaml").read_text().splitlines()[0]
+        assert first.split(" ")[:4] == ["#", "segaware", "train", name]
+    for name in table_names():
+        first = (FOLDER / name / "table.yaml").read_text().splitlines()[0]
+        assert first.split(" ")[:4] == ["#", "segaware", "table", name]
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipe_builds_a_network_that_runs(name: str) -> None:
     recipe = load_recipe(name)
     network = build_network(recipe).eval()
-    build_stage(recipe, network)
+    if recipe.train is not None:
+        build_stage(recipe, network)
     with torch.inference_mode():
-        output = network(torch.rand(1, 3, 33, 47))
+        image = torch.rand(1, 3, 33, 47)
+        output = network(image, torch.randn(1, 7, 5, 6), 8) if recipe.stage == "sharpening" else network(image)
     if isinstance(recipe, EmbeddingRecipe):
         channels: int | None = recipe.embedding.dim
     else:
@@ -44,7 +62,18 @@ def _keys(values: dict[str, Any]) -> Iterator[list[str]]:
             yield from ([key, *rest] for rest in _keys(value))
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "base" in _read(name)])
+def test_file_with_a_base_says_only_what_differs(name: str) -> None:
+    values = _read(name)
+    below = load_recipe(values.pop("base")).model_dump(mode="json")
+    for *sections, key in _keys(values):
+        theirs, ours = below, values
+        for section in sections:
+            theirs, ours = (theirs or {}).get(section), ours[section]
+        assert isinstance(ours[key], dict) or theirs is None or theirs[key] != ours[key], (*sections, key)
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "base" not in _read(name)])
 def test_every_value_is_in_the_file(name: str, tmp_path: Path) -> None:
     text = (FOLDER / f"{name}.yaml").read_text()
     path = tmp_path / "mine.yaml"
@@ -77,37 +106,61 @@ def test_starts_are_recipes_that_fit(name: str) -> None:
         assert recipe.embedding == load_recipe(start.embedding).embedding  # type: ignore[union-attr]
 
 
-def _budget(recipe: Recipe) -> dict[str, Any]:
-    """All that a row must share with its control for the comparison to be of what the title says."""
+def _ground(recipe: Recipe) -> dict[str, Any]:
+    """All that any two rows of a table must share."""
     values = recipe.model_dump(mode="json")
     return {
         "seed": values["seed"],
         "data": values["data"],
-        "train": values["train"],
         "evaluation": values["evaluation"],
-        "start.model": values["start"]["model"],
-        "start.vgg": values["start"]["vgg"],
-        "backbone": {key: values["model"][key] for key in ("width", "batch_norm", "dropout", "fc6_dilation")},
+        "backbone": {key: values["model"].get(key) for key in ("trunk", "width", "batch_norm", "fc6_dilation")},
     }
 
 
-@pytest.mark.parametrize("name", table_names())
-def test_rows_have_the_control_s_budget(name: str) -> None:
+@pytest.mark.parametrize(("name", "data"), TABLE_DATA)
+def test_rows_have_the_control_s_budget(name: str, data: str | None) -> None:
+    """Each starts where the control starts and trains as long, or sharpens another row's scores or given ones."""
     table = load_table(name)
-    control = load_recipe(table.control)
-    baseline = control.start.model  # type: ignore[union-attr]
-    assert table.control in table.rows and baseline in table.rows
-    assert len(set(table.rows)) == len(table.rows)
+    assert table.control in table.rows and len(set(table.rows)) == len(table.rows)
+    assert set(table.figure or ()) <= set(table.rows)
+    control = load_recipe(table.control, data=data)
     assert control.embedding is None
-    for row in set(table.rows) - {baseline}:
-        assert _budget(load_recipe(row)) == _budget(control), row
-    titles = [load_recipe(row).title for row in table.rows]
+    rows = {row: load_recipe(row, data=data) for row in table.rows}
+    for row, recipe in rows.items():
+        if row == control.start.model:  # type: ignore[union-attr]
+            continue
+        assert _ground(recipe) == _ground(control), row
+        if recipe.stage == "sharpening" or recipe.train is None:
+            continue
+        start = recipe.start.model  # type: ignore[union-attr]
+        if start in table.rows and start != control.start.model:  # type: ignore[union-attr]
+            assert "conv" in recipe.train.frozen, row
+        else:
+            assert (recipe.start.vgg, start) == (control.start.vgg, control.start.model)  # type: ignore[union-attr]
+            assert recipe.train == control.train, row
+    titles = [recipe.title for recipe in rows.values()]
     assert len(set(titles)) == len(titles)
 
 
-@pytest.mark.parametrize("name", table_names())
-def test_control_goes_on_with_the_baseline_unchanged(name: str) -> None:
-    control = load_recipe(load_table(name).control).model_dump(mode="json")
-    baseline = load_recipe(control["start"]["model"]).model_dump(mode="json")
-    for key in ("stage", "seed", "data", "embedding", "model", "evaluation"):
+@pytest.mark.parametrize(("name", "data"), TABLE_DATA)
+def test_control_goes_on_with_the_baseline_unchanged(name: str, data: str | None) -> None:
+    control = load_recipe(load_table(name).control, data=data).model_dump(mode="json")
+    if control["train"] is None:
+        return
+    baseline = load_recipe(control["start"]["model"], data=data).model_dump(mode="json")
+    for key in ("stage", "seed", "embedding", "model", "evaluation"):
         assert control[key] == baseline[key], key
+    assert control["data"] | {"batch_size": None} == baseline["data"] | {"batch_size": None}
+
+
+@pytest.mark.parametrize(("name", "data"), [(name, data) for name, data in TABLE_DATA if data])
+def test_every_change_changes_a_recipe(name: str, data: str) -> None:
+    recipes = [recipe for recipe in recipe_names() if recipe.startswith(f"{name}/")]
+    for pattern, changes in load_table(name).data[data].changes.items():
+        matched = [load_recipe(r, data=data).model_dump(mode="json") for r in recipes if fnmatchcase(r, pattern)]
+        assert matched, pattern
+        for *sections, key in _keys(changes):
+            inner = matched
+            for section in sections:
+                inner = [values[section] for values in inner if values.get(section)]
+            assert any(key in values for values in inner), (pattern, *sections, key)

@@ -1,6 +1,8 @@
 """The weights that a training starts from are copied exactly, or not at all."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from torch import Tensor
 from segaware.models import DeepLabLargeFOV
 from segaware.recipes import run
 from segaware.recipes.files import RecipeError
-from segaware.recipes.run import train, weights_path
+from segaware.recipes.run import train
 from segaware.recipes.schema import Recipe
+from segaware.recipes.start import find_vgg
+from segaware.recipes.trained import weights_path
 from segaware.training import load_weights
 
 from .tiny_recipes import tiny
@@ -32,7 +36,7 @@ def _start(name: str, recipe: Recipe, runs: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(run, "fit", look)
     with pytest.raises(_StartedError):
-        train(name, recipe, runs, None, overwrite=True)
+        train(name, recipe, runs, runs, overwrite=True)
     return tensors
 
 
@@ -53,7 +57,7 @@ def test_model_and_embedding_are_copied(copied: Path, monkeypatch: pytest.Monkey
     wanted = model | {f"embedding.{key}": tensor for key, tensor in embedding.items()}
     new = {key: tensor.item() for key, tensor in started.items() if key not in wanted}
     layers = [f"conv{b}_{i}" for b, count in ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3)) for i in range(1, count + 1)]
-    assert new == {f"{layer}.hardness": 0.75 for layer in [*layers, "fc6"]} | {"filter.hardness": 1.5}
+    assert new == {f"{layer}.hardness": 0.75 for layer in [*layers, "fc6"]} | {"refinement.filter.hardness": 1.5}
     for key, tensor in wanted.items():
         assert torch.equal(started[key], tensor), key
 
@@ -82,12 +86,14 @@ def test_embedding_stage_is_calibrated(tmp_path: Path, monkeypatch: pytest.Monke
     assert (started["feature_rms"] > 0).all() and (started["feature_rms"] != 1).all()
 
 
-def test_vgg_weights_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["vgg.safetensors", "hub:some/repository/vgg.safetensors"])
+def test_vgg_weights_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     convolutions = {
         key: tensor for key, tensor in DeepLabLargeFOV(6, width=0.0625).state_dict().items() if key.startswith("conv")
     }
     save_file(convolutions, tmp_path / "vgg.safetensors")
-    started = _start("mine", tiny("demo/baseline", f"start.vgg={tmp_path}/vgg.safetensors"), tmp_path, monkeypatch)
+    _hub(monkeypatch, lambda *_: str(tmp_path / "vgg.safetensors"))
+    started = _start("mine", tiny("demo/baseline", f"start.vgg={name}"), tmp_path, monkeypatch)
     assert len(convolutions) == 26
     for key, tensor in convolutions.items():
         assert torch.equal(started[key], tensor), key
@@ -116,3 +122,61 @@ def test_garbage_to_start_from(copied: Path) -> None:
     weights_path(copied, "demo/baseline").write_bytes(b"garbage")
     with pytest.raises(ValueError, match=r"demo/baseline/model.safetensors is not a weights file of segaware"):
         train("demo/control", tiny("demo/control"), copied, None)
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory "here" and a data root "data", each with a file, and one file that is in both."""
+    for name in ("here/own.npz", "here/both.npz", "data/weights/theirs.npz", "data/both.npz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+def test_vgg_file_as_it_is_or_below_the_data_root(places: Path) -> None:
+    root = places / "data"
+    assert find_vgg("own.npz", root).resolve() == places / "here/own.npz"
+    assert find_vgg("both.npz", root).resolve() == places / "here/both.npz"
+    assert find_vgg("weights/theirs.npz", root) == root / "weights/theirs.npz"
+    assert find_vgg(str(root / "both.npz"), None) == root / "both.npz"
+
+
+def test_missing_vgg_file_says_where_it_was_looked_for(places: Path) -> None:
+    here, root = places / "here", places / "data"
+    with pytest.raises(RecipeError, match=f"there is no file {here}/weights/none.npz, nor {root}/weights/none.npz"):
+        find_vgg("weights/none.npz", root)
+    with pytest.raises(
+        RecipeError, match=f"there is no file {here}/theirs.npz, and there is no data root .*--data-root"
+    ):
+        find_vgg("theirs.npz", None)
+
+
+def _hub(monkeypatch: pytest.MonkeyPatch, download: Any) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=download))
+
+
+def test_vgg_file_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    _hub(monkeypatch, lambda *arguments: asked.append(arguments) or str(tmp_path / "model.safetensors"))
+    assert find_vgg("hub:timm/vgg16.tv_in1k/model.safetensors", None) == tmp_path / "model.safetensors"
+    find_vgg("hub:a/b/folder/model.pth", tmp_path)
+    assert asked == [("timm/vgg16.tv_in1k", "model.safetensors"), ("a/b", "folder/model.pth")]
+
+
+def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> str:
+        raise OSError("no route to host")
+
+    _hub(monkeypatch, fail)
+    with pytest.raises(RecipeError, match=r"start\.vgg=hub:a/b/c cannot be fetched.*: no route to host"):
+        find_vgg("hub:a/b/c", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(RecipeError, match="needs huggingface_hub: pip install"):
+        find_vgg("hub:a/b/c", None)
+
+
+@pytest.mark.parametrize("vgg", ["hub:", "hub:timm", "hub:timm/vgg16", "hub:timm//file", "hub:/vgg16/file", "hub:a/b/"])
+def test_incomplete_name_on_the_hub(vgg: str) -> None:
+    with pytest.raises(RecipeError, match=f"start.vgg: must read hub:OWNER/NAME/FILE, got '{vgg}'"):
+        find_vgg(vgg, None)

@@ -1,6 +1,8 @@
 """The demo's recipes, made so small that a training takes a fraction of a second."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -35,3 +37,20 @@ def write_recipe(path: Path, recipe: Recipe) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     return str(path)
+
+
+def write_table(
+    folder: Path, rows: Sequence[str], control: str = "tiny/control", data: dict[str, Any] | None = None
+) -> None:
+    """Write a table, and beside it the tiny recipes of the demo, which start from one another."""
+    names = ("baseline", "control", "segaware", "embedding")
+    for name in names:
+        values = tiny(f"demo/{name}").model_dump(mode="json")
+        for key in ("model", "embedding"):
+            if values["start"].get(key):
+                values["start"][key] = values["start"][key].replace("demo", folder.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    table = {"title": "Tiny", "about": "Tiny networks.", "control": control, "rows": list(rows)}
+    table |= {"figure": None, "data": data or {}}
+    (folder / "table.yaml").write_text(yaml.safe_dump(table, sort_keys=False), encoding="utf-8")

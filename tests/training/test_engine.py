@@ -83,6 +83,13 @@ def test_gradient_clip_limits_a_step(tmp_path: Path, clip: float | None) -> None
     assert step == pytest.approx(clip or norm, rel=1e-4)
 
 
+def test_steps_end_a_training_within_an_epoch(tmp_path: Path) -> None:
+    stage = SegmentationStage(_Doubt(), 2, SGD)
+    fit(stage, DataLoader(_Gray(), 1), DataLoader(_Gray(), 1), tmp_path, epochs=2, steps=5)
+    assert stage.global_step == 5
+    assert find_checkpoint(tmp_path) is not None
+
+
 def test_newest_checkpoint(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path) is None
     (tmp_path / "checkpoints").mkdir()

@@ -106,3 +106,22 @@ def test_rate_falls_as_a_power_to_0(power: float) -> None:
         schedule["scheduler"].step()
     if power:
         assert max(rates) == 0
+
+
+def test_rate_drops_to_a_tenth_instead() -> None:
+    configured = replace(_optimization("sgd"), drop_every=3).configure(_Network(), steps=8)
+    rates = []
+    for _ in range(8):
+        rates.append(configured["optimizer"].param_groups[0]["lr"])
+        configured["optimizer"].step()
+        configured["lr_scheduler"]["scheduler"].step()
+    assert rates == pytest.approx([RATE, RATE, RATE, RATE / 10, RATE / 10, RATE / 10, RATE / 100, RATE / 100])
+
+
+def test_refinement_learns_like_hardness() -> None:
+    network = nn.ModuleDict({"refinement": nn.Linear(1, 1), "fc7": nn.Linear(1, 1)})
+    optimization = replace(_optimization("sgd"), weight_decay=0.5)
+    groups = optimization.configure(network, steps=1)["optimizer"].param_groups
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert found[id(network["refinement"].weight)] == (RATE * optimization.hardness_multiplier, 0.0)
+    assert found[id(network["fc7"].weight)] == (RATE, 0.5)

@@ -17,18 +17,27 @@ from segaware.cli.bench.plan import Settings
 from segaware.cli.bench.run import check_settings, choose_groups, run_groups
 from segaware.cli.bench.tables import show_case
 from segaware.cli.doctor import report_lines
-from segaware.cli.tables import show, table_cells
+from segaware.cli.tables import draw_trimap, show, table_cells, table_path
 from segaware.data import DataError
 from segaware.recipes.demo import write_page
 from segaware.recipes.evaluation import evaluate
-from segaware.recipes.files import RecipeError, load_recipe, recipe_names, table_names
-from segaware.recipes.prediction import find_images, prepare_output
+from segaware.recipes.export import export_embedding
+from segaware.recipes.files import (
+    RecipeError,
+    choose_data,
+    load_recipe,
+    recipe_folder,
+    recipe_names,
+    table_names,
+)
+from segaware.recipes.prediction import find_images, prepare_output, write_submission
 from segaware.recipes.prediction import predict as predict_images
 from segaware.recipes.provenance import provenance, write_json
-from segaware.recipes.run import load_network, run_folder, weights_path
+from segaware.recipes.run import load_network
 from segaware.recipes.run import train as train_recipe
-from segaware.recipes.schema import SegmentationRecipe
+from segaware.recipes.schema import Recipe, SegmentationRecipe, SharpeningRecipe
 from segaware.recipes.table import run_table
+from segaware.recipes.trained import run_folder, weights_path
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -63,23 +72,31 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = 
     """Train a plain and a segmentation-aware network on procedural scenes, and compare them (a few minutes)."""
     with _errors():
         _make_folder(out)
-        table = run_table("demo", out / "runs", None)
+        table = run_table("demo", out / "runs", None, costs=False)
         write_json(out / "results.json", table)
-        headers, rows = table_cells(table, (1, 3, 10))
+        headers, rows = table_cells(table, (1, 3, 10), boundary=False)
         write_page(out / "index.html", table, headers, rows, out / "runs")
-        show(console, table["title"], *table_cells(table, (1, 3, 10), intervals=False))
+        show(console, table["title"], *table_cells(table, (1, 3, 10), intervals=False, boundary=False))
         console.print(f"Pictures: {out / 'index.html'}")
 
 
 @app.command()
-def recipes(name: Annotated[str | None, typer.Argument(help="Print this recipe with all its values.")] = None) -> None:
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe with all its values.")] = None,
+    overrides: Overrides = None,
+) -> None:
     """List the recipes and tables, or print one recipe."""
     with _errors():
         if name is not None:
-            print(yaml.safe_dump(load_recipe(name).model_dump(mode="json"), sort_keys=False), end="")
+            values, _ = _load(name, overrides, Path())
+            print(yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False), end="")
             return
-        for recipe in recipe_names():
-            print(f"{recipe:24} {load_recipe(recipe).title}")
+        listed = {recipe: load_recipe(recipe) for recipe in recipe_names()}
+        names, titles = max(map(len, listed)), max(len(values.title) for values in listed.values())
+        for recipe, values in listed.items():
+            published = getattr(values, "published", None)
+            paper = "" if published is None else f"{published:.2f} in the paper"
+            print(f"{recipe:{names}}  {values.title:{titles}}  {paper}".rstrip())
         print(f"\ntables (segaware table NAME): {', '.join(table_names())}")
 
 
@@ -93,7 +110,7 @@ def train(
 ) -> None:
     """Train a recipe, or go on with it where it was interrupted."""
     with _errors():
-        values = load_recipe(recipe, overrides or ())
+        values, runs = _load(recipe, overrides, runs)
         print(train_recipe(recipe, values, runs, data_root, overwrite))
 
 
@@ -105,9 +122,9 @@ def evaluate_(
     runs: Runs = Path("runs"),
     checkpoint: Weights = None,
 ) -> None:
-    """Score a trained recipe: mean IoU and trimap IoU over its validation images."""
+    """Score a trained recipe: mean IoU, trimap IoU and boundary IoU over its validation images."""
     with _errors():
-        values = load_recipe(recipe, overrides or ())
+        values, runs = _load(recipe, overrides, runs)
         network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
         scores = evaluate(values, network, data_root)
         trimap = dict(zip(scores.half_widths, scores.trimap_miou, strict=True))
@@ -116,13 +133,15 @@ def evaluate_(
             "images": len(scores.names),
             "miou": scores.miou,
             "trimap_miou": trimap,
+            "boundary_iou": scores.boundary_iou,
             "milliseconds": scores.milliseconds,
             "measured": provenance(),
         }
         folder = run_folder(runs, recipe)
         write_json(folder / "scores.json", result)
-        headers = ["mIoU", *(f"{width} px" for width in trimap), "ms"]
-        cells = [f"{100 * v:.2f}" for v in (scores.miou, *trimap.values())] + [f"{scores.milliseconds:.0f}"]
+        headers = ["mIoU", *(f"{width} px" for width in trimap), "boundary", "ms"]
+        percent = [f"{100 * v:.2f}" for v in (scores.miou, *trimap.values(), scores.boundary_iou)]
+        cells = [*percent, f"{scores.milliseconds:.0f}"]
         show(console, f"{values.title}, {len(scores.names)} images", headers, [cells])
         print(folder / "scores.json")
 
@@ -130,6 +149,8 @@ def evaluate_(
 @app.command()
 def predict(
     source: Annotated[Path, typer.Argument(help="An image or a folder of images, of any size.")],
+    overrides: Overrides = None,
+    *,
     recipe: Annotated[str, typer.Option("--recipe", help="A trained segmentation recipe.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write labels/ and pictures/ into.")] = Path(
         "predictions"
@@ -139,9 +160,9 @@ def predict(
 ) -> None:
     """Write the label map of every image, and a picture of it beside the image."""
     with _errors():
-        values = load_recipe(recipe)
-        if not isinstance(values, SegmentationRecipe):
-            raise RecipeError(f"{recipe} trains embeddings; predict with a segmentation recipe")
+        values, runs = _load(recipe, overrides, runs)
+        if not isinstance(values, SegmentationRecipe) or isinstance(values, SharpeningRecipe):
+            raise RecipeError(f"{recipe} is of the {values.stage} stage; predict with a segmentation recipe")
         network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
         images, others = find_images(source)
         prepare_output(out)
@@ -153,19 +174,59 @@ def predict(
 
 
 @app.command()
+def submit(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    *,
+    data_root: DataRoot = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write results.tgz into.")] = Path("submission"),
+    runs: Runs = Path("runs"),
+    checkpoint: Weights = None,
+) -> None:
+    """Predict VOC 2012's test images, and pack the archive that its test server takes."""
+    with _errors():
+        values, runs = _load(recipe, overrides, runs)
+        network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
+        print(write_submission(values, network, data_root, out))
+
+
+@app.command()
+def export(
+    recipe: RecipeName,
+    out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write a trained embedding network in half precision, for `EmbeddingNet.from_pretrained`."""
+    with _errors():
+        values, runs = _load(recipe, overrides, runs)
+        export_embedding(recipe, values, runs, out)
+        print(out)
+
+
+@app.command()
 def table(
     name: Annotated[str, typer.Argument(help="A name from `segaware recipes`.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="data=KEY, one of the table's data sets, and changes to all recipes that have the key."),
+    ] = None,
     data_root: DataRoot = None,
     runs: Runs = Path("runs"),
-    out: Annotated[Path, typer.Option("--out", help="Folder for NAME.json.")] = Path("results"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for NAME.json, or NAME/KEY.json, and its figure.")] = Path(
+        "results"
+    ),
 ) -> None:
     """Train what is missing of a table, score every row and compare it with the control."""
     with _errors():
         _make_folder(out)
-        values = run_table(name, runs, data_root)
-        write_json(out / f"{name}.json", values)
+        values = run_table(name, runs, data_root, overrides or ())
+        path = out / f"{table_path(values)}.json"
+        write_json(path, values)
+        draw_trimap(values, path.with_suffix(".png"))
         show(console, values["title"], *table_cells(values, (1, 3, 10), intervals=False))
-        print(out / f"{name}.json")
+        print(path.with_suffix(".png"))
+        print(path)
 
 
 @app.command()
@@ -201,6 +262,12 @@ def doctor() -> None:
     """Print versions, and which backends can run here or why they cannot."""
     for line in report_lines():
         print(line)
+
+
+def _load(recipe: str, overrides: list[str] | None, runs: Path) -> tuple[Recipe, Path]:
+    """Return a recipe, and the folder of the runs of its data set: that of its table which `data=` has chosen."""
+    data, others = choose_data(recipe_folder(recipe), overrides or ())
+    return load_recipe(recipe, others, data), runs if data is None else runs / data
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,42 +1,83 @@
-"""Results as tables for a person."""
+"""Results as tables and curves for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from segaware.viz import trimap_curve
+
+_NOTHING = "-"
+
+
+def table_path(table: dict[str, Any]) -> str:
+    """Return where a table's files belong below a folder of results, without their suffix."""
+    return table["table"] if table.get("data") is None else f"{table['table']}/{table['data']}"
+
 
 def table_cells(
-    table: dict[str, Any], half_widths: Sequence[int], intervals: bool = True
+    table: dict[str, Any], half_widths: Sequence[int], intervals: bool = True, boundary: bool = True
 ) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows for the values of `segaware.recipes.table.run_table`, in percent.
+    """Return header and rows for the values of `segaware.recipes.table.run_table`, scores in percent.
+
+    A column in which no row has a value is left out.
 
     Args:
         table: The values.
         half_widths: The trimap half-widths to show, those of them that the table has.
         intervals: Whether to show the intervals of the differences to the control.
+        boundary: Whether to show the boundary IoU.
     """
-    columns = [table["half_widths"].index(width) for width in half_widths if width in table["half_widths"]]
-    headers = ["method", "mIoU", *(f"{table['half_widths'][column]} px" for column in columns), "ms"]
+    bands = [table["half_widths"].index(width) for width in half_widths if width in table["half_widths"]]
+    headers = ["method", "paper", "mIoU", *(f"{table['half_widths'][band]} px" for band in bands)]
+    headers += ["boundary", "ms", "peak MB"]
     rows = []
     for row in table["rows"]:
+        scores = [
+            (row["miou"], row["miou_difference"]),
+            *((row["trimap_miou"][band], row["trimap_miou_difference"][band]) for band in bands),
+            (row.get("boundary_iou") if boundary else None, row.get("boundary_iou_difference")),
+        ]
         is_control = row["recipe"] == table["control"]
-        cells = [row["title"], _cell(row["miou"], row["miou_difference"], is_control, intervals)]
-        for column in columns:
-            difference = row["trimap_miou_difference"][column]
-            cells.append(_cell(row["trimap_miou"][column], difference, is_control, intervals))
-        rows.append([*cells, f"{row['milliseconds']:.0f}"])
-    return headers, rows
+        rows.append(
+            [
+                row["title"],
+                _number(row.get("published"), 2),
+                *(_cell(*score, is_control, intervals) for score in scores),
+                _number(row["milliseconds"], 0),
+                _number(row.get("peak_mb"), 0),
+            ]
+        )
+    kept = [column for column in range(len(headers)) if any(row[column] != _NOTHING for row in rows)]
+    return [headers[column] for column in kept], [[row[column] for column in kept] for row in rows]
 
 
-def _cell(miou: float, difference: dict[str, float], is_control: bool, interval: bool) -> str:
-    value, change, low, high = (100 * v for v in (miou, *(difference[key] for key in ("difference", "low", "high"))))
+def _number(value: float | None, digits: int) -> str:
+    return _NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def _cell(score: float | None, difference: dict[str, float] | None, is_control: bool, interval: bool) -> str:
+    if score is None or difference is None:
+        return _NOTHING
+    value, change, low, high = (100 * v for v in (score, *(difference[key] for key in ("difference", "low", "high"))))
     if is_control:
         return f"{value:.1f}"
     return f"{value:.1f} ({change:+.1f} [{low:+.1f}, {high:+.1f}])" if interval else f"{value:.1f} ({change:+.1f})"
+
+
+def draw_trimap(table: dict[str, Any], path: Path) -> None:
+    """Plot mean IoU against the half-width of the trimap, and its difference to the control, into a PNG file."""
+    rows = {row["recipe"]: row for row in table["rows"]}
+    shown = [rows[name] for name in table.get("figure", rows)]
+    curves = {row["title"]: row["trimap_miou"] for row in shown}
+    differences = {
+        row["title"]: [(d["difference"], d["low"], d["high"]) for d in row["trimap_miou_difference"]] for row in shown
+    }
+    trimap_curve(curves, table["half_widths"], path, differences)
 
 
 def show(console: Console, title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

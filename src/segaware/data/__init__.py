@@ -2,18 +2,34 @@
 
 from segaware.data.bsds500 import BSDS500
 from segaware.data.camvid import CamVid
-from segaware.data.images import DataError, check_pair, find_pairs, read_image, read_label, to_sample, write_png
+from segaware.data.coarse_scores import COARSE_STRIDE, coarse_scores
+from segaware.data.coco import COCO
+from segaware.data.images import (
+    DataError,
+    check_pair,
+    find_pairs,
+    photograph,
+    read_image,
+    read_label,
+    to_sample,
+    write_png,
+)
 from segaware.data.palettes import CAMVID_PALETTE, SCENES_PALETTE, palette_for, voc_palette
 from segaware.data.registry import DatasetInfo, DatasetName, build_dataset, dataset_info
 from segaware.data.sample import IGNORE_INDEX, Sample, Transform
+from segaware.data.sbd import SBD, VOCTrainAug
 from segaware.data.scenes import Scenes, generate_scene
 from segaware.data.transforms import ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
 from segaware.data.voc import VOC, VOC_ANIMALS, VOC_CLASSES
+from segaware.data.voc_submission import pack_voc_submission, write_voc_submission
 
 __all__ = [
     "BSDS500",
     "CAMVID_PALETTE",
+    "COARSE_STRIDE",
+    "COCO",
     "IGNORE_INDEX",
+    "SBD",
     "SCENES_PALETTE",
     "VOC",
     "VOC_ANIMALS",
@@ -30,15 +46,20 @@ __all__ = [
     "Sample",
     "Scenes",
     "Transform",
+    "VOCTrainAug",
     "build_dataset",
     "check_pair",
+    "coarse_scores",
     "dataset_info",
     "find_pairs",
     "generate_scene",
+    "pack_voc_submission",
     "palette_for",
+    "photograph",
     "read_image",
     "read_label",
     "to_sample",
     "voc_palette",
     "write_png",
+    "write_voc_submission",
 ]

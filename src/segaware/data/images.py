@@ -44,6 +44,14 @@ def read_image(path: str | Path) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
+def photograph() -> Path:
+    """Return the file of a photograph that comes with segaware: a cat, 451x300.
+
+    Chelsea, by Stefan van der Walt, in the public domain (CC0); from scikit-image's `data.chelsea()`, as a JPEG.
+    """
+    return Path(__file__).parent / "chelsea.jpg"
+
+
 def read_label(path: str | Path, num_classes: int) -> np.ndarray:
     """Read a map of class indices from a one-channel PNG; a palette's colours do not matter, its indices do.
 

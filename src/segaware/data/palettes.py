@@ -71,7 +71,7 @@ def palette_for(dataset_name: str) -> np.ndarray:
     Raises:
         ValueError: The name is unknown.
     """
-    if dataset_name in ("bsds500", "voc", "voc_bsds500"):
+    if dataset_name in ("bsds500", "voc", "voc_train_aug", "voc_bsds500", "coco"):
         return voc_palette()
     own = {
         "scenes": SCENES_PALETTE,

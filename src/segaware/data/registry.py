@@ -9,13 +9,15 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from segaware.data.bsds500 import BSDS500
 from segaware.data.camvid import CamVid
+from segaware.data.coco import COCO
 from segaware.data.images import DataError
 from segaware.data.palettes import palette_for
 from segaware.data.sample import Sample, Transform
+from segaware.data.sbd import VOCTrainAug
 from segaware.data.scenes import Scenes
 from segaware.data.voc import VOC, VOC_ANIMALS, VOC_CLASSES
 
-DatasetName = Literal["scenes", "camvid", "bsds500", "voc", "voc_animals", "voc_bsds500"]
+DatasetName = Literal["scenes", "camvid", "bsds500", "voc", "voc_train_aug", "voc_animals", "voc_bsds500", "coco"]
 Split = Literal["train", "val"]
 
 
@@ -23,6 +25,15 @@ def _voc_bsds500(root: Path, split: Split, transform: Transform | None) -> Datas
     """Regions of both for an embedding: VOC's are objects, BSDS500's are parts of objects and of backgrounds too."""
     voc = VOC(root, split, transform)
     return ConcatDataset([voc, BSDS500(root, split, transform)]) if split == "train" else voc
+
+
+def _voc_train_aug(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:
+    return VOCTrainAug(root, transform) if split == "train" else VOC(root, "val", transform)
+
+
+def _coco(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:
+    """COCO is for pre-training: what it is scored on is VOC."""
+    return COCO(root, "trainval2014", transform) if split == "train" else VOC(root, "val", transform)
 
 
 class _OnDisk(NamedTuple):
@@ -34,8 +45,10 @@ _ON_DISK: dict[str, _OnDisk] = {
     "camvid": _OnDisk(CamVid.classes, CamVid),
     "bsds500": _OnDisk((), BSDS500),
     "voc": _OnDisk(VOC_CLASSES, VOC),
+    "voc_train_aug": _OnDisk(VOC_CLASSES, _voc_train_aug),
     "voc_animals": _OnDisk(VOC_ANIMALS, lambda root, split, transform: VOC(root, split, transform, VOC_ANIMALS)),
     "voc_bsds500": _OnDisk((), _voc_bsds500),
+    "coco": _OnDisk(VOC_CLASSES, _coco),
 }
 
 

@@ -1,5 +1,6 @@
-"""Networks for whole tasks, one file per family."""
+"""Whole networks."""
 
 from segaware.models.deeplab import DeepLabLargeFOV
+from segaware.models.refinement import ScoreRefinement, Sharpener
 
-__all__ = ["DeepLabLargeFOV"]
+__all__ = ["DeepLabLargeFOV", "ScoreRefinement", "Sharpener"]

@@ -13,8 +13,10 @@ from typing import Literal, cast, get_args
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, read_vgg_weights, upsample
+from segaware.models.refinement import CRF, ScoreRefinement
+from segaware.nn import DenseCRF, SegAwareConv2d, SharedDistances, read_vgg_weights
 from segaware.nn.vgg_weights import Normalize, copy_vgg_weights
+from segaware.ops.convolution.reference import Normalize as MaskNormalize
 
 SegAwareLayers = Literal["none", "fc6", "all"]
 Trunk = Literal["vgg16", "vgg19"]
@@ -43,10 +45,15 @@ class DeepLabLargeFOV(nn.Module):
         filter_kernel_size: Window of the bilateral filter that ends the network; 0 for none.
         filter_iterations: How often that filter is applied.
         filter_hardness: Its start hardness.
-        filter_stride: The stride to the image at which it is applied, a divisor of 8. The scores are upsampled to it.
+        filter_stride: The stride to the image at which filter and segmentation-aware CRF are applied, a divisor of 8.
+            The scores are upsampled to it.
+        normalize: How the masks of segmentation-aware convolutions are normalised, see `segaware.ops.segaware_conv2d`.
+        crf: "segaware" ends the network with a `SegAwareCRF`.
+        crf_hardness: Its start hardness.
+        dense_crf: A CRF on colours that refines what the network predicts, see `ScoreRefinement`.
         trunk: "vgg16", as in the paper, or "vgg19".
         embedding: The network that embeds pixels, (N, 3, H, W) to (N, E, H, W): an `EmbeddingNet`, or `ColorEmbedding`
-            for comparison. Needed with segmentation-aware layers or a filter, and only then.
+            for comparison. Needed with segmentation-aware layers, filter or CRF, and only then.
 
     Raises:
         ValueError: If an option is out of range, or an embedding is missing or would be unused.
@@ -71,6 +78,10 @@ class DeepLabLargeFOV(nn.Module):
         filter_iterations: int = 1,
         filter_hardness: float = 1.0,
         filter_stride: int = 2,
+        normalize: MaskNormalize = "mean",
+        crf: CRF = "none",
+        crf_hardness: float = 1.0,
+        dense_crf: DenseCRF | None = None,
         trunk: Trunk = "vgg16",
         embedding: nn.Module | None = None,
     ) -> None:
@@ -83,15 +94,25 @@ class DeepLabLargeFOV(nn.Module):
             raise ValueError(f"width must leave at least one channel of 64, got {width}")
         if filter_stride < 1 or _OUTPUT_STRIDE % filter_stride:
             raise ValueError(f"filter_stride must divide {_OUTPUT_STRIDE}, got {filter_stride}")
-        needs_embedding = segaware != "none" or filter_kernel_size > 0
+        refinement = ScoreRefinement(
+            num_classes,
+            filter_kernel_size,
+            filter_iterations,
+            filter_hardness,
+            filter_stride,
+            crf,
+            crf_hardness,
+            dense_crf,
+        )
+        needs_embedding = segaware != "none" or refinement.needs_embedding
         if needs_embedding != (embedding is not None):
             raise ValueError(
-                f"embedding is {'needed' if needs_embedding else 'not used'} with segaware={segaware!r} and "
-                f"filter_kernel_size={filter_kernel_size}, but {'none' if embedding is None else 'one'} was given"
+                f"embedding is {'needed' if needs_embedding else 'not used'} with segaware={segaware!r}, "
+                f"filter_kernel_size={filter_kernel_size} and crf={crf!r}, "
+                f"but {'none' if embedding is None else 'one'} was given"
             )
         self.num_classes = num_classes
         self.convolutions = _CONVOLUTIONS[trunk]
-        self.filter_stride = filter_stride
         self.normalize = Normalize()
         self.embedding = embedding
         self.dropout = nn.Dropout(dropout)
@@ -100,7 +121,13 @@ class DeepLabLargeFOV(nn.Module):
             padding = dilation * (kernel_size // 2)
             if kernel_size > 1 and (segaware == "all" or segaware == name):
                 layer: nn.Conv2d = SegAwareConv2d(
-                    inputs, outputs, kernel_size, padding=padding, dilation=dilation, hardness=hardness
+                    inputs,
+                    outputs,
+                    kernel_size,
+                    padding=padding,
+                    dilation=dilation,
+                    normalize=normalize,
+                    hardness=hardness,
                 )
             else:
                 layer = nn.Conv2d(inputs, outputs, kernel_size, padding=padding, dilation=dilation)
@@ -120,11 +147,7 @@ class DeepLabLargeFOV(nn.Module):
         conv("fc7", fc_width, fc_width, 1)
         conv("fc8", fc_width, num_classes, 1)
         nn.init.normal_(self.get_submodule("fc8").weight, std=0.01)  # type: ignore[arg-type]
-        self.filter = (
-            BilateralFilter2d(filter_kernel_size, iterations=filter_iterations, hardness=filter_hardness)
-            if filter_kernel_size
-            else None
-        )
+        self.refinement = refinement
 
     def load_vgg(self, path: str | Path) -> list[str]:
         """Load the trunk, conv1_1 to conv5_3 (conv5_4), from ImageNet weights; see `segaware.nn.read_vgg_weights`.
@@ -155,7 +178,8 @@ class DeepLabLargeFOV(nn.Module):
             x = layer(x)
         return F.relu(self.get_submodule(f"{name}_bn")(x) if hasattr(self, f"{name}_bn") else x)
 
-    def _fc8(self, image: Tensor, shared: SharedDistances | None) -> Tensor:
+    def _fc8(self, image: Tensor) -> tuple[Tensor, SharedDistances | None]:
+        shared = None if self.embedding is None else SharedDistances(self.embedding(image))
         x = self.normalize(image)
         for block, (_, stride, _) in enumerate(_BLOCKS, start=1):
             for i in range(1, self.convolutions[block - 1] + 1):
@@ -165,21 +189,15 @@ class DeepLabLargeFOV(nn.Module):
         x = F.avg_pool2d(x, 3, stride=1, padding=1)
         x = self.dropout(self._conv("fc6", x, _OUTPUT_STRIDE, shared))
         x = self.dropout(self._conv("fc7", x, _OUTPUT_STRIDE, shared))
-        return cast(nn.Conv2d, self.get_submodule("fc8"))(x)
+        return cast(nn.Conv2d, self.get_submodule("fc8"))(x), shared
 
     def forward_scores(self, image: Tensor) -> tuple[Tensor, int]:
         """Return the scores where the network computes them, and their stride s to the image.
 
         Score (i, j) is that of image pixel (s * i, s * j).
         """
-        shared = None if self.embedding is None else SharedDistances(self.embedding(image))
-        scores = self._fc8(image, shared)
-        if self.filter is None:
-            return scores, _OUTPUT_STRIDE
-        assert shared is not None
-        size = (-(-image.shape[-2] // self.filter_stride), -(-image.shape[-1] // self.filter_stride))
-        scores = upsample(scores, _OUTPUT_STRIDE // self.filter_stride, size)
-        return self.filter(scores, distance=shared(self.filter, self.filter_stride)), self.filter_stride
+        scores, shared = self._fc8(image)
+        return self.refinement.forward_scores(scores, _OUTPUT_STRIDE, shared, (image.shape[-2], image.shape[-1]))
 
     def forward(self, image: Tensor) -> Tensor:
         """Score every pixel for every class.
@@ -193,5 +211,5 @@ class DeepLabLargeFOV(nn.Module):
         Raises:
             ValueError: If `image` is not floating-point RGB.
         """
-        scores, stride = self.forward_scores(image)
-        return upsample(scores, stride, (image.shape[-2], image.shape[-1]))
+        scores, shared = self._fc8(image)
+        return self.refinement(scores, _OUTPUT_STRIDE, shared, image)

@@ -1,22 +1,27 @@
 """Modules that own parameters: layers, filter, loss and the embedding network."""
 
 from segaware.nn.bilateral_filter import BilateralFilter2d
+from segaware.nn.dense_crf import DenseCRF, dense_crf
 from segaware.nn.embedding_net import ColorEmbedding, EmbeddingNet
 from segaware.nn.hardness import clamp_hardness
 from segaware.nn.pair_loss import PairLoss
 from segaware.nn.resampling import upsample
 from segaware.nn.segaware_conv import SegAwareConv2d
+from segaware.nn.segaware_crf import SegAwareCRF
 from segaware.nn.shared_distances import SharedDistances
 from segaware.nn.vgg_weights import load_vgg_weights, read_vgg_weights
 
 __all__ = [
     "BilateralFilter2d",
     "ColorEmbedding",
+    "DenseCRF",
     "EmbeddingNet",
     "PairLoss",
+    "SegAwareCRF",
     "SegAwareConv2d",
     "SharedDistances",
     "clamp_hardness",
+    "dense_crf",
     "load_vgg_weights",
     "read_vgg_weights",
     "upsample",

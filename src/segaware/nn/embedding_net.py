@@ -79,6 +79,39 @@ class EmbeddingNet(nn.Module):
         """
         return load_vgg_weights(self, path)
 
+    @classmethod
+    def from_pretrained(cls, path: str | Path | None = None) -> EmbeddingNet:
+        """Return a trained network, ready to embed photographs.
+
+        Args:
+            path: A .safetensors file of an embedding network, such as `segaware train` writes for an embedding recipe;
+                its shapes tell `width` and `dim`. None takes the weights that come with segaware, whose model card is
+                `segaware/weights/README.md`; they need no network connection.
+
+        Returns:
+            The network in evaluation mode, float32.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is damaged, or of another network.
+
+        Example:
+            >>> EmbeddingNet.from_pretrained()(torch.rand(1, 3, 50, 70)).shape
+            torch.Size([1, 64, 50, 70])
+        """
+        path = Path(path) if path is not None else Path(__file__).parent.parent / "weights" / "embedding.safetensors"
+        if not path.is_file():
+            raise FileNotFoundError(f"embedding weights: no file {path}")
+        from safetensors.torch import load_file
+
+        try:
+            tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+            network = cls(len(tensors["conv1_1.bias"]) / 64, len(tensors["fuse.bias"]))
+            network.load_state_dict(tensors)
+        except Exception as error:  # a damaged file, a missing tensor and a wrong shape each have their own error
+            raise ValueError(f"embedding weights: {path} is not a file of an EmbeddingNet, or it is damaged") from error
+        return network.eval()
+
     @torch.no_grad()
     def calibrate(self, image: Tensor) -> None:
         """Measure the size of the three scales' features on images (N, 3, H, W) and divide by it from now on.

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from segaware.nn.bilateral_filter import BilateralFilter2d
 from segaware.nn.segaware_conv import SegAwareConv2d
+from segaware.nn.segaware_crf import SegAwareCRF
 
 
 class SharedDistances:
@@ -30,10 +31,13 @@ class SharedDistances:
 
     def __call__(self, layer: nn.Module, stride: int) -> Tensor:
         """Return the distances of the window of `layer`, whose input has the given stride to the image."""
-        if not isinstance(layer, (SegAwareConv2d, BilateralFilter2d)):
-            raise TypeError(f"layer must be a SegAwareConv2d or a BilateralFilter2d, got {type(layer).__name__}")
+        if not isinstance(layer, (SegAwareConv2d, BilateralFilter2d, SegAwareCRF)):
+            raise TypeError(
+                f"layer must be a SegAwareConv2d, a BilateralFilter2d or a SegAwareCRF, got {type(layer).__name__}"
+            )
         steps = (layer.stride, layer.padding) if isinstance(layer, SegAwareConv2d) else ("same",)
-        key = (stride, layer.kernel_size, layer.dilation, *steps)
+        metric = layer.metric if isinstance(layer, SegAwareCRF) else "l1"
+        key = (stride, layer.kernel_size, layer.dilation, metric, *steps)
         if key not in self._distances:
             self._distances[key] = layer.distance(self.embedding[:, :, ::stride, ::stride])
         return self._distances[key]

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from segaware.data import ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale, Sample, build_dataset, dataset_info
-from segaware.models import DeepLabLargeFOV
-from segaware.nn import ColorEmbedding, EmbeddingNet, PairLoss
+from segaware.data import (
+    COARSE_STRIDE,
+    ColorJitter,
+    Compose,
+    RandomCrop,
+    RandomFlip,
+    RandomScale,
+    Sample,
+    build_dataset,
+    coarse_scores,
+    dataset_info,
+)
+from segaware.models import DeepLabLargeFOV, ScoreRefinement, Sharpener
+from segaware.nn import ColorEmbedding, DenseCRF, EmbeddingNet, PairLoss
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import Embedding, EmbeddingRecipe, Recipe, SegmentationRecipe
-from segaware.training import EmbeddingStage, Optimization, SegmentationStage
+from segaware.recipes.schema import Embedding, EmbeddingRecipe, Recipe, SegmentationRecipe, SharpeningRecipe
+from segaware.training import EmbeddingStage, Optimization, SegmentationStage, SharpeningStage
 
 _VALIDATION_SCENES = 64  # of the procedural data set; data sets on disk have their own number
 
@@ -35,7 +47,12 @@ def build_network(recipe: Recipe) -> nn.Module:
                 raise ValueError("an embedding stage trains embedding.kind=learned")
             return build_embedding(recipe.embedding)
         embedding = None if recipe.embedding is None else build_embedding(recipe.embedding)
-        return DeepLabLargeFOV(num_classes(recipe), **recipe.model.model_dump(), embedding=embedding)
+        options = recipe.model.model_dump(exclude={"dense_crf"})
+        if recipe.model.dense_crf is not None:
+            options["dense_crf"] = DenseCRF(**recipe.model.dense_crf.model_dump())
+        if isinstance(recipe, SharpeningRecipe):
+            return Sharpener(ScoreRefinement(num_classes(recipe), **options), embedding)
+        return DeepLabLargeFOV(num_classes(recipe), **options, embedding=embedding)
     except ValueError as error:
         raise RecipeError(f"recipe {recipe.title!r}: {error}") from error
 
@@ -55,8 +72,14 @@ def num_classes(recipe: SegmentationRecipe) -> int:
 
 
 def build_stage(recipe: Recipe, network: nn.Module) -> EmbeddingStage | SegmentationStage:
-    """Return the training stage of a recipe around its network."""
+    """Return the training stage of a recipe around its network.
+
+    Raises:
+        RecipeError: If the recipe trains nothing.
+    """
     train = recipe.train
+    if train is None:
+        raise RecipeError(f"recipe {recipe.title!r} trains nothing: its train is null")
     optimization = Optimization(
         train.optimizer,
         train.learning_rate,
@@ -67,13 +90,29 @@ def build_stage(recipe: Recipe, network: nn.Module) -> EmbeddingStage | Segmenta
         train.embedding_multiplier,
         train.hardness_multiplier,
         train.frozen,
+        train.drop_every,
     )
     if isinstance(recipe, EmbeddingRecipe):
         assert isinstance(network, EmbeddingNet)
         loss = recipe.loss
         pair_loss = PairLoss(loss.alpha, loss.beta, dilations=loss.dilations, average=loss.average, hinge=loss.hinge)
         return EmbeddingStage(network, pair_loss, optimization)
-    return SegmentationStage(network, num_classes(recipe), optimization, recipe.loss_at)
+    stage = SharpeningStage if isinstance(recipe, SharpeningRecipe) else SegmentationStage
+    return stage(network, num_classes(recipe), optimization, recipe.loss_at)
+
+
+def network_inputs(recipe: SegmentationRecipe, sample: Sample, index: int) -> tuple[Any, ...]:
+    """Return what a trained network is called with to predict a validation image.
+
+    Args:
+        recipe: The recipe.
+        sample: A batch of one image.
+        index: Its number; a sharpening's coarse scores have noise that depends on it alone.
+    """
+    if not isinstance(recipe, SharpeningRecipe):
+        return (sample.image,)
+    generator = torch.Generator().manual_seed(index)
+    return sample.image, coarse_scores(sample.label, num_classes(recipe), generator=generator), COARSE_STRIDE
 
 
 def open_data(

@@ -15,7 +15,8 @@ from segaware.ops import attention_mask, embedding_distance
 from segaware.recipes.build import open_data
 from segaware.recipes.files import load_recipe
 from segaware.recipes.prediction import predict_label
-from segaware.recipes.run import load_network, weights_path
+from segaware.recipes.run import load_network
+from segaware.recipes.trained import weights_path
 from segaware.viz import (
     Report,
     colorize,
@@ -137,7 +138,7 @@ def _masks(sample: Sample, networks: dict[str, DeepLabLargeFOV]) -> np.ndarray:
 @torch.inference_mode()
 def _mask(network: DeepLabLargeFOV, embedding: torch.Tensor, row: int, column: int) -> torch.Tensor:
     """Return one pixel's mask under an embedding (1, E, H, W) and the hardness of a network's final filter."""
-    assert network.filter is not None
+    assert network.refinement.filter is not None
     rows, columns = slice(row - _REACH, row + _REACH + 1), slice(column - _REACH, column + _REACH + 1)
     window = embedding[:, :, rows, columns]
-    return attention_mask(embedding_distance(window, 2 * _REACH + 1), network.filter.hardness)[0, :, 0, 0]
+    return attention_mask(embedding_distance(window, 2 * _REACH + 1), network.refinement.filter.hardness)[0, :, 0, 0]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from segaware.data import Sample
-from segaware.metrics import confusion_matrix, mean_iou, trimap_confusion
-from segaware.recipes.build import num_classes, validation_batches
+from segaware.metrics import boundary_counts, confusion_matrix, mean_boundary_iou, mean_iou, trimap_confusion
+from segaware.recipes.build import network_inputs, num_classes, validation_batches
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe, SegmentationRecipe
 from segaware.viz import write_atomically
@@ -27,15 +27,19 @@ class Scores:
 
     Attributes:
         names: Names of the N images.
+        sizes: Their heights and widths (N, 2).
         confusion: Confusion matrices (N, C, C).
         trimap: Confusion matrices within the bands (N, W, C, C).
+        boundary: Intersections and unions of the boundary regions (N, 2, C).
         half_widths: Half-widths of the W bands in pixels.
         milliseconds: Median time of one image, the first left out.
     """
 
     names: tuple[str, ...]
+    sizes: Tensor
     confusion: Tensor
     trimap: Tensor
+    boundary: Tensor
     half_widths: tuple[int, ...]
     milliseconds: float
 
@@ -49,14 +53,26 @@ class Scores:
         """Mean IoU within each band over the set, 0..1."""
         return [float(v) for v in mean_iou(self.trimap.sum(0))]
 
+    @property
+    def boundary_iou(self) -> float:
+        """Mean Boundary IoU over the set, 0..1."""
+        return float(mean_boundary_iou(self.boundary.sum(0)))
+
+    @property
+    def largest(self) -> int:
+        """Index of the first of the largest images."""
+        return int(self.sizes.prod(1).argmax())
+
     def save(self, path: Path) -> None:
         """Write everything to an .npz file, whole or not at all."""
         content = io.BytesIO()
         np.savez_compressed(
             content,
             names=np.array(self.names),
+            sizes=self.sizes.numpy(),
             confusion=self.confusion.numpy(),
             trimap=self.trimap.numpy(),
+            boundary=self.boundary.numpy(),
             half_widths=np.array(self.half_widths),
             milliseconds=np.array(self.milliseconds),
         )
@@ -67,11 +83,13 @@ class Scores:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             return cls(
-                tuple(str(n) for n in file["names"]),
-                torch.from_numpy(file["confusion"]),
-                torch.from_numpy(file["trimap"]),
-                tuple(int(w) for w in file["half_widths"]),
-                float(file["milliseconds"]),
+                names=tuple(str(n) for n in file["names"]),
+                sizes=torch.from_numpy(file["sizes"]),
+                confusion=torch.from_numpy(file["confusion"]),
+                trimap=torch.from_numpy(file["trimap"]),
+                boundary=torch.from_numpy(file["boundary"]),
+                half_widths=tuple(int(w) for w in file["half_widths"]),
+                milliseconds=float(file["milliseconds"]),
             )
 
 
@@ -93,14 +111,18 @@ def evaluate(recipe: Recipe, network: nn.Module, root: Path | None) -> Scores:
     classes, widths = num_classes(recipe), recipe.evaluation.half_widths
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).eval()
-    names, confusions, trimaps, seconds = [], [], [], []
-    for batch in tqdm(images, desc=f"scoring {recipe.title}", leave=False):
-        image, label, name = Sample(*batch)
+    names, sizes, confusions, trimaps, boundaries, seconds = [], [], [], [], [], []
+    for index, batch in enumerate(tqdm(images, desc=f"scoring {recipe.title}", leave=False)):
+        _, label, name = sample = Sample(*batch)
+        inputs = network_inputs(recipe, sample, index)
         started = time.perf_counter()
-        prediction = network(image.to(device)).argmax(1).cpu()
+        prediction = network(*(x.to(device) if isinstance(x, Tensor) else x for x in inputs)).argmax(1).cpu()
         seconds.append(time.perf_counter() - started)
         names += list(name)
+        sizes.append(label.shape[-2:])
         confusions.append(confusion_matrix(prediction, label, classes))
         trimaps.append(trimap_confusion(prediction, label, classes, widths))
+        boundaries.append(boundary_counts(prediction[0], label[0], classes))
     milliseconds = 1000 * statistics.median(seconds[1:] or seconds)
-    return Scores(tuple(names), torch.stack(confusions), torch.stack(trimaps), widths, milliseconds)
+    counts = (torch.stack(confusions), torch.stack(trimaps), torch.stack(boundaries))
+    return Scores(tuple(names), torch.tensor(sizes), *counts, widths, milliseconds)

@@ -1,9 +1,10 @@
-"""Recipe files: finding, reading and overriding them."""
+"""Recipe and table files: finding, reading and overriding them."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,17 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from segaware.recipes.schema import RECIPE, EmbeddingRecipe, Recipe, SegmentationRecipe, Table
+from segaware.recipes.schema import (
+    RECIPE,
+    EmbeddingRecipe,
+    Recipe,
+    SegmentationRecipe,
+    SharpeningRecipe,
+    Table,
+    TableData,
+)
+
+_SUFFIXES = (".yaml", ".yml")
 
 
 class RecipeError(ValueError):
@@ -39,24 +50,73 @@ def _did_you_mean(given: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str, overrides: Sequence[str] = (), data: str | None = None) -> Recipe:
     """Read the recipe `name`, one of `recipe_names()` or the path of a YAML file, with `key=value` overrides.
+
+    A file with `base: NAME` (or the path of a YAML file, seen from its own folder) says only what differs from that
+    recipe: sections are merged key by key, everything else is replaced.
 
     Args:
         name: Name or path.
         overrides: Changes such as "train.epochs=3"; the value is YAML.
+        data: Key of the data set whose changes, as the table in the recipe's folder has them, come before the
+            overrides; None takes the table's first. Without a table, or one without data sets, nothing is changed.
 
     Raises:
-        RecipeError: If there is no such recipe, or a key or value in it or in an override is wrong. The message names
-            the nearest known one.
+        RecipeError: If there is no such recipe, base or data set, or a key or value in it or in an override is wrong.
+            The message names the nearest known one.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else _root() / f"{name}.yaml"
-    if not path.is_file() or (path.name == "table.yaml" and path.is_relative_to(_root())):
+    path = _find(name, Path())
+    if path is None:
         raise RecipeError(f"unknown recipe {name!r}: {_did_you_mean(name, recipe_names())}")
-    values = _read_yaml(path)
+    values = _read_recipe(path)
+    chosen = _chosen_data(recipe_folder(name), data)
+    for pattern, changes in chosen.changes.items() if chosen else ():
+        if fnmatchcase(name, pattern):
+            _change(values, changes)
     for override in overrides:
         _apply_override(values, override)
     return _validated(name, values)
+
+
+def recipe_folder(name: str) -> str:
+    """Return the folder of a recipe that comes with segaware, which is the name of its table; "" for a file."""
+    return "" if name.endswith(_SUFFIXES) else name.rpartition("/")[0]
+
+
+def choose_data(folder: str, overrides: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take `data=KEY`, the choice among the data sets of a folder's table, out of overrides.
+
+    Args:
+        folder: Folder of the recipe, or name of the table.
+        overrides: Overrides, with at most one such choice that counts, the last.
+
+    Returns:
+        The key: without a choice the table's first, and None where there is no table or it has no data sets. And the
+        other overrides.
+
+    Raises:
+        RecipeError: If the table has no data set of that name.
+    """
+    key, others = next(iter(_known_data(folder)), None), []
+    for override in overrides:
+        name, _, value = (part.strip() for part in override.partition("="))
+        if key is not None and name == "data" and not value.startswith("{"):  # {...} is a section of a recipe
+            _chosen_data(folder, value)
+            key = value
+        else:
+            others.append(override)
+    return key, others
+
+
+def has_key(recipe: Recipe, override: str) -> bool:
+    """Tell whether the key of an override is one of this recipe's."""
+    values: Any = recipe.model_dump()
+    for part in override.partition("=")[0].strip().split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
 
 
 def load_table(name: str) -> Table:
@@ -69,6 +129,63 @@ def load_table(name: str) -> Table:
     if not path.is_file():
         raise RecipeError(f"unknown table {name!r}: {_did_you_mean(name, table_names())}")
     return Table.model_validate(_read_yaml(path))
+
+
+def _known_data(folder: str) -> dict[str, TableData]:
+    return load_table(folder).data if (_root() / folder / "table.yaml").is_file() else {}
+
+
+def _chosen_data(folder: str, key: str | None) -> TableData | None:
+    known = _known_data(folder)
+    if key is None or not known:
+        return next(iter(known.values()), None)
+    if key not in known:
+        raise RecipeError(f"unknown data={key} for the table {folder}: there are {', '.join(known)}")
+    return known[key]
+
+
+def _find(name: str, folder: Path) -> Path | None:
+    """Return the file of a recipe that comes with segaware, or of a path seen from a folder; None if there is none."""
+    path = folder / name if name.endswith(_SUFFIXES) else _root() / f"{name}.yaml"
+    is_table = path.name == "table.yaml" and path.is_relative_to(_root())
+    return path if path.is_file() and not is_table else None
+
+
+def _read_recipe(path: Path, built_on: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the values of a recipe file, laid over those of its base.
+
+    Args:
+        path: The file.
+        built_on: The files whose base it is, the first first.
+    """
+    path = path.resolve()
+    if path in built_on:
+        raise RecipeError(f"{path}: base: the files {', '.join(str(p) for p in built_on)} build on one another")
+    values = _read_yaml(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    below = _find(base, path.parent) if isinstance(base, str) else None
+    if below is None:
+        raise RecipeError(f"{path}: unknown base {base!r}: {_did_you_mean(str(base), recipe_names())}")
+    return _merged(_read_recipe(below, (*built_on, path)), values)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        sections = isinstance(value, dict) and isinstance(below.get(key), dict)
+        merged[key] = _merged(below[key], value) if sections else value
+    return merged
+
+
+def _change(values: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Change what a recipe has; sections and keys that it does not have, or has as null, it does not get."""
+    for key in values.keys() & changes.keys():
+        if not isinstance(changes[key], dict):
+            values[key] = changes[key]
+        elif isinstance(values[key], dict):
+            _change(values[key], changes[key])
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -119,8 +236,15 @@ def _validated(name: str, values: dict[str, Any]) -> Recipe:
         raise RecipeError(f"recipe {name}: {'.'.join(place) or 'stage'}: {first['msg']}{given}") from error
 
 
+_STAGES: dict[str, type[BaseModel]] = {
+    "embedding": EmbeddingRecipe,
+    "segmentation": SegmentationRecipe,
+    "sharpening": SharpeningRecipe,
+}
+
+
 def _section_at(stage: str, place: Sequence[str]) -> type[BaseModel]:
-    section: type[BaseModel] = EmbeddingRecipe if stage == "embedding" else SegmentationRecipe
+    section: type[BaseModel] = _STAGES[stage]
     for part in place:
         annotation = section.model_fields[part].annotation
         options = [annotation, *getattr(annotation, "__args__", ())]  # "Embedding | None" too

@@ -9,9 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 
-from segaware.data import DataError, dataset_info, read_image, write_png
-from segaware.recipes.schema import SegmentationRecipe
+from segaware.data import (
+    VOC_CLASSES,
+    DataError,
+    dataset_info,
+    pack_voc_submission,
+    read_image,
+    write_png,
+    write_voc_submission,
+)
+from segaware.data.voc import read_voc_list, voc_folder
+from segaware.recipes.files import RecipeError
+from segaware.recipes.schema import Recipe, SegmentationRecipe
 from segaware.viz import overlay, side_by_side
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -76,3 +87,27 @@ def predict(recipe: SegmentationRecipe, network: nn.Module, images: list[Path], 
         panels = [("image", image), (recipe.title, overlay(image, label, palette))]
         write_png(out / "pictures" / f"{path.stem}.png", side_by_side(panels))
         yield path
+
+
+def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out: Path) -> Path:
+    """Predict the images of VOC's test list, and return the archive for its test server.
+
+    Raises:
+        RecipeError: If the recipe does not segment VOC's 21 classes.
+        DataError: If the list or an image is missing.
+    """
+    if dataset_info(recipe.data.name).classes != VOC_CLASSES or type(recipe) is not SegmentationRecipe:
+        raise RecipeError(f"a submission needs a segmentation recipe for VOC's 21 classes, got {recipe.title!r}")
+    if root is None:
+        raise DataError("VOC's test images are read from disk: pass --data-root FOLDER or set SEGAWARE_DATA=FOLDER")
+    folder = voc_folder(root)
+    names = read_voc_list(folder, "test")
+    images = [folder / "JPEGImages" / f"{name}.jpg" for name in names]
+    missing = [path for path in images if not path.is_file()]
+    if missing:
+        raise DataError(f"{missing[0]}: no such file, but the list of test names it; {len(missing)} are missing")
+    network = network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    progress = tqdm(zip(names, images, strict=True), total=len(names), desc="predicting")
+    labels = ((name, torch.from_numpy(predict_label(network, read_image(path)))) for name, path in progress)
+    write_voc_submission(labels, out, names)
+    return pack_voc_submission(out, names)

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning.pytorch import seed_everything
 from torch import nn
 
-from segaware.nn import EmbeddingNet
 from segaware.recipes.build import build_network, build_stage, training_batches, validation_batches
 from segaware.recipes.files import RecipeError
 from segaware.recipes.provenance import provenance
-from segaware.recipes.schema import Recipe, SegmentationRecipe
-from segaware.training import find_checkpoint, fit, load_weights, save_weights
+from segaware.recipes.schema import Recipe, Train
+from segaware.recipes.start import copy_start
+from segaware.recipes.trained import copy_weights, load_trained, run_folder, weights_path
+from segaware.training import find_checkpoint, fit, save_weights
 from segaware.viz import write_atomically
 
-
-def weights_path(runs: Path, name: str) -> Path:
-    """Return where the trained weights of the recipe `name` are."""
-    return run_folder(runs, name) / "model.safetensors"
-
-
-def run_folder(runs: Path, name: str) -> Path:
-    """Return the folder that training the recipe `name`, or the recipe file of that path, writes."""
-    return runs / (Path(name).stem if name.endswith((".yaml", ".yml")) else name)
+_WORDS = {"title", "published"}  # what a training does not depend on
 
 
 def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: bool = False) -> Path:
     """Train a recipe, or go on with a training that was interrupted, and return the file of its weights.
+
+    If the recipe trains nothing, its weights are those it starts from.
 
     Args:
         name: Name of the recipe.
@@ -49,40 +44,45 @@ def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: b
     if goes_on and weights.is_file():
         return weights
     seed_everything(recipe.seed, workers=True, verbose=False)
+    network = build_network(recipe)
+    steps: int = 0
+    seconds: int | None = None
+    if recipe.train is None:
+        copy_start(network, recipe, runs, root, None)
+        _claim_folder(folder, recipe)
+    else:
+        steps, seconds = _fit(network, recipe, recipe.train, runs, root, folder, goes_on)
+    description = {
+        "recipe": name,
+        "values": recipe.model_dump(mode="json"),
+        "steps": steps,
+        "seconds": seconds,
+        **provenance(),
+    }
+    save_weights(weights, network, description)
+    return weights
+
+
+def _fit(
+    network: nn.Module, recipe: Recipe, train: Train, runs: Path, root: Path | None, folder: Path, goes_on: bool
+) -> tuple[int, int | None]:
+    """Train a network; return how many steps, and in how many seconds, which a resumed training does not know."""
     batches = training_batches(recipe, root)
     if len(batches) == 0:
         raise RecipeError(f"data.batch_size={recipe.data.batch_size} is more than there are training images")
     validation = validation_batches(recipe, root, recipe.evaluation.validation_images)
-    network = build_network(recipe)
     stage = build_stage(recipe, network)
     checkpoint = find_checkpoint(folder) if goes_on else None
     if checkpoint is None:
-        _start(network, recipe, runs, batches)
+        copy_start(network, recipe, runs, root, batches)
     if not goes_on:
         _claim_folder(folder, recipe)
     # Again, because building a network draws numbers: so recipes that are compared see the same batches.
     seed_everything(recipe.seed, workers=True, verbose=False)
     started = time.perf_counter()
-    fit(
-        stage,
-        batches,
-        validation,
-        folder,
-        recipe.train.epochs,
-        recipe.train.precision,
-        recipe.train.gradient_clip,
-        checkpoint,
-    )
-    description = {
-        "recipe": name,
-        "values": recipe.model_dump(mode="json"),
-        "steps": recipe.train.epochs * len(batches),
-        # A resumed training has spent time that is not known any more.
-        "seconds": None if checkpoint else round(time.perf_counter() - started),
-        **provenance(),
-    }
-    save_weights(weights, network, description)
-    return weights
+    fit(stage, batches, validation, folder, train.epochs, train.precision, train.gradient_clip, checkpoint, train.steps)
+    steps = min(train.epochs * len(batches), train.steps or sys.maxsize)
+    return steps, None if checkpoint else round(time.perf_counter() - started)
 
 
 def load_network(name: str, recipe: Recipe, weights: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -91,7 +91,7 @@ def load_network(name: str, recipe: Recipe, weights: Path) -> tuple[nn.Module, d
     Raises:
         RecipeError: If there are no weights, or they are those of another network.
     """
-    tensors, description = _load(name, weights)
+    tensors, description = load_trained(name, weights)
     ours, theirs = (_network_values(v) for v in (recipe.model_dump(mode="json"), description["values"]))
     if ours != theirs:
         different = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
@@ -100,15 +100,8 @@ def load_network(name: str, recipe: Recipe, weights: Path) -> tuple[nn.Module, d
             + ", ".join(f"{key} ({theirs.get(key)} there, {ours.get(key)} here)" for key in different)
         )
     network = build_network(recipe)
-    _copy(tensors, network, str(weights), new=())
+    copy_weights(tensors, network, str(weights), new=())
     return network.eval(), description
-
-
-def _load(name: str, weights: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    try:
-        return load_weights(weights)
-    except FileNotFoundError as error:
-        raise RecipeError(f"{error}; run `segaware train {name}` first") from error
 
 
 def _network_values(values: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +118,8 @@ def _holds(folder: Path, recipe: Recipe) -> bool:
         if (folder / "model.safetensors").is_file():
             raise RecipeError(f"{folder} holds weights but no recipe.yaml; pass --overwrite to replace them")
         return False
-    if yaml.safe_load(stored.read_text()) != recipe.model_dump(mode="json"):
+    values = {key: value for key, value in yaml.safe_load(stored.read_text()).items() if key not in _WORDS}
+    if values != recipe.model_dump(mode="json", exclude=_WORDS):
         raise RecipeError(
             f"{folder} holds a training with other values than this recipe (compare {stored}); "
             "pass --overwrite to replace it, or another --runs folder to keep both"
@@ -136,40 +130,8 @@ def _holds(folder: Path, recipe: Recipe) -> bool:
 def _claim_folder(folder: Path, recipe: Recipe) -> None:
     """Remove what an earlier training left in the folder, nothing else, and write the recipe into it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("recipe.yaml", "model.safetensors", "scores.*", "logs/*", "checkpoints/*.ckpt"):
+    for pattern in ("recipe.yaml", "model.safetensors", "scores.*", "cost.json", "logs/*", "checkpoints/*.ckpt"):
         for old in folder.glob(pattern):
             old.unlink()
     values = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
     write_atomically(folder / "recipe.yaml", values.encode())
-
-
-def _start(network: nn.Module, recipe: Recipe, runs: Path, batches: Any) -> None:
-    """Copy the weights that a training starts from into the network."""
-    if recipe.start.vgg is not None:
-        network.load_vgg(recipe.start.vgg)  # type: ignore[operator]
-    if isinstance(network, EmbeddingNet):
-        network.calibrate(next(iter(batches)).image)
-    if isinstance(recipe, SegmentationRecipe):
-        if recipe.start.model is not None:
-            tensors, _ = _load(recipe.start.model, weights_path(runs, recipe.start.model))
-            _copy(tensors, network, recipe.start.model, new=("embedding.", "filter.", "hardness"))
-        if recipe.start.embedding is not None:
-            if recipe.embedding is None:
-                raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")
-            tensors, _ = _load(recipe.start.embedding, weights_path(runs, recipe.start.embedding))
-            _copy(tensors, network.get_submodule("embedding"), recipe.start.embedding, new=())
-
-
-def _copy(tensors: dict[str, torch.Tensor], network: nn.Module, source: str, new: tuple[str, ...]) -> None:
-    """Load all weights of a source; only parts whose name starts or ends as told may be new to the network."""
-    try:
-        missing, unexpected = network.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        first = str(error).split("\n\t")[1]  # below a headline, one line for every tensor
-        raise RecipeError(f"the weights of {source} do not fit this recipe's network: {first}") from error
-    missing = [key for key in missing if not (key.startswith(new) or key.endswith(new))]
-    if missing or unexpected:
-        raise RecipeError(
-            f"the weights of {source} do not fit this recipe's network: "
-            f"missing {missing[:3]}, left over {unexpected[:3]}"
-        )

@@ -1,9 +1,8 @@
-"""What a recipe says. Every value is in its YAML file: nothing here has a default."""
+"""What recipes and tables say. Every value is in their YAML files, or in those they build on: none has a default."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +17,9 @@ from pydantic import (
 
 from segaware.data.registry import DatasetName
 from segaware.models.deeplab import SegAwareLayers, Trunk
+from segaware.models.refinement import CRF
 from segaware.nn.pair_loss import Average, Hinge
+from segaware.ops.convolution.reference import Normalize
 from segaware.training.engine import Precision
 from segaware.training.stages import LossAt
 
@@ -58,7 +59,30 @@ class Embedding(Section):
     dim: PositiveInt
 
 
-class Model(Section):
+class DenseCRFOptions(Section):
+    """A fully connected CRF; see `segaware.nn.DenseCRF`."""
+
+    gaussian_sxy: PositiveFloat
+    gaussian_compat: NonNegativeFloat
+    bilateral_sxy: PositiveFloat
+    bilateral_srgb: PositiveFloat
+    bilateral_compat: NonNegativeFloat
+    iterations: PositiveInt
+
+
+class Refinement(Section):
+    """What sharpens scores; see `segaware.models.ScoreRefinement`."""
+
+    filter_kernel_size: int = Field(ge=0)
+    filter_iterations: PositiveInt
+    filter_hardness: NonNegativeFloat
+    filter_stride: PositiveInt
+    crf: CRF
+    crf_hardness: NonNegativeFloat
+    dense_crf: DenseCRFOptions | None
+
+
+class Model(Refinement):
     """DeepLab-LargeFOV; see `segaware.models.DeepLabLargeFOV`."""
 
     trunk: Trunk
@@ -68,10 +92,7 @@ class Model(Section):
     fc6_dilation: PositiveInt
     segaware: SegAwareLayers
     hardness: NonNegativeFloat
-    filter_kernel_size: int = Field(ge=0)
-    filter_iterations: PositiveInt
-    filter_hardness: NonNegativeFloat
-    filter_stride: PositiveInt
+    normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
 
 
 class Loss(Section):
@@ -87,7 +108,9 @@ class Loss(Section):
 class EmbeddingStart(Section):
     """Where the weights of an embedding stage come from."""
 
-    vgg: Path | None = Field(description="file of ImageNet VGG weights")
+    vgg: str | None = Field(
+        description="file of ImageNet VGG weights: a path, also one below the data root, or hub:REPOSITORY/FILE"
+    )
 
 
 class SegmentationStart(EmbeddingStart):
@@ -101,11 +124,13 @@ class Train(Section):
     """Optimisation; see `segaware.training.Optimization`."""
 
     epochs: PositiveInt
+    steps: PositiveInt | None = Field(description="end after so many steps, if the epochs do not end before")
     optimizer: Literal["sgd", "adam"]
     learning_rate: PositiveFloat
     momentum: Fraction
     weight_decay: NonNegativeFloat
     power: NonNegativeFloat
+    drop_every: PositiveInt | None = Field(description="steps after each of which the rate falls to a tenth; no power")
     head_multiplier: NonNegativeFloat
     embedding_multiplier: NonNegativeFloat
     hardness_multiplier: NonNegativeFloat
@@ -143,18 +168,35 @@ class SegmentationRecipe(Section):
 
     stage: Literal["segmentation"]
     title: str
+    published: float | None = Field(description="mean IoU in the paper, in percent; null where it has none")
     seed: int
     data: Data
     embedding: Embedding | None
     model: Model
     loss_at: LossAt = Field(description="where scores are compared with labels; see `SegmentationStage`")
     start: SegmentationStart
-    train: Train
+    train: Train | None = Field(description="null trains nothing: the network is what it starts from")
     evaluation: Evaluation
 
 
-Recipe = EmbeddingRecipe | SegmentationRecipe
+class SharpeningRecipe(SegmentationRecipe):
+    """Train a sharpening of scores that are made from labels; see `segaware.data.coarse_scores`."""
+
+    stage: Literal["sharpening"]  # type: ignore[assignment]
+    model: Refinement  # type: ignore[assignment]
+
+
+Recipe = EmbeddingRecipe | SegmentationRecipe | SharpeningRecipe
 RECIPE: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="stage")])
+
+
+class TableData(Section):
+    """Another data set or budget for the rows of a table."""
+
+    about: str
+    changes: dict[str, dict[str, Any]] = Field(
+        description="by name of a recipe, or a pattern such as *: values laid over the recipe's, in this order"
+    )
 
 
 class Table(Section):
@@ -164,3 +206,5 @@ class Table(Section):
     about: str
     control: str = Field(description="the row all others are compared with: same start, same extra steps, nothing new")
     rows: tuple[str, ...]
+    figure: tuple[str, ...] | None = Field(description="rows drawn in the figure; null is all of them")
+    data: dict[str, TableData] = Field(description="what `data=` chooses from, the first if not given; may be empty")

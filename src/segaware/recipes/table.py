@@ -2,86 +2,137 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segaware.metrics import Interval, paired_bootstrap
+from segaware.metrics import Interval, mean_boundary_iou, paired_bootstrap
+from segaware.recipes.build import open_data
+from segaware.recipes.cost import measure_cost
 from segaware.recipes.evaluation import Scores, evaluate
-from segaware.recipes.files import RecipeError, load_recipe, load_table
+from segaware.recipes.files import RecipeError, choose_data, has_key, load_recipe, load_table
 from segaware.recipes.provenance import provenance
-from segaware.recipes.run import load_network, run_folder, train, weights_path
-from segaware.recipes.schema import SegmentationRecipe
+from segaware.recipes.run import load_network, train
+from segaware.recipes.schema import Recipe, SegmentationRecipe, Table
+from segaware.recipes.start import find_vgg
+from segaware.recipes.trained import is_up_to_date, run_folder, weights_path
 
 
-def run_table(name: str, runs: Path, root: Path | None) -> dict[str, Any]:
+def run_table(
+    name: str, runs: Path, root: Path | None, overrides: Sequence[str] = (), costs: bool = True
+) -> dict[str, Any]:
     """Train and score all recipes of a table; what was finished before is not run again.
 
     Args:
         name: Name of the table.
-        runs: Folder that holds a folder per recipe.
+        runs: Folder that holds a folder per recipe; if the table has data sets, a folder for each of them, with a
+            folder per recipe.
         root: Folder that holds the data sets.
+        overrides: "data=KEY", the choice among the table's data sets, the first if not given; and changes such as
+            "train.epochs=3", to all recipes that have the key.
+        costs: Whether to measure time and memory of every row in a process of its own. Otherwise the time is that of
+            scoring, and there is no memory.
 
     Returns:
-        The table as JSON-like values: where it comes from, and per row mean IoU, trimap IoU, time per image, budget
-        and the difference to the control with its 95 % interval by paired bootstrap over images.
+        The table as JSON-like values: where it comes from, and per row the paper's number, mean IoU, trimap IoU,
+        boundary IoU, the differences of these to the control with their 95 % intervals by paired bootstrap over
+        images, time per image, memory and budget.
+
+    Raises:
+        RecipeError: If an override fits no recipe, a row trains embeddings, or a folder holds another training.
+        DataError: If files of a data set that is still needed are missing.
     """
     table = load_table(name)
-    for recipe in _in_order(table.rows):
-        train(recipe, load_recipe(recipe), runs, root)
-    scores = {row: _scores(row, runs, root) for row in table.rows}
+    data, others = choose_data(name, overrides)
+    runs = runs if data is None else runs / data
+    recipes = _recipes(table, data, others)
+    for recipe_name, recipe in recipes.items():
+        if not weights_path(runs, recipe_name).is_file():
+            _check_files(recipe, root)
+    for recipe_name, recipe in recipes.items():
+        train(recipe_name, recipe, runs, root)
+    scores = {row: _scores(row, recipes[row], runs, root) for row in table.rows}
     control = scores[table.control]
+    rows = [_row(row, recipes[row], scores[row], control, runs) for row in table.rows]
+    if costs:
+        for row, values in zip(table.rows, rows, strict=True):
+            cost = measure_cost(run_folder(runs, row), scores[row].largest, root)
+            values |= {key: cost[key] for key in ("milliseconds", "peak_mb")}
     return {
         "table": name,
+        "data": data,
         "title": table.title,
-        "about": table.about,
+        "about": table.about if data is None else f"{table.about} {table.data[data].about}",
         "images": len(control.names),
         "control": table.control,
+        "figure": list(table.figure or table.rows),
         "half_widths": list(control.half_widths),
         "interval": "95 %, paired bootstrap over images, 2000 draws, seed 0",
         "measured": provenance(),
-        "rows": [_row(row, scores[row], control, runs) for row in table.rows],
+        "rows": rows,
     }
 
 
-def _in_order(rows: tuple[str, ...]) -> list[str]:
+def _recipes(table: Table, data: str | None, overrides: Sequence[str]) -> dict[str, Recipe]:
     """Return the recipes and all that they start from, each after its own start."""
-    ordered: list[str] = []
-    for row in rows:
-        start = load_recipe(row).start
-        before = (getattr(start, "model", None), getattr(start, "embedding", None))
-        for recipe in [*_in_order(tuple(b for b in before if b is not None)), row]:
-            if recipe not in ordered:
-                ordered.append(recipe)
-    return ordered
+    recipes: dict[str, Recipe] = {}
+
+    def add(name: str) -> None:
+        if name in recipes:
+            return
+        recipe = load_recipe(name, data=data)
+        recipe = load_recipe(name, [override for override in overrides if has_key(recipe, override)], data)
+        for start in (getattr(recipe.start, "model", None), getattr(recipe.start, "embedding", None)):
+            if start is not None:
+                add(start)
+        recipes[name] = recipe
+
+    for row in table.rows:
+        add(row)
+        if not isinstance(recipes[row], SegmentationRecipe):
+            raise RecipeError(f"a table compares segmentation recipes; {row} trains embeddings")
+    for override in overrides:
+        if not any(has_key(recipe, override) for recipe in recipes.values()):
+            load_recipe(table.control, [override], data)  # says what is wrong with it
+    return recipes
 
 
-def _scores(name: str, runs: Path, root: Path | None) -> Scores:
-    path = run_folder(runs, name) / "scores.npz"
-    weights = weights_path(runs, name)
-    if not path.is_file() or path.stat().st_mtime < weights.stat().st_mtime:
-        recipe = load_recipe(name)
+def _check_files(recipe: Recipe, root: Path | None) -> None:
+    """Find out what is missing for a training before the trainings that come before it."""
+    if recipe.start.vgg is not None:
+        find_vgg(recipe.start.vgg, root)
+    if recipe.train is not None:
+        open_data(recipe, "train", root)
+    open_data(recipe, "val", root)
+
+
+def _scores(name: str, recipe: Recipe, runs: Path, root: Path | None) -> Scores:
+    path, weights = run_folder(runs, name) / "scores.npz", weights_path(runs, name)
+    if not is_up_to_date(path, weights):
         network, _ = load_network(name, recipe, weights)
         evaluate(recipe, network, root).save(path)
     return Scores.load(path)
 
 
-def _row(name: str, scores: Scores, control: Scores, runs: Path) -> dict[str, Any]:
-    recipe = load_recipe(name)
-    if not isinstance(recipe, SegmentationRecipe):
-        raise RecipeError(f"a table compares segmentation recipes; {name} trains embeddings")
+def _row(name: str, recipe: Recipe, scores: Scores, control: Scores, runs: Path) -> dict[str, Any]:
+    assert isinstance(recipe, SegmentationRecipe)
     network, description = load_network(name, recipe, weights_path(runs, name))
-    parameters = dict(network.named_parameters())
+    parameters = {key.removeprefix("refinement."): parameter for key, parameter in network.named_parameters()}
     return {
         "recipe": name,
         "title": recipe.title,
+        "published": recipe.published,
         "miou": scores.miou,
         "trimap_miou": scores.trimap_miou,
+        "boundary_iou": scores.boundary_iou,
         "miou_difference": _interval(paired_bootstrap(scores.confusion, control.confusion)),
         "trimap_miou_difference": [
             _interval(paired_bootstrap(scores.trimap[:, w], control.trimap[:, w]))
             for w in range(len(scores.half_widths))
         ],
+        "boundary_iou_difference": _interval(paired_bootstrap(scores.boundary, control.boundary, mean_boundary_iou)),
         "milliseconds": scores.milliseconds,
+        "peak_mb": None,
         "parameters": sum(p.numel() for p in parameters.values()),
         "hardness": {key: round(p.item(), 4) for key, p in parameters.items() if key.endswith("hardness")},
         "seed": recipe.seed,

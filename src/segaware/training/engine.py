@@ -68,6 +68,7 @@ def fit(
     precision: Precision = "32-true",
     gradient_clip: float | None = None,
     checkpoint: Path | None = None,
+    steps: int | None = None,
 ) -> None:
     """Train a stage; log to CSV and TensorBoard and keep its last checkpoint, all in `folder`.
 
@@ -83,6 +84,7 @@ def fit(
         precision: Lightning's name of the precision.
         gradient_clip: Largest gradient norm; None does not clip.
         checkpoint: Checkpoint to resume from.
+        steps: End after so many steps, those before the checkpoint included, if the epochs do not end before.
 
     Raises:
         KeyboardInterrupt: If the user stopped the training.
@@ -93,6 +95,7 @@ def fit(
         _set_aside(folder / "logs" / "metrics.csv")
     trainer = Trainer(
         max_epochs=epochs,
+        max_steps=-1 if steps is None else steps,
         precision=precision,
         gradient_clip_val=gradient_clip,
         logger=[CSVLogger(folder, name="", version="logs"), TensorBoardLogger(folder, name="", version="logs")],

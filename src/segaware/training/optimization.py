@@ -17,11 +17,13 @@ class Optimization:
         optimizer: "sgd" with momentum, or "adam" (decoupled weight decay).
         learning_rate: Rate at the first step.
         momentum: Momentum of SGD.
-        weight_decay: Weight decay; never applied to hardness.
+        weight_decay: Weight decay; never applied to hardness and refinement.
         power: The rate falls as (1 - step / steps) ** power; 0 keeps it.
+        drop_every: Instead, the rate falls to a tenth after every so many steps.
         head_multiplier: Factor on the rate of the classifier, fc8.
         embedding_multiplier: Factor on the rate of an embedding network inside a task network; 0 freezes it.
-        hardness_multiplier: Factor on the rate of hardness.
+        hardness_multiplier: Factor on the rate of hardness, and of all that a refinement learns: the bandwidths and
+            class weights of a CRF too.
         frozen: Beginnings of the names of parameters that are not trained.
     """
 
@@ -34,6 +36,7 @@ class Optimization:
     embedding_multiplier: float = 1.0
     hardness_multiplier: float = 1.0
     frozen: tuple[str, ...] = ()
+    drop_every: int | None = None
 
     def freeze(self, network: nn.Module) -> None:
         """Take the frozen parameters out of the training.
@@ -58,7 +61,11 @@ class Optimization:
             if self.optimizer == "sgd"
             else torch.optim.AdamW(groups, lr=self.learning_rate)
         )
-        schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=self.power)
+        schedule: torch.optim.lr_scheduler.LRScheduler = (
+            torch.optim.lr_scheduler.StepLR(optimizer, self.drop_every, gamma=0.1)
+            if self.drop_every is not None
+            else torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=self.power)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _groups(self, network: nn.Module) -> list[dict[str, Any]]:
@@ -77,7 +84,7 @@ class Optimization:
                 continue
             kind = (
                 "hardness"
-                if name.endswith("hardness")
+                if name.endswith("hardness") or name.startswith("refinement.")
                 else "embedding"
                 if name.startswith("embedding.")
                 else "head"

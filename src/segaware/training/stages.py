@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from segaware.data import IGNORE_INDEX, Sample
+from segaware.data import COARSE_STRIDE, IGNORE_INDEX, Sample, coarse_scores
 from segaware.metrics import MeanIoU
 from segaware.nn import EmbeddingNet, PairLoss, clamp_hardness
 from segaware.training.optimization import Optimization
-
 
 LossAt = Literal["image", "scores"]
 
@@ -99,12 +98,16 @@ class SegmentationStage(Stage):
         self.miou = MeanIoU(num_classes, IGNORE_INDEX)
         self.loss_at = loss_at
 
+    def inputs(self, sample: Sample) -> tuple[Any, ...]:
+        """Return what the network is called with."""
+        return (sample.image,)
+
     def loss(self, sample: Sample) -> Tensor:
         """Mean cross entropy over the labelled pixels; 0 if there are none."""
         if self.loss_at == "image":
-            scores, label = self.network(sample.image), sample.label
+            scores, label = self.network(*self.inputs(sample)), sample.label
         else:
-            scores, stride = self.network.forward_scores(sample.image)  # type: ignore[operator]
+            scores, stride = self.network.forward_scores(*self.inputs(sample))  # type: ignore[operator]
             label = sample.label[:, ::stride, ::stride]
         total = F.cross_entropy(scores.float(), label, ignore_index=IGNORE_INDEX, reduction="sum")
         return total / (label != IGNORE_INDEX).sum().clamp(min=1)
@@ -112,5 +115,13 @@ class SegmentationStage(Stage):
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Count predictions towards the mean IoU."""
         batch = Sample(*batch)
-        self.miou(self.network(batch.image).argmax(1), batch.label)
+        self.miou(self.network(*self.inputs(batch)).argmax(1), batch.label)
         self.log("val/miou", self.miou, prog_bar=True, batch_size=len(batch.image))
+
+
+class SharpeningStage(SegmentationStage):
+    """Train a `Sharpener` to give back the labels that `coarse_scores` has blurred: no segmenting network is needed."""
+
+    def inputs(self, sample: Sample) -> tuple[Any, ...]:
+        """Return the images, and coarse scores made from their labels."""
+        return sample.image, coarse_scores(sample.label, self.miou.num_classes), COARSE_STRIDE

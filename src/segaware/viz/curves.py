@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
-from itertools import cycle
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, product
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from segaware.viz.atomic import write_atomically
 
+Interval = tuple[float, float, float]
 
-def trimap_curve(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int], path: Path) -> None:
+
+def trimap_curve(
+    curves: Mapping[str, Sequence[float]],
+    half_widths: Sequence[int],
+    path: Path,
+    differences: Mapping[str, Sequence[Interval]] | None = None,
+) -> None:
     """Plot mIoU against the half-width of the trimap and write the plot to a file.
 
     Args:
         curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent).
         half_widths: half-widths of the band around object borders, pixels, positive and ascending.
         path: file to write; its suffix, .png or .svg, decides the format.
+        differences: name of each method, in the order of `curves`, and at each half-width its difference to a control
+            with the low and high end of its interval, -1 to 1; drawn in a panel to the right.
 
     Raises:
-        ValueError: another suffix, no curves, a curve of another length or range, or unsorted half-widths.
+        ValueError: another suffix, no curves, a curve of another length or range, unsorted half-widths, or differences
+            of other methods.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in (".png", ".svg"):
         raise ValueError(f"path must end in .png or .svg, got {path}")
-    write_atomically(path, _render(curves, half_widths, suffix[1:]))
+    write_atomically(path, _render(curves, half_widths, suffix[1:], differences))
 
 
 def curve_png(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int]) -> bytes:
@@ -50,26 +61,56 @@ def curve_png(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int])
     return _render(curves, half_widths, "png")
 
 
-def _render(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int], file_format: str) -> bytes:
+def _render(
+    curves: Mapping[str, Sequence[float]],
+    half_widths: Sequence[int],
+    file_format: str,
+    differences: Mapping[str, Sequence[Interval]] | None = None,
+) -> bytes:
     _require_curves(curves, half_widths)
-    figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")  # no pyplot: no display, no global state
-    axes = figure.add_subplot()
-    for (name, values), marker in zip(curves.items(), cycle("osD^v<>pX*"), strict=False):
-        axes.plot(half_widths, [100 * value for value in values], marker=marker, markersize=5, label=name)
-    axes.set_xscale("log")
-    axes.set_xticks(half_widths, _tick_labels(half_widths))
-    axes.set_xticks([], minor=True)
-    axes.set_xlabel("trimap half-width [px]")
-    axes.set_ylabel("mIoU [%]")
-    axes.grid(color="0.88")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small"
-    )  # hides no curve
+    if differences is not None:
+        _require_differences(differences, curves, half_widths)
+    panels = 1 if differences is None else 2
+    # No pyplot: no display, no global state.
+    figure = Figure(figsize=(6.4 * panels, 4.8), dpi=150, layout="constrained")
+    absolute, *relative = figure.subplots(1, panels, squeeze=False)[0]
+    for style, (name, values) in zip(_styles(), curves.items(), strict=False):
+        absolute.plot(half_widths, _percent(values), label=name, **style)
+    absolute.set_ylabel("mIoU [%]")
+    for axes in relative:
+        for style, intervals in zip(_styles(), (differences or {}).values(), strict=False):
+            difference, low, high = (_percent(values) for values in zip(*intervals, strict=True))
+            axes.plot(half_widths, difference, **style)
+            axes.fill_between(half_widths, low, high, color=style["color"], alpha=0.2, linewidth=0)
+        axes.set_ylabel("mIoU less that of the control [points]")
+    for axes in (absolute, *relative):
+        axes.set_xscale("log")
+        axes.set_xticks(half_widths, _tick_labels(half_widths))
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("trimap half-width [px]")
+        axes.grid(color="0.88")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    if relative:
+        figure.legend(frameon=False, loc="outside upper center", ncols=3, fontsize="small")
+    else:
+        absolute.legend(
+            frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small"
+        )  # hides no curve
     content = io.BytesIO()
     figure.savefig(content, format=file_format)
     return content.getvalue()
+
+
+def _styles() -> Iterator[dict[str, Any]]:
+    """Twenty styles, so that more rows than there are colours can be told apart."""
+    colors = [f"C{i}" for i in range(10)]
+    for linestyle, (color, marker) in cycle(product(("-", "--"), zip(colors, "osD^v<>pX*", strict=True))):
+        yield {"color": color, "marker": marker, "markersize": 5, "linestyle": linestyle}
+
+
+def _percent(values: Sequence[float]) -> list[float]:
+    return [100 * value for value in values]
 
 
 def _tick_labels(half_widths: Sequence[int]) -> list[str]:
@@ -95,3 +136,15 @@ def _require_curves(curves: Mapping[str, Sequence[float]], half_widths: Sequence
             raise ValueError(f"curve {name!r} must have {len(half_widths)} values, got {len(values)}")
         if not all(0 <= value <= 1 for value in values):
             raise ValueError(f"curve {name!r} must lie in 0..1, got {list(values)}")
+
+
+def _require_differences(
+    differences: Mapping[str, Sequence[Interval]], curves: Mapping[str, Sequence[float]], half_widths: Sequence[int]
+) -> None:
+    if list(differences) != list(curves):
+        raise ValueError(f"differences must be of the methods {list(curves)}, got {list(differences)}")
+    for name, intervals in differences.items():
+        if len(intervals) != len(half_widths):
+            raise ValueError(f"differences of {name!r} must have {len(half_widths)} values, got {len(intervals)}")
+        if not all(-1 <= low <= high <= 1 for _, low, high in intervals):
+            raise ValueError(f"differences of {name!r} must have intervals in -1..1, got {list(intervals)}")

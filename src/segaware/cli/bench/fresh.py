@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,6 +14,7 @@ import torch
 
 from segaware.cli.bench.measure import Samples, interleave
 from segaware.cli.bench.plan import Contender, Settings
+from segaware.recipes.fresh_process import process_memory, run_fresh
 
 
 def measure_fresh(
@@ -39,12 +39,7 @@ def measure_fresh(
         "seconds": seconds,
         "arguments": arguments,
     }
-    command = [sys.executable, "-m", "segaware.cli.bench.fresh", json.dumps(request)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        return (done.stderr.splitlines() or [f"stopped with status {done.returncode}: out of memory?"])[-1]
-    values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return values
+    return run_fresh("segaware.cli.bench.fresh", json.dumps(request))
 
 
 def _main() -> None:
@@ -55,7 +50,7 @@ def _main() -> None:
     run = getattr(importlib.import_module(request["module"]), request["task"])(settings, **request["arguments"])
     if isinstance(run, str):
         raise SystemExit(run)
-    before = _memory("VmRSS")
+    before = process_memory("VmRSS")
     if request["seconds"] is None:
         run()
         result = Samples(first=None)
@@ -64,16 +59,8 @@ def _main() -> None:
         if isinstance(timed, str):
             raise SystemExit(timed)
         result = timed
-    peak = _memory("VmHWM")
+    peak = process_memory("VmHWM")
     print(json.dumps({**asdict(result), "peak": peak, "increase": peak - before}))
-
-
-def _memory(field: str) -> float:
-    # getrusage's ru_maxrss would not do: it begins with the peak of the process that started this one.
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise ValueError(f"/proc/self/status has no {field}")
 
 
 if __name__ == "__main__":

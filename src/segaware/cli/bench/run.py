@@ -15,12 +15,12 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from segaware.cli.bench import curves, distance, filtering, layers, network, overhead, recipes
+from segaware.cli.bench import crf, curves, distance, filtering, layers, network, overhead, recipes
 from segaware.cli.bench.plan import Measurement, Settings
 from segaware.recipes.provenance import provenance, write_json
 
 _LONG = ("recipes", "curves")
-PACKAGES = ("numpy", "numba", "kornia", "opencv-python-headless")
+PACKAGES = ("numpy", "numba", "kornia", "opencv-python-headless", "pydensecrf2")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,13 @@ GROUPS = {
         "Distances and mask included. Kornia's and OpenCV's filters are compared where they compute the same: their "
         "outputs are checked against ours, away from the border of the image, where they reflect.",
         filtering.plan,
+    ),
+    "crf": Group(
+        "CRFs",
+        "One photograph with random scores, beside pydensecrf with the constants of its README. Our dense CRF computes "
+        "the same, which is checked. The segmentation-aware CRF and the filter run at half resolution, as in the "
+        "recipes. Memory is measured in a fresh process each, in 10^6 bytes.",
+        crf.plan,
     ),
     "overhead": Group("Cost of a call", "On an image so small that the call itself is what takes time.", overhead.plan),
     "network": Group(

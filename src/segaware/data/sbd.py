@@ -1,0 +1,142 @@
+"""Semantic Boundaries Dataset: VOC's classes on some 11,000 photographs of VOC's (Hariharan et al. 2011)."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from segaware.data.images import DataError, check_pair, read_image, read_label, to_sample
+from segaware.data.sample import Sample, Transform
+from segaware.data.voc import VOC_CLASSES, read_voc_list, voc_folder
+
+
+def sbd_folder(root: str | Path) -> Path:
+    """Return the folder of SBD below `root`: `sbd`, or the archive's own `benchmark_RELEASE/dataset`.
+
+    Raises:
+        DataError: If neither is there.
+    """
+    folders = [Path(root) / "sbd", Path(root) / "benchmark_RELEASE" / "dataset"]
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    raise DataError(f"{folders[0]}: no such folder, nor {folders[1]}")
+
+
+def _read_list(folder: Path, split: str) -> list[str]:
+    path = folder / f"{split}.txt"
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; SBD names the images of a split there")
+    names = path.read_text().split()
+    if not names:
+        raise DataError(f"{path}: names no image")
+    return names
+
+
+def _check_files(pairs: list[tuple[Path, Path]]) -> None:
+    missing = [path for pair in pairs for path in pair if not path.is_file()]
+    if missing:
+        raise DataError(f"{missing[0]}: no such file, but a list names it; {len(missing)} are missing")
+
+
+def _read_mask(path: Path) -> np.ndarray:
+    """Read the class indices of a `cls/NAME.mat`, uint8 (H, W) in 0..20."""
+    # SciPy loads in a tenth of a second, which only those who read SBD should wait.
+    from scipy.io import loadmat
+
+    try:
+        mask = loadmat(path, appendmat=False, variable_names=["GTcls"])["GTcls"]["Segmentation"].item()
+    except NotImplementedError as error:  # What SciPy raises for HDF5, and for nothing else.
+        raise DataError(f"{path}: is a MATLAB 7.3 (HDF5) file, but SBD's masks are MATLAB 5 files") from error
+    except Exception as error:  # SciPy and zlib raise a dozen unrelated types for a broken file.
+        raise DataError(f"{path}: holds no readable struct 'GTcls' with a field 'Segmentation' ({error})") from error
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8 or mask.ndim != 2:
+        got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise DataError(f"{path}: 'Segmentation' must be uint8 (H, W), got {got}")
+    if mask.max(initial=0) >= len(VOC_CLASSES):
+        raise DataError(f"{path}: classes must be in 0..{len(VOC_CLASSES) - 1}, got {mask.max()}")
+    return mask
+
+
+class SBD(Dataset[Sample]):
+    """Photographs with one of VOC's 21 class indices for each pixel, and no void outlines.
+
+    Reads `img/NAME.jpg` and `cls/NAME.mat` of the names in `SPLIT.txt`. That every name has both is checked here, at
+    construction; the contents of a file when it is read. Both splits share images with VOC's `val`: what is scored
+    there must be trained on `VOCTrainAug`.
+
+    Args:
+        root: Folder that holds `sbd/` or `benchmark_RELEASE/dataset/`.
+        split: `"train"` (8,498 images) or `"val"` (2,857).
+        transform: Applied to each sample.
+
+    Raises:
+        DataError: A folder, list or file is missing; on access, a file is broken or a mask does not fit its image.
+        ValueError: `split` is unknown.
+    """
+
+    classes = VOC_CLASSES
+    num_classes = len(VOC_CLASSES)
+
+    def __init__(self, root: str | Path, split: Literal["train", "val"], transform: Transform | None = None) -> None:
+        if split not in ("train", "val"):
+            raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+        folder = sbd_folder(root)
+        self.pairs = [_sbd_pair(folder, name) for name in _read_list(folder, split)]
+        _check_files(self.pairs)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = _read_pair(*self.pairs[index])
+        return self.transform(sample) if self.transform else sample
+
+
+class VOCTrainAug(Dataset[Sample]):
+    """The 10,582 images known as `train_aug`: VOC's `train` and both splits of SBD, less VOC's `val`.
+
+    A mask is VOC's own, with its void outlines, where `SegmentationClass` has one, and SBD's elsewhere; the photograph
+    comes from the same data set as its mask. Every name occurs once, and names are in sorted order.
+
+    Args:
+        root: Folder that holds both data sets, see `VOC` and `SBD`.
+        transform: Applied to each sample.
+
+    Raises:
+        DataError: As in `VOC` and `SBD`.
+    """
+
+    classes = VOC_CLASSES
+    num_classes = len(VOC_CLASSES)
+
+    def __init__(self, root: str | Path, transform: Transform | None = None) -> None:
+        voc, sbd = voc_folder(root), sbd_folder(root)
+        names = {*read_voc_list(voc, "train"), *_read_list(sbd, "train"), *_read_list(sbd, "val")}
+        self.pairs = []
+        for name in sorted(names - {*read_voc_list(voc, "val")}):
+            own_mask = voc / "SegmentationClass" / f"{name}.png"
+            own_pair = voc / "JPEGImages" / f"{name}.jpg", own_mask
+            self.pairs.append(own_pair if own_mask.is_file() else _sbd_pair(sbd, name))
+        _check_files(self.pairs)
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = _read_pair(*self.pairs[index])
+        return self.transform(sample) if self.transform else sample
+
+
+def _sbd_pair(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / "img" / f"{name}.jpg", folder / "cls" / f"{name}.mat"
+
+
+def _read_pair(image_path: Path, mask_path: Path) -> Sample:
+    image = read_image(image_path)
+    mask = _read_mask(mask_path) if mask_path.suffix == ".mat" else read_label(mask_path, len(VOC_CLASSES))
+    check_pair(image, mask, mask_path)
+    return to_sample(image, mask, image_path.stem)

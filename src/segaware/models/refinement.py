@@ -1,0 +1,140 @@
+"""What sharpens class scores: bilateral filter and conditional random field, behind a network or on their own."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF, SharedDistances, upsample
+
+CRF = Literal["none", "segaware"]
+
+
+class ScoreRefinement(nn.Module):
+    """Sharpen coarse class scores under an image's embedding.
+
+    Args:
+        num_classes: Number of classes.
+        filter_kernel_size: Window of the bilateral filter; 0 for none.
+        filter_iterations: How often it is applied.
+        filter_hardness: Its start hardness.
+        filter_stride: The stride to the image at which filter and segmentation-aware CRF are applied. The scores are
+            upsampled to it.
+        crf: "segaware" adds a `SegAwareCRF`, "none" does not.
+        crf_hardness: Its start hardness.
+        dense_crf: A CRF on the colours of the image, applied to the scores at its size. It learns nothing and is left
+            out of training.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        filter_kernel_size: int = 0,
+        filter_iterations: int = 1,
+        filter_hardness: float = 1.0,
+        filter_stride: int = 2,
+        crf: CRF = "none",
+        crf_hardness: float = 1.0,
+        dense_crf: DenseCRF | None = None,
+    ) -> None:
+        super().__init__()
+        if crf not in get_args(CRF):
+            raise ValueError(f"crf must be one of {get_args(CRF)}, got {crf!r}")
+        self.stride = filter_stride
+        self.filter = (
+            BilateralFilter2d(filter_kernel_size, iterations=filter_iterations, hardness=filter_hardness)
+            if filter_kernel_size
+            else None
+        )
+        self.crf = SegAwareCRF(num_classes, hardness=crf_hardness) if crf == "segaware" else None
+        self.dense_crf = dense_crf
+
+    @property
+    def needs_embedding(self) -> bool:
+        """Whether filter or CRF compare embeddings."""
+        return self.filter is not None or self.crf is not None
+
+    def forward_scores(
+        self, scores: Tensor, stride: int, shared: SharedDistances | None, size: tuple[int, int]
+    ) -> tuple[Tensor, int]:
+        """Apply filter and segmentation-aware CRF.
+
+        Args:
+            scores: Class scores (N, C, h, w); score (i, j) is that of image pixel (stride * i, stride * j).
+            stride: Their stride to the image.
+            shared: Distances of the image's embedding; None if none are needed.
+            size: Height and width of the image.
+
+        Returns:
+            The scores and their new stride; as they came if there is nothing to apply.
+
+        Raises:
+            ValueError: If the stride to apply them at does not divide that of the scores.
+        """
+        steps = [step for step in (self.filter, self.crf) if step is not None]
+        if not steps:
+            return scores, stride
+        if stride % self.stride:
+            raise ValueError(f"filter_stride must divide the stride of the scores, {stride}, got {self.stride}")
+        assert shared is not None
+        scores = upsample(scores, stride // self.stride, (-(-size[0] // self.stride), -(-size[1] // self.stride)))
+        for step in steps:
+            scores = step(scores, distance=shared(step, self.stride))
+        return scores, self.stride
+
+    def forward(self, scores: Tensor, stride: int, shared: SharedDistances | None, image: Tensor) -> Tensor:
+        """Return scores at the size of the image (N, 3, H, W): those of `forward_scores`, upsampled and refined."""
+        size = (image.shape[-2], image.shape[-1])
+        scores = upsample(*self.forward_scores(scores, stride, shared, size), size)
+        return scores if self.dense_crf is None else self.dense_crf(scores, image)
+
+
+class Sharpener(nn.Module):
+    """Sharpen given scores: an embedding network and a `ScoreRefinement`, for networks that are not ours.
+
+    Args:
+        refinement: How scores are sharpened.
+        embedding: The network that embeds pixels; None if the refinement needs none.
+
+    Raises:
+        ValueError: If an embedding is missing or would be unused.
+
+    Example:
+        >>> from segaware.models import ScoreRefinement, Sharpener
+        >>> sharpen = Sharpener(ScoreRefinement(21, filter_kernel_size=9), EmbeddingNet(0.25, dim=8))
+        >>> sharpen(torch.rand(1, 3, 50, 70), torch.randn(1, 21, 7, 9), stride=8).shape
+        torch.Size([1, 21, 50, 70])
+    """
+
+    def __init__(self, refinement: ScoreRefinement, embedding: nn.Module | None) -> None:
+        super().__init__()
+        if refinement.needs_embedding != (embedding is not None):
+            wanted = "needed" if refinement.needs_embedding else "not used"
+            given = "none" if embedding is None else "one"
+            raise ValueError(f"embedding is {wanted} with this refinement, but {given} was given")
+        self.refinement = refinement
+        self.embedding = embedding
+
+    def forward_scores(self, image: Tensor, scores: Tensor, stride: int) -> tuple[Tensor, int]:
+        """Return the sharpened scores where they are computed, and their stride to the image."""
+        shared = None if self.embedding is None else SharedDistances(self.embedding(image))
+        return self.refinement.forward_scores(scores, stride, shared, (image.shape[-2], image.shape[-1]))
+
+    def forward(self, image: Tensor, scores: Tensor, stride: int) -> Tensor:
+        """Sharpen.
+
+        Args:
+            image: RGB images in 0..1, (N, 3, H, W), any size.
+            scores: Their class scores (logits), (N, C, ceil(H / stride), ceil(W / stride)); score (i, j) is that of
+                image pixel (stride * i, stride * j).
+            stride: Stride of the scores to the image.
+
+        Returns:
+            Class scores at the size of the image, (N, C, H, W).
+        """
+        shared = None if self.embedding is None else SharedDistances(self.embedding(image))
+        return self.refinement(scores, stride, shared, image)

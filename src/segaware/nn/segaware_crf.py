@@ -1,0 +1,228 @@
+"""Segmentation-aware CRF as a layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from segaware.nn.hardness import hardness_parameter, nonnegative
+from segaware.ops import embedding_distance, segaware_filter2d
+from segaware.ops.arguments import check_iterations, compute_dtype
+from segaware.ops.distance.reference import Metric
+from segaware.ops.window import IntPair, Window, as_pair
+
+Weights = Literal["matrix", "scalar"]
+
+_BAND = 16  # rows of an image whose mask is written over its distances at once
+
+
+class SegAwareCRF(nn.Module):
+    """Sharpen class scores by mean-field inference in a sparse CRF over embeddings (Eq. 5 and 6 of Harley et al. 2017).
+
+    Neighbours pull a pixel towards their own classes: the pixels of a wide dilated window as far as their embeddings
+    are near (bilateral), and the pixels next to it (spatial). From Q = U, the logits, every iteration computes
+
+        P = softmax(Q);  S, B = spatial and bilateral mean of P;  Q = U - C (W_s S + W_b B).
+
+    The weights of the means are exp(-|i - k|^2 / (2 spatial_bandwidth^2)) and exp(-hardness * d_ik - |i - k|^2 /
+    (2 bandwidth^2)), without the pixel itself and without taps outside the image. A pixel with no neighbour at all
+    gets no message. C, W_s and W_b start at -I, I and I, so that an untrained CRF computes Q = U + S + B; they, the
+    hardness and both bandwidths are learned. This is the CRF of the authors' release, which takes half the squared
+    Euclidean distance of embeddings scaled by a: `metric="sqeuclidean"` and hardness a^2 / 2. The release runs it at
+    half the image's resolution.
+
+    Args:
+        num_classes: Number of classes C, 2 or more.
+        kernel_size: Window of the bilateral mean, odd.
+        dilation: Step between its taps.
+        spatial_kernel_size: Window of the spatial mean, odd; its taps are neighbouring pixels.
+        iterations: Number of mean-field iterations.
+        hardness: Start value of the hardness (Eq. 3's lambda, in place of the 1 / (2 theta^2) of Eq. 6's colours), 0 or
+            more. The CRF uses `max(hardness, 0)`.
+        bandwidth: Start value of the width of the bilateral mean, in pixels of the logits; its logarithm is learned.
+        spatial_bandwidth: The same of the spatial mean.
+        metric: Distance between embeddings, see `segaware.ops.embedding_distance`.
+        weights: "matrix" weighs the classes of a mean by a matrix (C, C), as the release; "scalar" by one number, as
+            Eq. 6. C is a matrix in both.
+
+    Raises:
+        ValueError: If an argument is out of range; the message names it.
+
+    Example:
+        >>> logits, embedding = torch.randn(1, 21, 30, 40), torch.randn(1, 64, 30, 40)
+        >>> SegAwareCRF(num_classes=21)(logits, embedding).shape
+        torch.Size([1, 21, 30, 40])
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        kernel_size: IntPair = 13,
+        dilation: IntPair = 9,
+        spatial_kernel_size: IntPair = 5,
+        iterations: int = 2,
+        hardness: float = 1.0,
+        bandwidth: float = 20.0,
+        spatial_bandwidth: float = 20.0,
+        metric: Metric = "l1",
+        weights: Weights = "matrix",
+    ) -> None:
+        super().__init__()
+        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
+            raise ValueError(f"num_classes must be an int of at least 2, got {num_classes!r}")
+        if metric not in get_args(Metric):
+            raise ValueError(f"metric must be one of {get_args(Metric)}, got {metric!r}")
+        if weights not in get_args(Weights):
+            raise ValueError(f"weights must be one of {get_args(Weights)}, got {weights!r}")
+        check_iterations(iterations)
+        self.window = _odd_window("kernel_size", kernel_size, dilation)
+        self.spatial_window = _odd_window("spatial_kernel_size", spatial_kernel_size, 1)
+        self.kernel_size = self.window.kernel_size
+        self.dilation = self.window.dilation
+        self.num_classes = num_classes
+        self.iterations = iterations
+        self.metric: Metric = metric
+        self.weights: Weights = weights
+        start = torch.eye(num_classes) if weights == "matrix" else torch.ones(())
+        self.compatibility = nn.Parameter(-torch.eye(num_classes))
+        self.spatial_weight = nn.Parameter(start)
+        self.bilateral_weight = nn.Parameter(start.clone())
+        self.hardness = hardness_parameter(hardness)
+        self.log_bandwidth = _log_parameter("bandwidth", bandwidth)
+        self.log_spatial_bandwidth = _log_parameter("spatial_bandwidth", spatial_bandwidth)
+
+    def distance(self, embedding: Tensor) -> Tensor:
+        """Return the distances (N, K, H, W) of the bilateral window over an embedding (N, E, H, W)."""
+        return embedding_distance(
+            embedding, self.kernel_size, padding="same", dilation=self.dilation, metric=self.metric
+        )
+
+    def forward(self, logits: Tensor, embedding: Tensor | None = None, *, distance: Tensor | None = None) -> Tensor:
+        """Sharpen logits.
+
+        Args:
+            logits: Class scores before any softmax, (N, C, H, W), of any size.
+            embedding: One embedding per pixel, (N, E, H, W).
+            distance: Instead of an embedding, its distances (N, K, H, W) from `distance`.
+
+        Returns:
+            The sharpened logits (N, C, H, W), in the dtype of `logits`. Half precisions are computed in float32, under
+            autocast too.
+
+        Raises:
+            ValueError: If not exactly one of `embedding` and `distance` is given, or shapes do not fit.
+        """
+        if (embedding is None) == (distance is None):
+            raise ValueError("give SegAwareCRF either an embedding or a distance, and not both")
+        if logits.dim() != 4 or logits.shape[1] != self.num_classes or not logits.is_floating_point():
+            raise ValueError(
+                f"logits must be a floating-point tensor of shape (N, {self.num_classes}, H, W), "
+                f"got {logits.dtype} of shape {tuple(logits.shape)}"
+            )
+        batch, _, height, width = logits.shape
+        if embedding is not None:
+            if embedding.dim() != 4 or (embedding.shape[0], *embedding.shape[2:]) != (batch, height, width):
+                raise ValueError(
+                    f"embedding must have one vector per pixel of logits, shape ({batch}, E, {height}, {width}), "
+                    f"got {tuple(embedding.shape)}"
+                )
+            distance = self.distance(embedding)
+        assert distance is not None
+        expected = batch, self.window.size, height, width
+        if distance.shape != expected or not distance.is_floating_point():
+            raise ValueError(
+                f"distance must be a floating-point tensor of shape (N, K, H, W) = {expected}, "
+                f"got {distance.dtype} of shape {tuple(distance.shape)}"
+            )
+        dtype = compute_dtype(logits)
+        with torch.autocast(logits.device.type, enabled=False):
+            output = self._mean_field(logits.to(dtype), distance.to(dtype), overwrite=embedding is not None)
+        return output.to(logits.dtype)
+
+    def _mean_field(self, logits: Tensor, distance: Tensor, overwrite: bool) -> Tensor:
+        multiply = torch.matmul if self.weights == "matrix" else torch.mul
+        spatial_matrix, bilateral_matrix = (
+            multiply(self.compatibility, weight).to(logits.dtype).expand(len(logits), -1, -1)
+            for weight in (self.spatial_weight, self.bilateral_weight)
+        )
+        mask = _mask(distance, nonnegative(self.hardness), self.window, self.log_bandwidth, overwrite)
+        unary, q = logits.flatten(2), logits
+        for _ in range(self.iterations):
+            q = q.softmax(1)
+            q = (  # in one expression, so that no more than three tensors of this size are alive at once
+                torch.baddbmm(unary, spatial_matrix, self._spatial_mean(q).flatten(2), alpha=-1)
+                .baddbmm_(bilateral_matrix, _mean(q, mask, self.window).flatten(2), alpha=-1)
+                .view_as(logits)
+            )
+        return q
+
+    def _spatial_mean(self, probability: Tensor) -> Tensor:
+        """Return the spatial mean of every class. Its mask, the same for all images, is made anew to save memory."""
+        zeros = probability.new_zeros(1, self.spatial_window.size, *probability.shape[-2:])
+        mask = _mask(zeros, zeros.new_zeros(()), self.spatial_window, self.log_spatial_bandwidth, overwrite=True)
+        return _mean(probability.flatten(0, 1)[None], mask, self.spatial_window).view_as(probability)
+
+    def extra_repr(self) -> str:
+        """Describe the CRF."""
+        return (
+            f"num_classes={self.num_classes}, kernel_size={self.kernel_size}, dilation={self.dilation}, "
+            f"spatial_kernel_size={self.spatial_window.kernel_size}, iterations={self.iterations}, "
+            f"hardness={self.hardness.item():.4g}, bandwidth={self.log_bandwidth.exp().item():.4g}, "
+            f"spatial_bandwidth={self.log_spatial_bandwidth.exp().item():.4g}, metric={self.metric!r}, "
+            f"weights={self.weights!r}"
+        )
+
+
+def _odd_window(name: str, kernel_size: IntPair, dilation: IntPair) -> Window:
+    pair = as_pair(name, kernel_size, 1)
+    if not all(k % 2 for k in pair) or pair == (1, 1):
+        raise ValueError(f"{name} must be odd and have more than one tap, got {kernel_size!r}")
+    return Window.of(pair, padding="same", dilation=dilation)
+
+
+def _log_parameter(name: str, bandwidth: float) -> nn.Parameter:
+    if not 0 < bandwidth < math.inf:
+        raise ValueError(f"{name} must be finite and greater than 0, got {bandwidth}")
+    return nn.Parameter(torch.tensor(math.log(bandwidth)))
+
+
+def _mask(distance: Tensor, hardness: Tensor, window: Window, log_bandwidth: Tensor, overwrite: bool) -> Tensor:
+    """Return exp(-hardness * d_ik - |i - k|^2 / (2 bandwidth^2)) over its sum, as a softmax over taps, (N, K, H, W).
+
+    The centre has no part, and taps outside the image have one only where there are no others. With `overwrite` and
+    no gradients to record, the mask takes the place of its distances.
+    """
+    kernel_size, size = window.kernel_size, distance.shape[-2:]
+    bandwidth = log_bandwidth.to(distance.dtype).exp()
+    rows, columns = map(_log_gaussian, size, kernel_size, window.dilation, (bandwidth, bandwidth))
+    distance = distance.unflatten(1, kernel_size)
+    in_place = not torch.is_grad_enabled()  # the mask is by far the largest tensor
+    score = distance.mul_(-hardness) if in_place and overwrite else distance * -hardness
+    score.add_(rows[:, None, :, None]).add_(columns[:, None])
+    with torch.no_grad():  # where the softmax is 0, so is its gradient
+        score[:, kernel_size[0] // 2, kernel_size[1] // 2] = -math.inf
+    score = score.flatten(1, 2)
+    if not in_place:
+        return score.softmax(1)
+    for band in score.split(_BAND, dim=2):
+        band.copy_(band.softmax(1))
+    return score
+
+
+def _log_gaussian(length: int, taps: int, step: int, bandwidth: Tensor) -> Tensor:
+    """Return -x^2 / (2 bandwidth^2) of every tap and pixel along one axis, (taps, length).
+
+    Outside the image it is so low that other taps are left with nothing only if all of them are outside, too.
+    """
+    offset = (torch.arange(taps, device=bandwidth.device) - taps // 2)[:, None] * step
+    neighbour = torch.arange(length, device=bandwidth.device) + offset
+    outside = (neighbour < 0) | (neighbour >= length)
+    return torch.where(outside, torch.finfo(bandwidth.dtype).min / 4, -(offset / bandwidth).square() / 2)
+
+
+def _mean(probability: Tensor, mask: Tensor, window: Window) -> Tensor:
+    # Taps outside the image count as 0: a pixel that has no others gets no message.
+    return segaware_filter2d(probability, mask, window.kernel_size, window.dilation, border="zero")

@@ -1,0 +1,24 @@
+"""What torch's compiler and exporter know about the kernels of `mean_field`; they have no gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segaware.ops._library import cpu_operator
+
+
+@cpu_operator(
+    "permutohedral_mean_field(Tensor log_probabilities, Tensor[] features, float[] weights, SymInt iterations) "
+    "-> Tensor"
+)
+def mean_field(log_probabilities: Tensor, features: list[Tensor], weights: list[float], iterations: int) -> Tensor:
+    """Run the kernels; log-probabilities (C, N) and features (D, N) are float32."""
+    from segaware.ops.permutohedral._numba.mean_field import mean_field
+
+    return mean_field(log_probabilities, features, weights, iterations)
+
+
+@torch.library.register_fake("segaware::permutohedral_mean_field")
+def _(log_probabilities: Tensor, features: list[Tensor], weights: list[float], iterations: int) -> Tensor:
+    return torch.empty_like(log_probabilities, memory_format=torch.contiguous_format)

@@ -1,0 +1,45 @@
+"""Taking a trained embedding network out of a recipe's weights, small enough to ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segaware.recipes.build import build_embedding
+from segaware.recipes.evaluation import Scores
+from segaware.recipes.files import RecipeError
+from segaware.recipes.run import load_network
+from segaware.recipes.schema import Recipe
+from segaware.recipes.trained import run_folder, weights_path
+from segaware.training import save_weights
+
+
+def export_embedding(name: str, recipe: Recipe, runs: Path, out: Path) -> dict[str, Any]:
+    """Write the trained embedding network of a recipe in float16, for `EmbeddingNet.from_pretrained`.
+
+    Args:
+        name: Name of the recipe: it trains embeddings, or a network that contains them.
+        recipe: The recipe.
+        runs: Folder that holds a folder per recipe.
+        out: The .safetensors file to write.
+
+    Returns:
+        What the file says of itself: recipe, values, steps, commit and command of the training; and, if the recipe was
+        scored, mean IoU and trimap IoU.
+
+    Raises:
+        RecipeError: If there are no weights, or no learned embedding network in them.
+    """
+    if recipe.embedding is None or recipe.embedding.kind != "learned":
+        raise RecipeError(f"{name} has no learned embeddings to export")
+    network, description = load_network(name, recipe, weights_path(runs, name))
+    embedding = build_embedding(recipe.embedding)
+    trained = network if recipe.stage == "embedding" else network.get_submodule("embedding")
+    embedding.load_state_dict(trained.state_dict())
+    scores = run_folder(runs, name) / "scores.npz"
+    if scores.is_file():
+        loaded = Scores.load(scores)
+        description["miou"] = loaded.miou
+        description["trimap_miou"] = dict(zip(map(str, loaded.half_widths), loaded.trimap_miou, strict=True))
+    save_weights(out, embedding.half(), description)
+    return description

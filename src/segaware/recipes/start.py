@@ -1,0 +1,86 @@
+"""The weights that a training starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from segaware.data import Sample
+from segaware.nn import EmbeddingNet
+from segaware.recipes.files import RecipeError
+from segaware.recipes.schema import Recipe, SegmentationRecipe
+from segaware.recipes.trained import copy_weights, load_trained, weights_path
+
+_HUB = "hub:"
+
+
+def find_vgg(vgg: str, root: Path | None) -> Path:
+    """Return the file of VGG weights that a recipe's `start.vgg` names.
+
+    Args:
+        vgg: A path, as it is or below `root`; or `hub:REPOSITORY/FILE`, such as
+            "hub:timm/vgg16.tv_in1k/model.safetensors", which is fetched from the Hugging Face hub once.
+        root: Folder that holds the data sets.
+
+    Raises:
+        RecipeError: If there is no such file, or it cannot be fetched.
+    """
+    if vgg.startswith(_HUB):
+        return _fetch(vgg)
+    places = [Path(vgg)] if root is None else [Path(vgg), root / vgg]
+    for path in places:
+        if path.is_file():
+            return path
+    below = f"nor {places[-1]}" if root is not None else "and there is no data root to look in (--data-root FOLDER)"
+    raise RecipeError(f"start.vgg: there is no file {places[0].absolute()}, {below}")
+
+
+def _fetch(vgg: str) -> Path:
+    owner, _, rest = vgg.removeprefix(_HUB).partition("/")
+    name, _, file = rest.partition("/")
+    if not (owner and name and file):
+        raise RecipeError(f"start.vgg: must read {_HUB}OWNER/NAME/FILE, got {vgg!r}")
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise RecipeError(f"start.vgg={vgg} needs huggingface_hub: pip install huggingface_hub") from error
+    try:
+        return Path(hf_hub_download(f"{owner}/{name}", file))
+    except Exception as error:  # errors of several HTTP libraries, which share no base
+        raise RecipeError(
+            f"start.vgg={vgg} cannot be fetched, and is not in the cache of earlier downloads: {error}"
+        ) from error
+
+
+def copy_start(
+    network: nn.Module, recipe: Recipe, runs: Path, root: Path | None, batches: DataLoader[Sample] | None
+) -> None:
+    """Copy the weights that a recipe starts from into its network.
+
+    Args:
+        network: The untrained network.
+        recipe: The recipe.
+        runs: Folder that holds a folder per recipe.
+        root: Folder that holds the data sets.
+        batches: Training batches, the first of which calibrates an embedding network; None if nothing is trained.
+
+    Raises:
+        RecipeError: If weights are missing, or those of another recipe do not fit the network.
+        ValueError: If VGG weights do not fit.
+    """
+    if recipe.start.vgg is not None:
+        network.load_vgg(find_vgg(recipe.start.vgg, root))  # type: ignore[operator]
+    if isinstance(network, EmbeddingNet) and batches is not None:
+        network.calibrate(next(iter(batches)).image)
+    if isinstance(recipe, SegmentationRecipe):
+        model, embedding = recipe.start.model, recipe.start.embedding
+        if model is not None:
+            tensors, _ = load_trained(model, weights_path(runs, model))
+            copy_weights(tensors, network, model, new=("embedding.", "refinement.", "hardness"))
+        if embedding is not None:
+            if recipe.embedding is None:
+                raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")
+            tensors, _ = load_trained(embedding, weights_path(runs, embedding))
+            copy_weights(tensors, network.get_submodule("embedding"), embedding, new=())

@@ -1,0 +1,58 @@
+"""What trainings have left: a folder for each recipe, with its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from segaware.recipes.files import RecipeError
+from segaware.training import load_weights
+
+
+def run_folder(runs: Path, name: str) -> Path:
+    """Return the folder that training the recipe `name`, or the recipe file of that path, writes."""
+    return runs / (Path(name).stem if name.endswith((".yaml", ".yml")) else name)
+
+
+def weights_path(runs: Path, name: str) -> Path:
+    """Return where the trained weights of the recipe `name` are."""
+    return run_folder(runs, name) / "model.safetensors"
+
+
+def is_up_to_date(path: Path, weights: Path) -> bool:
+    """Tell whether what was computed from weights is there, and not older than they."""
+    return path.is_file() and path.stat().st_mtime >= weights.stat().st_mtime
+
+
+def load_trained(name: str, weights: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the trained weights of the recipe `name` and their description.
+
+    Raises:
+        RecipeError: If there are none.
+    """
+    try:
+        return load_weights(weights)
+    except FileNotFoundError as error:
+        again = "with the same --runs, and data= where it was given"
+        raise RecipeError(f"{error}; run `segaware train {name}` first, {again}") from error
+
+
+def copy_weights(tensors: dict[str, Tensor], network: nn.Module, source: str, new: tuple[str, ...]) -> None:
+    """Load all weights of a source; only parts whose name starts or ends as told may be new to the network.
+
+    Raises:
+        RecipeError: If they do not fit.
+    """
+    try:
+        missing, unexpected = network.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        first = str(error).split("\n\t")[1]  # below a headline, one line for every tensor
+        raise RecipeError(f"the weights of {source} do not fit this recipe's network: {first}") from error
+    missing = [key for key in missing if not (key.startswith(new) or key.endswith(new))]
+    if missing or unexpected:
+        raise RecipeError(
+            f"the weights of {source} do not fit this recipe's network: "
+            f"missing {missing[:3]}, left over {unexpected[:3]}"
+        )

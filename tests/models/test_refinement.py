@@ -1,0 +1,64 @@
+"""Score refinement: what is applied, at which resolution, in which order."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from segaware.models import ScoreRefinement, Sharpener
+from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet, SegAwareCRF, upsample
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.rand(2, 3, 33, 41)
+
+
+@pytest.fixture
+def scores() -> torch.Tensor:
+    return torch.randn(2, 4, 5, 6)
+
+
+def test_nothing_to_apply_is_upsampling(image: torch.Tensor, scores: torch.Tensor) -> None:
+    sharpen = Sharpener(ScoreRefinement(4), None)
+    # At sizes 8n + 1 the corners of the scores are the corners of the image.
+    expected = F.interpolate(scores, (33, 41), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(sharpen(image, scores, 8), expected)
+    assert sharpen.forward_scores(image, scores, 8) == (scores, 8)
+
+
+def test_filter_then_crf_on_the_embedding_sampled_at_the_stride(image: torch.Tensor, scores: torch.Tensor) -> None:
+    embedding = ColorEmbedding()
+    sharpen = Sharpener(ScoreRefinement(4, 3, 2, 0.7, 4, "segaware", 0.3), embedding)
+    smooth, crf = BilateralFilter2d(3, iterations=2, hardness=0.7), SegAwareCRF(4, hardness=0.3)
+    small = embedding(image)[:, :, ::4, ::4]
+    expected = crf(smooth(upsample(scores, 2, (9, 11)), small), small)
+    refined, stride = sharpen.forward_scores(image, scores, 8)
+    assert stride == 4
+    torch.testing.assert_close(refined, expected)
+    torch.testing.assert_close(sharpen(image, scores, 8), upsample(expected, 4, (33, 41)))
+
+
+def test_dense_crf_refines_the_full_size_and_learns_nothing(image: torch.Tensor, scores: torch.Tensor) -> None:
+    sharpen = Sharpener(ScoreRefinement(4, dense_crf=DenseCRF()), None)
+    plain = Sharpener(ScoreRefinement(4), None)(image, scores, 8)
+    assert not list(sharpen.parameters())
+    assert (sharpen(image, scores, 8).softmax(1) - plain.softmax(1)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "embedding", "message"),
+    [
+        ({"crf": "fast"}, None, "crf must be one of .*, got 'fast'"),
+        ({"filter_kernel_size": 3}, None, "embedding is needed with this refinement, but none was given"),
+        ({"dense_crf": DenseCRF()}, EmbeddingNet(0.0625, 2), "embedding is not used with this refinement"),
+    ],
+)
+def test_options_that_do_not_fit(options: dict, embedding: torch.nn.Module | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sharpener(ScoreRefinement(4, **options), embedding)
+
+
+def test_stride_must_divide_that_of_the_scores(image: torch.Tensor, scores: torch.Tensor) -> None:
+    sharpen = Sharpener(ScoreRefinement(4, 3, filter_stride=3), ColorEmbedding())
+    with pytest.raises(ValueError, match="filter_stride must divide the stride of the scores, 8, got 3"):
+        sharpen(image, scores, 8)

@@ -1,0 +1,339 @@
+"""PermutohedralLattice and mean_field against loops in NumPy, against each other, and against the exact Gaussian."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segaware import use_backend
+from segaware.ops.permutohedral import library, reference
+from segaware.ops.permutohedral.op import PermutohedralLattice, mean_field
+
+Array = NDArray[np.float64]
+
+pytestmark = pytest.mark.usefixtures("uninitialised_is_nan")
+
+
+def random_pixels(dimensions: int, channels: int, pixels: int, spread: float = 4.0) -> tuple[Tensor, Tensor]:
+    """Features and values."""
+    random = torch.Generator().manual_seed(dimensions * 100 + channels)
+    features = spread * torch.rand(dimensions, pixels, generator=random)
+    return features, torch.rand(channels, pixels, generator=random)
+
+
+def numpy_gaussian(features: Tensor, values: Tensor) -> Array:
+    """The exact sum, pair by pair."""
+    f, v = features.double().numpy(), values.double().numpy()
+    output = np.zeros(v.shape)
+    for i, j in product(range(f.shape[1]), repeat=2):
+        output[:, i] += math.exp(-sum((f[:, i] - f[:, j]) ** 2) / 2) * v[:, j]
+    return output
+
+
+def elevation(dimensions: int) -> Array:
+    """The matrix (D + 1, D) whose columns are orthogonal and sum to 0, scaled as Adams et al. 2010, section 3.1."""
+    matrix = np.zeros((dimensions + 1, dimensions))
+    for i in range(dimensions):
+        matrix[: i + 1, i] = 1
+        matrix[i + 1, i] = -(i + 1)
+    return math.sqrt(2 / 3) * (dimensions + 1) * matrix / np.linalg.norm(matrix, axis=0)
+
+
+def corners(position: Array) -> tuple[list[tuple[int, ...]], Array]:
+    """The corners of the simplex around a position in the plane, and its barycentric coordinates."""
+    size = len(position)
+    floor = size * np.floor(position / size)
+    rounded = [floor + size * np.array(up) for up in product((0, 1), repeat=size)]
+    corner = min((r for r in rounded if r.sum() == 0), key=lambda r: np.linalg.norm(position - r))
+    found = [corner]
+    for i in np.argsort(position - corner)[:-1]:
+        corner = corner + 1
+        corner[i] -= size
+        found.append(corner)
+    equations = np.vstack([np.transpose(found), np.ones(size)])
+    weights, *_ = np.linalg.lstsq(equations, np.append(position, 1), rcond=None)
+    assert np.allclose(equations @ weights, np.append(position, 1)) and (weights > -1e-9).all()
+    return [tuple(map(int, corner)) for corner in found], weights
+
+
+def numpy_lattice(features: Tensor, values: Tensor) -> Array:
+    """Splat, blur and slice, with a dictionary of lattice points."""
+    simplices = [corners(position) for position in features.double().numpy().T @ elevation(len(features)).T]
+    nothing, points = np.zeros(len(values)), dict[tuple[int, ...], Array]()
+    for value, (found, weights) in zip(values.double().numpy().T, simplices, strict=True):
+        for corner, weight in zip(found, weights, strict=True):
+            points[corner] = points.get(corner, nothing) + weight * value
+    for axis in range(len(features) + 1):
+        step = np.full(len(features) + 1, -1)
+        step[axis] = len(features)
+        points = {
+            p: value + sum(points.get(tuple(int(x) for x in p + side * step), nothing) for side in (1, -1)) / 2
+            for p, value in points.items()
+        }
+    pixels = [sum(w * points[c] for c, w in zip(found, weights, strict=True)) for found, weights in simplices]
+    return np.stack(pixels, axis=1) / (1 + 2.0 ** -len(features))
+
+
+def numpy_mean_field(log_probabilities: Tensor, kernels: list[Array], weights: list[float], iterations: int) -> Array:
+    """With matrices K_ij, which are normalised here."""
+    scores = log_probabilities.double().numpy()
+    marginals = np.exp(scores) / np.exp(scores).sum(0)
+    for _ in range(iterations):
+        energy = scores.copy()
+        for kernel, weight in zip(kernels, weights, strict=True):
+            norm = 1 / np.sqrt(kernel.sum(1))
+            energy += weight * (marginals @ (norm[:, None] * kernel * norm).T)
+        marginals = np.exp(energy - energy.max(0))
+        marginals /= marginals.sum(0)
+    return marginals
+
+
+def close(actual: Tensor, expected: Array | Tensor, tolerance: float = 1e-5) -> None:
+    expected = torch.as_tensor(expected)
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("channels", [1, 8, 21, 30])
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 5, 7])
+def test_the_lattice_against_a_dictionary(dimensions: int, channels: int) -> None:
+    features, values = random_pixels(dimensions, channels, 90)
+    close(PermutohedralLattice(features).filter(values), numpy_lattice(features, values))
+
+
+@pytest.mark.parametrize(("dimensions", "pixels", "spread"), [(2, 8_300, 90.0), (5, 1_000, 12.0)])
+def test_many_strips_and_points(dimensions: int, pixels: int, spread: float) -> None:
+    """More pixels than a strip has, and more points than the hash table begins with."""
+    features, values = random_pixels(dimensions, 2, pixels, spread)
+    close(PermutohedralLattice(features).filter(values), numpy_lattice(features, values))
+
+
+def test_features_below_zero_and_far_apart() -> None:
+    features, values = random_pixels(2, 3, 40)
+    features[0, :20] -= 3000
+    features[1, :10] -= 500_000
+    close(PermutohedralLattice(features).filter(values), numpy_lattice(features, values), 1e-1)
+    near = PermutohedralLattice(features[:, 20:]).filter(values[:, 20:])
+    close(PermutohedralLattice(features).filter(values)[:, 20:], near)
+
+
+def test_the_reference_is_the_exact_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, values = (t.double() for t in random_pixels(3, 4, 30))
+    expected = numpy_gaussian(features, values)
+    for pairs in (reference._PAIRS, 30 * 7):  # in one piece, and in pieces of 7 pixels
+        monkeypatch.setattr(reference, "_PAIRS", pairs)
+        close(PermutohedralLattice(features, backend="reference").filter(values), expected, 1e-12)
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_symmetric_normalisation(backend: Any) -> None:
+    features, values = random_pixels(2, 3, 60)
+    exact = numpy_gaussian if backend == "reference" else numpy_lattice
+    norm = 1 / np.sqrt(exact(features, torch.ones(1, 60)))
+    expected = norm * exact(features, values * torch.from_numpy(norm))
+    close(PermutohedralLattice(features, "symmetric", backend).filter(values), expected)
+
+
+@pytest.mark.parametrize(("dimensions", "within"), [(1, 0.02), (2, 0.02), (3, 0.02), (5, 0.03)])
+def test_the_lattice_comes_near_the_exact_gaussian(dimensions: int, within: float) -> None:
+    """Of values 0 or 1 that depend on the features, as classes do."""
+    features, _ = random_pixels(dimensions, 1, 3000, 3.0)
+    values = torch.stack([features[0] > 1.5, features.sum(0) > 1.5 * dimensions]).float()
+    lattice, exact = (
+        PermutohedralLattice(features, "symmetric", backend).filter(values) for backend in ("numba", "reference")
+    )
+    assert (lattice - exact).square().mean().sqrt() < within
+    assert (lattice - values).square().mean().sqrt() > 0.1
+
+
+@pytest.mark.parametrize(("dimensions", "side", "density"), [(1, 4000, 200.0), (2, 120, 6.0), (3, 48, 4.0)])
+def test_a_constant_where_pixels_are_dense(dimensions: int, side: int, density: float) -> None:
+    """A lattice point has (3/2)^(D/2) / sqrt(D + 1) of the feature space, and every direction's blur adds up to 2."""
+    grid = torch.meshgrid(*[torch.arange(float(side))] * dimensions, indexing="ij")
+    features, ones = torch.stack(grid) / density, torch.ones(1, *[side] * dimensions)
+    inside = (0, *[slice(side // 3, -side // 3)] * dimensions)
+    volume = 1.5 ** (dimensions / 2) / math.sqrt(dimensions + 1)
+    expected = density**dimensions * volume * 2 ** (dimensions + 1) / (1 + 2**-dimensions)
+    filtered = PermutohedralLattice(features).filter(ones)[inside]
+    torch.testing.assert_close(filtered, torch.full_like(filtered, expected), rtol=0.02, atol=0)
+    normalized = PermutohedralLattice(features, "symmetric").filter(ones)[inside]
+    torch.testing.assert_close(normalized, torch.ones_like(normalized), rtol=0.01, atol=0)
+
+
+def test_the_filter_is_linear() -> None:
+    features, values = random_pixels(5, 6, 500)
+    lattice = PermutohedralLattice(features)
+    close(
+        lattice.filter(2 * values[:3] - values[3:]), 2 * lattice.filter(values[:3]) - lattice.filter(values[3:]), 1e-5
+    )
+
+
+def test_the_filter_is_nearly_symmetric() -> None:
+    """Not quite: its directions are blurred one after the other, and lack points at different places."""
+    features, values = random_pixels(5, 2, 500)
+    u, v = values
+    filtered_u, filtered_v = PermutohedralLattice(features).filter(values)
+    assert (u @ filtered_v).item() == pytest.approx((filtered_u @ v).item(), rel=1e-2)
+
+
+def test_the_order_of_pixels_does_not_matter() -> None:
+    features, values = random_pixels(3, 3, 20_000, 20.0)
+    order = torch.randperm(20_000, generator=torch.Generator().manual_seed(0))
+    shuffled = PermutohedralLattice(features[:, order]).filter(values[:, order])
+    close(shuffled, PermutohedralLattice(features).filter(values)[:, order], 1e-4)
+
+
+def test_pixels_that_are_all_the_same_get_the_sum() -> None:
+    features, values = torch.full((2, 9000), 0.3), random_pixels(2, 2, 9000)[1]
+    filtered = PermutohedralLattice(features).filter(values)
+    (expected,) = numpy_lattice(features[:, :1], torch.ones(1, 1))
+    close(filtered, values.sum(1, keepdim=True) * expected.item() * torch.ones(9000), 1e-4)
+
+
+def test_shapes_dtypes_and_layouts() -> None:
+    features, values = random_pixels(2, 3, 35)
+    expected = numpy_lattice(features, values)
+    image = PermutohedralLattice(features.view(2, 5, 7).double())
+    filtered = image.filter(values.view(3, 5, 7).double())
+    assert filtered.shape == (3, 5, 7) and filtered.dtype == torch.float64
+    close(filtered.flatten(1), expected)
+    close(image.filter(values.view(3, 5, 7).permute(1, 2, 0).contiguous().permute(2, 0, 1)).flatten(1), expected)
+    half = image.filter(values.view(3, 5, 7).bfloat16())
+    assert half.dtype == torch.bfloat16
+    close(half.flatten(1), expected, 1e-2)
+    close(PermutohedralLattice(features.t().contiguous().t()).filter(values), expected)
+
+
+def mean_field_arguments(pixels: int, classes: int = 5) -> tuple[Tensor, list[Tensor], list[float]]:
+    """Log-probabilities, the features of two filters, and their weights."""
+    position, scores = random_pixels(2, classes, pixels, 6.0)
+    color, _ = random_pixels(3, 1, pixels, 3.0)
+    return (4 * scores).log_softmax(0), [position, torch.cat([position / 3, color])], [1.5, -0.7]
+
+
+def test_mean_field_of_the_reference() -> None:
+    scores, features, weights = mean_field_arguments(40)
+    scores, features = scores.double(), [f.double() for f in features]
+    kernels = [numpy_gaussian(f, torch.eye(40)) for f in features]
+    for iterations in (0, 1, 4):
+        expected = numpy_mean_field(scores, kernels, weights, iterations)
+        close(mean_field(scores, features, weights, iterations, backend="reference"), expected, 1e-10)
+
+
+@pytest.mark.parametrize("classes", [2, 8, 21, 25])
+def test_mean_field_on_the_lattice(classes: int) -> None:
+    scores, features, weights = mean_field_arguments(80, classes)
+    kernels = [numpy_lattice(f, torch.eye(80)).T for f in features]
+    for iterations in (0, 1, 4):
+        expected = numpy_mean_field(scores, kernels, weights, iterations)
+        close(mean_field(scores, features, weights, iterations, backend="numba"), expected)
+    expected = numpy_mean_field(scores, kernels[1:], [3.0], 2)
+    close(mean_field(scores, features[1:], [3.0], 2, backend="numba"), expected)
+
+
+def test_mean_field_of_many_strips_is_the_equation_with_filters() -> None:
+    scores, features, weights = mean_field_arguments(18_000, 4)
+    filters = [PermutohedralLattice(f, "symmetric").filter for f in features]
+    close(mean_field(scores, features, weights, 3), reference.mean_field(scores, filters, weights, 3))
+
+
+def test_without_filters_or_iterations_the_probabilities_are_given_back() -> None:
+    scores, features, weights = mean_field_arguments(30)
+    for backend in ("numba", "reference"):
+        with use_backend(backend):  # type: ignore[arg-type]
+            close(mean_field(scores, features, weights, 0), scores.exp())
+            close(mean_field(scores, [], [], 3), scores.exp())
+
+
+def test_extreme_scores_give_sure_marginals() -> None:
+    scores, features, weights = mean_field_arguments(50)
+    scores = (1e4 * scores).log_softmax(0)
+    marginals = mean_field(scores, features, weights, 3)
+    close(marginals.sum(0), torch.ones(50))
+    assert torch.equal(marginals.argmax(0), scores.argmax(0))
+    assert marginals.min() < 1e-37  # nothing is cut off at the end
+
+
+def test_the_number_of_threads_changes_nothing(with_threads: Callable[..., list[Tensor]]) -> None:
+    scores, features, weights = mean_field_arguments(30_000, 21)
+
+    def run() -> list[Tensor]:
+        filtered = PermutohedralLattice(features[1]).filter(scores)
+        return [filtered, mean_field(scores, features, weights, 2)]
+
+    one, *others = (with_threads(threads, run) for threads in (1, 2, 5))
+    for other in others:
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_nothing_carries_a_gradient() -> None:
+    scores, features, weights = mean_field_arguments(20)
+    for tensor in (scores, *features):
+        tensor.requires_grad_()
+    for backend in ("numba", "reference"):
+        with use_backend(backend):  # type: ignore[arg-type]
+            assert not PermutohedralLattice(features[0]).filter(scores).requires_grad
+            assert not mean_field(scores, features, weights, 1).requires_grad
+
+
+def test_the_operator_is_registered_properly() -> None:
+    scores, features, weights = mean_field_arguments(20)
+    torch.library.opcheck(library.mean_field, (scores, features, weights, 2))
+
+
+def test_compile_and_export_see_through_mean_field() -> None:
+    scores, features, _ = mean_field_arguments(20)
+
+    class Refine(torch.nn.Module):
+        def forward(self, scores: Tensor, feature: Tensor) -> Tensor:
+            return mean_field(scores, [feature], [2.0], 3).exp()
+
+    expected = Refine()(scores, features[0])
+    compiled = torch.compile(Refine(), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(scores, features[0]), expected)
+    exported = torch.export.export(Refine(), (scores, features[0]))
+    torch.testing.assert_close(exported.module()(scores, features[0]), expected)
+
+
+@pytest.mark.parametrize(
+    ("features", "options", "message"),
+    [
+        (torch.rand(2), {}, r"^features must be .*\(D, H, W\).*got .*\(2,\)"),
+        (torch.rand(0, 4), {}, r"^features must be .*got .*\(0, 4\)"),
+        (torch.rand(2, 0), {}, "^features must be .*at least one pixel"),
+        (torch.ones(2, 3, dtype=torch.int64), {}, "^features must be .*floating-point.*got torch.int64"),
+        (torch.tensor([[0.0, torch.nan]]), {}, "^features must be finite"),
+        (torch.tensor([[0.0, torch.inf]]), {}, "^features must be finite"),
+        (torch.rand(2, 3), {"normalization": "row"}, "^normalization must be one of .*got 'row'"),
+        (torch.rand(2, 3), {"backend": "cuda"}, "^backend must be .*got 'cuda'"),
+        (1e7 * torch.rand(5, 300), {}, "^features span .* lattice points, too many: .* larger bandwidths"),
+    ],
+)
+def test_a_bad_lattice_is_named(features: Tensor, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PermutohedralLattice(features, **options)
+
+
+def test_bad_values_are_named() -> None:
+    lattice = PermutohedralLattice(torch.rand(2, 4, 5))
+    with pytest.raises(ValueError, match=r"^values must be .*\(C, 4, 5\).*got .*\(3, 5, 4\)"):
+        lattice.filter(torch.rand(3, 5, 4))
+    with pytest.raises(ValueError, match=r"^values must be .*floating-point.*got torch.int64"):
+        lattice.filter(torch.ones(3, 4, 5, dtype=torch.int64))
+
+
+def test_bad_features_and_weights_of_a_mean_field_are_named() -> None:
+    scores, features, weights = mean_field_arguments(20)
+    run = partial(mean_field, scores, iterations=1)
+    with pytest.raises(ValueError, match=r"^features\[1\] must have the pixels .*\(D, 20\), got \(2, 19\)"):
+        run([features[0], features[0][:, 1:]], weights)
+    with pytest.raises(ValueError, match=r"^features\[0\] must be finite"):
+        run([features[0] * torch.nan, features[1]], weights)
+    with pytest.raises(ValueError, match=r"^weights must be one per filter, 2, got 1$"):
+        run(features, [1.0])
