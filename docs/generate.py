@@ -15,7 +15,7 @@ from segaware.viz.cost_curves import cost_curves
 
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT / "results/bench"
-SHOWN_HALF_WIDTHS = (1, 3, 10)
+SHOWN_HALF_WIDTHS = (1, 3, 5, 10, 20)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from rich.console import Console
 from typer.testing import Result
 
 from segaware.cli import doctor, main, tables
@@ -310,3 +311,12 @@ def test_columns_that_a_row_has() -> None:
     )
     new |= {"published": None, "peak_mb": None}
     assert table_cells(table, [], boundary=False)[0] == ["method", "mIoU", "ms"]
+
+
+def test_printed_table_keeps_its_first_column(capsys: pytest.CaptureFixture[str]) -> None:
+    headers = ["method", *(f"column {i}" for i in range(12))]
+    rows = [["all layers segmentation-aware + 9x9 filter", *["64.0 (+4.0)"] * 12]]
+    tables.show(Console(width=100), "Title", headers, rows)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("│ all layers" in line and line.count("64.0 (+4.0)") == 12 for line in lines)
+    assert max(map(len, lines)) == 1 + 27 + 12 * 14

@@ -1,6 +1,7 @@
 """Labels for images of any size."""
 
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from PIL import Image
 from torch import nn
 
 from segaware.data import DataError, dataset_info
-from segaware.recipes.prediction import find_images, predict, prepare_output
+from segaware.recipes.build import build_network
+from segaware.recipes.files import RecipeError, load_recipe
+from segaware.recipes.prediction import find_images, predict, predict_label, prepare_output, write_submission
 
 from .tiny_recipes import tiny
 
@@ -110,3 +113,34 @@ def test_output_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file/labels"):
         prepare_output(tmp_path / "file")
+
+
+def test_submission_holds_the_test_images_of_voc(tmp_path: Path) -> None:
+    recipe = load_recipe("harley2017/table1/control", ["model.width=0.0625"])
+    network = build_network(recipe)
+    for name, size in SIZES.items():
+        _write_image(tmp_path / "voc/JPEGImages" / f"{name}.jpg", size)
+    (tmp_path / "voc/ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "voc/ImageSets/Segmentation/test.txt").write_text("odd\ntiny\n")
+    archive = write_submission(recipe, network, tmp_path, tmp_path / "out")
+    with tarfile.open(archive) as files:
+        found = {Path(name).name for name in files.getnames() if name.endswith(".png")}
+    assert found == {"odd.png", "tiny.png"}
+    label = np.array(Image.open(tmp_path / "out/results/VOC2012/Segmentation/comp6_test_cls/odd.png"))
+    image = np.array(Image.open(tmp_path / "voc/JPEGImages/odd.jpg"))
+    assert np.array_equal(label, predict_label(network.eval(), image))
+
+
+def test_submission_that_cannot_be(network: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="for VOC's 21 classes, got 'segmentation-aware"):
+        write_submission(tiny("demo/segaware"), network, tmp_path, tmp_path / "out")
+    recipe = load_recipe("harley2017/table1/control")
+    with pytest.raises(DataError, match="pass --data-root"):
+        write_submission(recipe, network, None, tmp_path / "out")
+    (tmp_path / "voc/ImageSets/Segmentation").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"test\.txt: no such file"):
+        write_submission(recipe, network, tmp_path, tmp_path / "out")
+    (tmp_path / "voc/ImageSets/Segmentation/test.txt").write_text("one\n")
+    with pytest.raises(DataError, match=r"one\.jpg: no such file, but the list of test names it; 1 are missing"):
+        write_submission(recipe, network, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

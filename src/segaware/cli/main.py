@@ -18,7 +18,8 @@ from segaware.cli.bench.run import check_settings, choose_groups, run_groups
 from segaware.cli.bench.tables import show_case
 from segaware.cli.doctor import report_lines
 from segaware.cli.tables import draw_trimap, show, table_cells, table_path
-from segaware.data import DataError
+from segaware.data import DataError, write_png
+from segaware.recipes.comparison import draw_comparison
 from segaware.recipes.demo import write_page
 from segaware.recipes.evaluation import evaluate
 from segaware.recipes.export import export_embedding
@@ -201,6 +202,28 @@ def export(
     with _errors():
         values, runs = _load(recipe, overrides, runs)
         export_embedding(recipe, values, runs, out)
+        print(out)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A recipe that a table has scored.")],
+    second: Annotated[str, typer.Argument(help="Another one of that table.")],
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", help="The PNG file to write.")] = Path("comparison.png"),
+    count: Annotated[int, typer.Option("--count", min=1, help="Images of each kind.")] = 3,
+    reduce: Annotated[int, typer.Option("--reduce", min=1, help="Show every so many-th pixel.")] = 2,
+    data_root: DataRoot = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Draw the images on which the second recipe gains most over the first, then those on which it loses most."""
+    with _errors():
+        recipes = [_load(name, overrides, runs) for name in (first, second)]
+        picture = draw_comparison(
+            (first, second), (recipes[0][0], recipes[1][0]), recipes[1][1], data_root, count, reduce
+        )
+        write_png(out, picture)
         print(out)
 
 

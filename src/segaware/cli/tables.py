@@ -12,6 +12,7 @@ from rich.table import Table
 from segaware.viz import trimap_curve
 
 _NOTHING = "-"
+_NARROWEST = 24  # characters of a method's title
 
 
 def table_path(table: dict[str, Any]) -> str:
@@ -81,10 +82,14 @@ def draw_trimap(table: dict[str, Any], path: Path) -> None:
 
 
 def show(console: Console, title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table."""
+    """Print a table; of its columns only the first is wrapped."""
     view = Table(title=title)
     for i, header in enumerate(headers):
         view.add_column(header, justify="right" if i else "left", no_wrap=i > 0)
     for row in rows:
         view.add_row(*row)
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    widths[0] = min(widths[0], _NARROWEST)
+    # Where rich would squeeze columns until they are gone, the terminal shall wrap lines.
+    console.width = max(console.width, 1 + sum(3 + width for width in widths))
     console.print(view)

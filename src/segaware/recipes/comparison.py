@@ -1,0 +1,92 @@
+"""Pictures of where one trained recipe predicts better than another, and where worse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segaware.data import Sample, dataset_info
+from segaware.metrics import mean_iou
+from segaware.recipes.build import network_inputs, open_data
+from segaware.recipes.evaluation import Scores
+from segaware.recipes.files import RecipeError
+from segaware.recipes.run import load_network
+from segaware.recipes.schema import Recipe, SegmentationRecipe
+from segaware.recipes.trained import run_folder, weights_path
+from segaware.viz import colorize, embedding_colors, error_map, side_by_side
+
+
+def draw_comparison(
+    names: tuple[str, str], recipes: tuple[Recipe, Recipe], runs: Path, root: Path | None, count: int, reduce: int = 1
+) -> np.ndarray:
+    """Draw the validation images on which the second recipe gains most over the first, then those where it loses most.
+
+    Args:
+        names: Names of two recipes that a table has scored on the same images.
+        recipes: These recipes.
+        runs: Folder that holds a folder per recipe.
+        root: Folder that holds the data sets.
+        count: How many images of each kind.
+        reduce: Show every so many-th pixel.
+
+    Returns:
+        Picture, uint8 (H, W, 3): per image the photograph, the truth, what both predict, their errors, and the
+        embedding of the second.
+
+    Raises:
+        RecipeError: If a recipe has no scores, or they are of other images.
+    """
+    gains = _gains([_scores(run_folder(runs, name)) for name in names])
+    order = gains.argsort(descending=True, stable=True).tolist()
+    chosen = [*order[:count], *order[-count:]]
+    networks = [load_network(n, r, weights_path(runs, n))[0] for n, r in zip(names, recipes, strict=True)]
+    images = open_data(recipes[1], "val", root, recipes[1].evaluation.images)
+    rows = []
+    for index in chosen:
+        caption = f"{gains[index]:+.3f}"
+        rows.append(_row(images[index], index, recipes, networks, caption, reduce))
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows])
+
+
+def _scores(folder: Path) -> Scores:
+    if not (folder / "scores.npz").is_file():
+        raise RecipeError(f"{folder} holds no scores.npz; run `segaware table` first")
+    return Scores.load(folder / "scores.npz")
+
+
+def _gains(scores: Sequence[Scores]) -> Tensor:
+    """Return how much higher the second's mean IoU is on each image."""
+    first, second = scores
+    if first.names != second.names:
+        raise RecipeError("the two recipes were scored on different images")
+    gains = mean_iou(second.confusion) - mean_iou(first.confusion)
+    return gains.nan_to_num(0)  # an image that is void altogether
+
+
+@torch.inference_mode()
+def _row(
+    sample: Sample, index: int, recipes: Sequence[Recipe], networks: Sequence[nn.Module], caption: str, reduce: int
+) -> np.ndarray:
+    image, label, name = sample
+    palette = dataset_info(recipes[1].data.name).palette
+    truth = label.numpy()
+    batch = Sample(image[None], label[None], name)
+    predictions = []
+    for recipe, network in zip(recipes, networks, strict=True):
+        assert isinstance(recipe, SegmentationRecipe)
+        predictions.append(network(*network_inputs(recipe, batch, index))[0].argmax(0).numpy())
+    panels = [
+        (name, (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()),
+        ("truth", colorize(truth, palette)),
+        *((recipe.title, colorize(p, palette)) for recipe, p in zip(recipes, predictions, strict=True)),
+        *((f"errors, {kind}", error_map(p, truth)) for kind, p in zip(("first", caption), predictions, strict=True)),
+    ]
+    embedding = getattr(networks[1], "embedding", None)
+    if embedding is not None:
+        panels.append(("embedding (PCA)", embedding_colors(embedding(image[None])[0])))
+    return side_by_side([(title, picture[::reduce, ::reduce]) for title, picture in panels])
