@@ -45,7 +45,7 @@ def test_real_measurement(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, "camvid/baseline")
     first = measure_cost(folder, 0, root)
     assert first["milliseconds"] > 0 and first["image"] == [40, 56]
-    assert 11 * 40 * 56 * 4 / 1e6 < first["peak_mb"] < 500
+    assert 11 * 40 * 56 * 4 / 1e6 < first["peak_mb"] < 50
     assert json.loads((folder / "cost.json").read_text()) == first
     assert {"device", "commit", "torch", "machine"} <= first.keys()
 

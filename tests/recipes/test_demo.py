@@ -25,8 +25,8 @@ def test_page_has_table_curve_predictions_and_masks(tmp_path: Path, monkeypatch:
     demo.write_page(tmp_path / "index.html", table, ["method", "mIoU"], [["DeepLab", "58.5"]], tmp_path / "runs")
     page = (tmp_path / "index.html").read_text()
     assert "<td>DeepLab</td>" in page and "58.5" in page
-    # One curve, and predictions and masks of six scenes; all inside the page.
-    assert page.count("data:image/png;base64,") == page.count("<img") == 13
+    # One curve, predictions and masks of six scenes, and two pictures of a photograph; all inside the page.
+    assert page.count("data:image/png;base64,") == page.count("<img") == 15
     pictures = read_image(tmp_path / "predictions.png")
     first = read_image_of_scene(0)
     assert (pictures[24 : 24 + 192 : 2, 0:192:2] == first).all()  # the first panel: the scene, enlarged twice

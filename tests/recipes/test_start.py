@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segaware.models import DeepLabLargeFOV
+from segaware.nn import EmbeddingNet
 from segaware.recipes import run
 from segaware.recipes.files import RecipeError
 from segaware.recipes.run import train
@@ -180,3 +181,12 @@ def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_incomplete_name_on_the_hub(vgg: str) -> None:
     with pytest.raises(RecipeError, match=f"start.vgg: must read hub:OWNER/NAME/FILE, got '{vgg}'"):
         find_vgg(vgg, None)
+
+
+def test_embedding_that_comes_with_segaware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = EmbeddingNet(0.125, 4)
+    monkeypatch.setattr(EmbeddingNet, "from_pretrained", lambda: shipped)
+    recipe = tiny("demo/segaware", "start.model=null", "start.embedding=segaware")
+    started = _start("demo/segaware", recipe, tmp_path, monkeypatch)
+    for name, tensor in shipped.state_dict().items():
+        assert torch.equal(started[f"embedding.{name}"], tensor)

@@ -117,7 +117,9 @@ class SegmentationStart(EmbeddingStart):
     """Where the weights of a segmentation stage come from."""
 
     model: str | None = Field(description="recipe whose trained network to start from")
-    embedding: str | None = Field(description="recipe whose trained embedding network to start from")
+    embedding: str | None = Field(
+        description="recipe whose trained embedding network to start from; or segaware, for the one that comes with it"
+    )
 
 
 class Train(Section):

@@ -14,6 +14,7 @@ from segaware.recipes.schema import Recipe, SegmentationRecipe
 from segaware.recipes.trained import copy_weights, load_trained, weights_path
 
 _HUB = "hub:"
+SHIPPED = "segaware"  # as start.embedding: the embedding network that comes with the package
 
 
 def find_vgg(vgg: str, root: Path | None) -> Path:
@@ -82,5 +83,8 @@ def copy_start(
         if embedding is not None:
             if recipe.embedding is None:
                 raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")
-            tensors, _ = load_trained(embedding, weights_path(runs, embedding))
+            if embedding == SHIPPED:
+                tensors = EmbeddingNet.from_pretrained().state_dict()
+            else:
+                tensors, _ = load_trained(embedding, weights_path(runs, embedding))
             copy_weights(tensors, network.get_submodule("embedding"), embedding, new=())

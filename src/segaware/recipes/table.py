@@ -14,7 +14,7 @@ from segaware.recipes.files import RecipeError, choose_data, has_key, load_recip
 from segaware.recipes.provenance import provenance
 from segaware.recipes.run import load_network, train
 from segaware.recipes.schema import Recipe, SegmentationRecipe, Table
-from segaware.recipes.start import find_vgg
+from segaware.recipes.start import SHIPPED, find_vgg
 from segaware.recipes.trained import is_up_to_date, run_folder, weights_path
 
 
@@ -83,7 +83,7 @@ def _recipes(table: Table, data: str | None, overrides: Sequence[str]) -> dict[s
         recipe = load_recipe(name, data=data)
         recipe = load_recipe(name, [override for override in overrides if has_key(recipe, override)], data)
         for start in (getattr(recipe.start, "model", None), getattr(recipe.start, "embedding", None)):
-            if start is not None:
+            if start not in (None, SHIPPED):
                 add(start)
         recipes[name] = recipe
 

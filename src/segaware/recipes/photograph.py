@@ -1,0 +1,58 @@
+"""The trained embedding network at work on the photograph that comes with segaware."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from segaware.data import COARSE_STRIDE, coarse_scores, photograph, read_image
+from segaware.models import ScoreRefinement, Sharpener
+from segaware.nn import EmbeddingNet
+from segaware.ops import attention_mask, embedding_distance
+from segaware.viz import embedding_colors, mark_points, mask_picture, side_by_side
+
+# (column, row) of corners of a rough outline of the cat, and (row, column) of pixels whose masks are shown.
+_OUTLINE = ((55, 0), (25, 70), (0, 130), (0, 299), (330, 299), (345, 200), (365, 110), (350, 60), (395, 0))
+_POINTS = ((60, 48), (150, 335), (255, 310))
+_HARDNESS, _REACH = 1.0, 16
+
+
+@torch.inference_mode()
+def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
+    """Return two pictures, uint8 (H, W, 3): a rough outline sharpened, and the masks of some pixels."""
+    pixels = read_image(photograph())
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    network = EmbeddingNet.from_pretrained()
+    embedding = network(image)
+    coarse = coarse_scores(_outline(pixels.shape[1], pixels.shape[0]), 2, noise=0.0)
+    sharpen = Sharpener(ScoreRefinement(2, 9, 8, _HARDNESS), network)
+    panels = [("photograph", pixels), ("embedding (PCA)", embedding_colors(embedding[0]))]
+    for caption, sharpener in (("rough outline", Sharpener(ScoreRefinement(2), None)), ("sharpened", sharpen)):
+        cat = sharpener(image, coarse, COARSE_STRIDE)[0].argmax(0).numpy().astype(bool)
+        panels.append((caption, np.where(cat[..., None], pixels, pixels // 4)))
+    return side_by_side(panels), _masks(pixels, embedding)
+
+
+def _outline(width: int, height: int) -> Tensor:
+    label = Image.new("L", (width, height))
+    ImageDraw.Draw(label).polygon(_OUTLINE, fill=1)
+    return torch.from_numpy(np.array(label)).long()[None]
+
+
+def _masks(pixels: np.ndarray, embedding: Tensor) -> np.ndarray:
+    window = 2 * _REACH + 1
+    panels = [("marked pixels", mark_points(pixels, _POINTS))]
+    zoom = pixels.shape[0] // window
+    for number, (row, column) in enumerate(_POINTS, start=1):
+        rows, columns = slice(row - _REACH, row + _REACH + 1), slice(column - _REACH, column + _REACH + 1)
+        distance = embedding_distance(embedding[:, :, rows, columns], window)[0, :, 0, 0]
+        tiles = (
+            ("window", pixels[rows, columns].repeat(zoom, 0).repeat(zoom, 1)),
+            ("mask", mask_picture(attention_mask(distance, _HARDNESS), window, zoom)),
+        )
+        for name, tile in tiles:
+            fill = ((0, pixels.shape[0] - len(tile)), (0, 0), (0, 0))
+            panels.append((f"{number}: {name}", np.pad(tile, fill, constant_values=255)))
+    return side_by_side(panels)
