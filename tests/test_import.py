@@ -36,8 +36,10 @@ def test_public_names() -> None:
         "use_backend",
     ]
     assert sorted(segaware.ops.__all__) == [
+        "PermutohedralLattice",
         "attention_mask",
         "embedding_distance",
+        "mean_field",
         "segaware_conv2d",
         "segaware_filter2d",
         "use_backend",

@@ -5,5 +5,14 @@ from segaware.ops.convolution.op import segaware_conv2d
 from segaware.ops.distance.op import embedding_distance
 from segaware.ops.filtering.op import segaware_filter2d
 from segaware.ops.mask import attention_mask
+from segaware.ops.permutohedral.op import PermutohedralLattice, mean_field
 
-__all__ = ["attention_mask", "embedding_distance", "segaware_conv2d", "segaware_filter2d", "use_backend"]
+__all__ = [
+    "PermutohedralLattice",
+    "attention_mask",
+    "embedding_distance",
+    "mean_field",
+    "segaware_conv2d",
+    "segaware_filter2d",
+    "use_backend",
+]
