@@ -36,25 +36,29 @@ def build_embedding(embedding: Embedding) -> EmbeddingNet | ColorEmbedding:
 
 
 def build_network(recipe: Recipe) -> nn.Module:
-    """Return the untrained network of a recipe.
+    """Return the untrained network of a recipe, in the memory format that convolutions are fastest in.
 
     Raises:
         RecipeError: If the options of the network do not fit together.
     """
     try:
-        if isinstance(recipe, EmbeddingRecipe):
-            if recipe.embedding.kind != "learned":
-                raise ValueError("an embedding stage trains embedding.kind=learned")
-            return build_embedding(recipe.embedding)
-        embedding = None if recipe.embedding is None else build_embedding(recipe.embedding)
-        options = recipe.model.model_dump(exclude={"dense_crf"})
-        if recipe.model.dense_crf is not None:
-            options["dense_crf"] = DenseCRF(**recipe.model.dense_crf.model_dump())
-        if isinstance(recipe, SharpeningRecipe):
-            return Sharpener(ScoreRefinement(num_classes(recipe), **options), embedding)
-        return DeepLabLargeFOV(num_classes(recipe), **options, embedding=embedding)
+        return _network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
     except ValueError as error:
         raise RecipeError(f"recipe {recipe.title!r}: {error}") from error
+
+
+def _network(recipe: Recipe) -> nn.Module:
+    if isinstance(recipe, EmbeddingRecipe):
+        if recipe.embedding.kind != "learned":
+            raise ValueError("an embedding stage trains embedding.kind=learned")
+        return build_embedding(recipe.embedding)
+    embedding = None if recipe.embedding is None else build_embedding(recipe.embedding)
+    options = recipe.model.model_dump(exclude={"dense_crf"})
+    if recipe.model.dense_crf is not None:
+        options["dense_crf"] = DenseCRF(**recipe.model.dense_crf.model_dump())
+    if isinstance(recipe, SharpeningRecipe):
+        return Sharpener(ScoreRefinement(num_classes(recipe), **options), embedding)
+    return DeepLabLargeFOV(num_classes(recipe), **options, embedding=embedding)
 
 
 def num_classes(recipe: SegmentationRecipe) -> int:
