@@ -8,6 +8,7 @@ import pytest
 from segaware.recipes import table
 from segaware.recipes.files import has_key, load_recipe, load_table, recipe_names, table_names
 from segaware.recipes.run import train
+from segaware.recipes.start import SHIPPED
 from segaware.recipes.table import run_table
 from segaware.training import load_weights
 
@@ -45,12 +46,20 @@ def _check(runs: Path, trained: set[str]) -> None:
         trained.add(description["recipe"])
 
 
-@pytest.mark.parametrize("name", table_names())
-def test_table(name: str, root: Path, tmp_path: Path, trained: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "data"), [(name, key) for name in table_names() for key in load_table(name).data or [None]]
+)
+def test_table(
+    name: str, data: str | None, root: Path, tmp_path: Path, trained: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(table, "measure_cost", lambda *_: {"milliseconds": 1.5, "peak_mb": 2.5})
     rows = load_table(name).rows
     small = [override for override in SMALL if any(has_key(load_recipe(row), override) for row in rows)]
     small += _length(rows[0])
+    if data is not None:
+        small.append(f"data={data}")
+    if any(load_recipe(row, data=data).start.embedding == SHIPPED for row in rows):  # which is of full width
+        small.append("start.embedding=null")
     values: dict[str, Any] = run_table(name, tmp_path, root, small)
     assert values["images"] == 2
     assert [(row["milliseconds"], row["peak_mb"]) for row in values["rows"]] == [(1.5, 2.5)] * len(values["rows"])

@@ -16,7 +16,7 @@ from segaware.data.images import (
 )
 from segaware.data.palettes import CAMVID_PALETTE, SCENES_PALETTE, palette_for, voc_palette
 from segaware.data.registry import DatasetInfo, DatasetName, build_dataset, dataset_info
-from segaware.data.sample import IGNORE_INDEX, Sample, Transform
+from segaware.data.sample import IGNORE_INDEX, Sample, ScoredSample, Transform
 from segaware.data.sbd import SBD, VOCTrainAug
 from segaware.data.scenes import Scenes, generate_scene
 from segaware.data.transforms import ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
@@ -45,6 +45,7 @@ __all__ = [
     "RandomScale",
     "Sample",
     "Scenes",
+    "ScoredSample",
     "Transform",
     "VOCTrainAug",
     "build_dataset",

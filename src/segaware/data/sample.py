@@ -22,4 +22,22 @@ class Sample(NamedTuple):
     name: str
 
 
+class ScoredSample(NamedTuple):
+    """A `Sample` with what a network has said of it.
+
+    Attributes:
+        image: As in `Sample`.
+        label: As in `Sample`.
+        name: As in `Sample`.
+        scores: float32 class scores (C, h, w); score (i, j) is that of image pixel (s * i, s * j), s the stride.
+        embedding: The image's embedding (E, h, w) at the stride of the refinement; without elements if it is not known.
+    """
+
+    image: Tensor
+    label: Tensor
+    name: str
+    scores: Tensor
+    embedding: Tensor
+
+
 Transform = Callable[[Sample], Sample]

@@ -95,13 +95,14 @@ class RandomCrop:
 
     def __call__(self, sample: Sample) -> Sample:
         """Return the window."""
-        image, label, _ = self._pad(sample)
+        image, label, _ = self.pad(sample)
         top = int(torch.randint(label.shape[0] - self.height + 1, ()))
         left = int(torch.randint(label.shape[1] - self.width + 1, ()))
         rows, columns = slice(top, top + self.height), slice(left, left + self.width)
         return sample._replace(image=image[:, rows, columns], label=label[rows, columns])
 
-    def _pad(self, sample: Sample) -> Sample:
+    def pad(self, sample: Sample) -> Sample:
+        """Return the sample at the size of the window or more."""
         height, width = sample.label.shape
         if height >= self.height and width >= self.width:
             return sample

@@ -24,7 +24,6 @@ Trunk = Literal["vgg16", "vgg19"]
 # Of each block of VGG: width, the stride of its input to the image, and dilation; and how many convolutions it has.
 _BLOCKS = ((64, 1, 1), (128, 2, 1), (256, 4, 1), (512, 8, 1), (512, 8, 2))
 _CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-_OUTPUT_STRIDE = 8
 _FC_WIDTH = 1024
 
 
@@ -65,6 +64,8 @@ class DeepLabLargeFOV(nn.Module):
         torch.Size([1, 21, 50, 70])
     """
 
+    output_stride = 8  # of the scores before they are refined
+
     def __init__(
         self,
         num_classes: int,
@@ -92,8 +93,8 @@ class DeepLabLargeFOV(nn.Module):
             raise ValueError(f"trunk must be one of {get_args(Trunk)}, got {trunk!r}")
         if width <= 0 or int(64 * width) < 1:
             raise ValueError(f"width must leave at least one channel of 64, got {width}")
-        if filter_stride < 1 or _OUTPUT_STRIDE % filter_stride:
-            raise ValueError(f"filter_stride must divide {_OUTPUT_STRIDE}, got {filter_stride}")
+        if filter_stride < 1 or self.output_stride % filter_stride:
+            raise ValueError(f"filter_stride must divide {self.output_stride}, got {filter_stride}")
         refinement = ScoreRefinement(
             num_classes,
             filter_kernel_size,
@@ -112,6 +113,7 @@ class DeepLabLargeFOV(nn.Module):
                 f"but {'none' if embedding is None else 'one'} was given"
             )
         self.num_classes = num_classes
+        self.segaware: SegAwareLayers = segaware
         self.convolutions = _CONVOLUTIONS[trunk]
         self.normalize = Normalize()
         self.embedding = embedding
@@ -178,8 +180,10 @@ class DeepLabLargeFOV(nn.Module):
             x = layer(x)
         return F.relu(self.get_submodule(f"{name}_bn")(x) if hasattr(self, f"{name}_bn") else x)
 
-    def _fc8(self, image: Tensor) -> tuple[Tensor, SharedDistances | None]:
-        shared = None if self.embedding is None else SharedDistances(self.embedding(image))
+    def _shared(self, image: Tensor) -> SharedDistances | None:
+        return None if self.embedding is None else SharedDistances(self.embedding(image))
+
+    def _unrefined(self, image: Tensor, shared: SharedDistances | None) -> Tensor:
         x = self.normalize(image)
         for block, (_, stride, _) in enumerate(_BLOCKS, start=1):
             for i in range(1, self.convolutions[block - 1] + 1):
@@ -187,17 +191,22 @@ class DeepLabLargeFOV(nn.Module):
             # 3x3 pooling with padding 1 keeps output pixel i on input pixel stride * i. The last two keep the size.
             x = F.max_pool2d(x, 3, stride=2 if block <= 3 else 1, padding=1)
         x = F.avg_pool2d(x, 3, stride=1, padding=1)
-        x = self.dropout(self._conv("fc6", x, _OUTPUT_STRIDE, shared))
-        x = self.dropout(self._conv("fc7", x, _OUTPUT_STRIDE, shared))
-        return cast(nn.Conv2d, self.get_submodule("fc8"))(x), shared
+        x = self.dropout(self._conv("fc6", x, self.output_stride, shared))
+        x = self.dropout(self._conv("fc7", x, self.output_stride, shared))
+        return cast(nn.Conv2d, self.get_submodule("fc8"))(x)
+
+    def forward_unrefined(self, image: Tensor) -> Tensor:
+        """Return the scores before filter and CRF, at `output_stride` to the image."""
+        return self._unrefined(image, self._shared(image) if self.segaware != "none" else None)
 
     def forward_scores(self, image: Tensor) -> tuple[Tensor, int]:
         """Return the scores where the network computes them, and their stride s to the image.
 
         Score (i, j) is that of image pixel (s * i, s * j).
         """
-        scores, shared = self._fc8(image)
-        return self.refinement.forward_scores(scores, _OUTPUT_STRIDE, shared, (image.shape[-2], image.shape[-1]))
+        shared = self._shared(image)
+        scores = self._unrefined(image, shared)
+        return self.refinement.forward_scores(scores, self.output_stride, shared, (image.shape[-2], image.shape[-1]))
 
     def forward(self, image: Tensor) -> Tensor:
         """Score every pixel for every class.
@@ -211,5 +220,5 @@ class DeepLabLargeFOV(nn.Module):
         Raises:
             ValueError: If `image` is not floating-point RGB.
         """
-        scores, shared = self._fc8(image)
-        return self.refinement(scores, _OUTPUT_STRIDE, shared, image)
+        shared = self._shared(image)
+        return self.refinement(self._unrefined(image, shared), self.output_stride, shared, image)

@@ -119,12 +119,21 @@ class Sharpener(nn.Module):
         self.refinement = refinement
         self.embedding = embedding
 
-    def forward_scores(self, image: Tensor, scores: Tensor, stride: int) -> tuple[Tensor, int]:
+    def forward_scores(
+        self, image: Tensor, scores: Tensor, stride: int, embedding: Tensor | None = None
+    ) -> tuple[Tensor, int]:
         """Return the sharpened scores where they are computed, and their stride to the image."""
-        shared = None if self.embedding is None else SharedDistances(self.embedding(image))
+        shared = self._shared(image, embedding)
         return self.refinement.forward_scores(scores, stride, shared, (image.shape[-2], image.shape[-1]))
 
-    def forward(self, image: Tensor, scores: Tensor, stride: int) -> Tensor:
+    def _shared(self, image: Tensor, embedding: Tensor | None) -> SharedDistances | None:
+        if self.embedding is None:
+            return None
+        if embedding is None:
+            return SharedDistances(self.embedding(image))
+        return SharedDistances(embedding, self.refinement.stride)
+
+    def forward(self, image: Tensor, scores: Tensor, stride: int, embedding: Tensor | None = None) -> Tensor:
         """Sharpen.
 
         Args:
@@ -132,9 +141,10 @@ class Sharpener(nn.Module):
             scores: Their class scores (logits), (N, C, ceil(H / stride), ceil(W / stride)); score (i, j) is that of
                 image pixel (stride * i, stride * j).
             stride: Stride of the scores to the image.
+            embedding: The embedding of the image, if it is known, at the pixels where refinement takes place:
+                `[:, :, ::s, ::s]` of one per pixel, s = `refinement.stride`.
 
         Returns:
             Class scores at the size of the image, (N, C, H, W).
         """
-        shared = None if self.embedding is None else SharedDistances(self.embedding(image))
-        return self.refinement(scores, stride, shared, image)
+        return self.refinement(scores, stride, self._shared(image, embedding), image)

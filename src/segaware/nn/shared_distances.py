@@ -17,6 +17,8 @@ class SharedDistances:
 
     Args:
         embedding: One embedding per image pixel, (N, E, H, W).
+        stride: Of the embedding to the image: 2 if it has been sampled `[::2, ::2]` already. Layers then have strides
+            that it divides.
 
     Example:
         >>> shared = SharedDistances(torch.randn(1, 16, 65, 65))
@@ -25,8 +27,9 @@ class SharedDistances:
         True
     """
 
-    def __init__(self, embedding: Tensor) -> None:
+    def __init__(self, embedding: Tensor, stride: int = 1) -> None:
         self.embedding = embedding
+        self.stride = stride
         self._distances: dict[tuple[object, ...], Tensor] = {}
 
     def __call__(self, layer: nn.Module, stride: int) -> Tensor:
@@ -39,5 +42,8 @@ class SharedDistances:
         metric = layer.metric if isinstance(layer, SegAwareCRF) else "l1"
         key = (stride, layer.kernel_size, layer.dilation, metric, *steps)
         if key not in self._distances:
-            self._distances[key] = layer.distance(self.embedding[:, :, ::stride, ::stride])
+            if stride % self.stride:
+                raise ValueError(f"stride must be a multiple of the embedding's, {self.stride}, got {stride}")
+            step = stride // self.stride
+            self._distances[key] = layer.distance(self.embedding[:, :, ::step, ::step])
         return self._distances[key]

@@ -17,6 +17,7 @@ from segaware.data import (
     RandomFlip,
     RandomScale,
     Sample,
+    Transform,
     build_dataset,
     coarse_scores,
     dataset_info,
@@ -25,7 +26,7 @@ from segaware.models import DeepLabLargeFOV, ScoreRefinement, Sharpener
 from segaware.nn import ColorEmbedding, DenseCRF, EmbeddingNet, PairLoss
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Embedding, EmbeddingRecipe, Recipe, SegmentationRecipe, SharpeningRecipe
-from segaware.training import EmbeddingStage, Optimization, SegmentationStage, SharpeningStage
+from segaware.training import EmbeddingStage, Optimization, RefinementStage, SegmentationStage, SharpeningStage
 
 _VALIDATION_SCENES = 64  # of the procedural data set; data sets on disk have their own number
 
@@ -42,7 +43,7 @@ def build_network(recipe: Recipe) -> nn.Module:
         RecipeError: If the options of the network do not fit together.
     """
     try:
-        return _network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return _network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     except ValueError as error:
         raise RecipeError(f"recipe {recipe.title!r}: {error}") from error
 
@@ -101,8 +102,41 @@ def build_stage(recipe: Recipe, network: nn.Module) -> EmbeddingStage | Segmenta
         loss = recipe.loss
         pair_loss = PairLoss(loss.alpha, loss.beta, dilations=loss.dilations, average=loss.average, hinge=loss.hinge)
         return EmbeddingStage(network, pair_loss, optimization)
+    if trains_on_cached_scores(recipe):
+        assert isinstance(network, DeepLabLargeFOV)
+        stride = network.output_stride
+        return RefinementStage(sharpener(network), num_classes(recipe), optimization, recipe.loss_at, stride)
     stage = SharpeningStage if isinstance(recipe, SharpeningRecipe) else SegmentationStage
     return stage(network, num_classes(recipe), optimization, recipe.loss_at)
+
+
+def trains_on_cached_scores(recipe: Recipe) -> bool:
+    """Tell whether a recipe trains on cached scores.
+
+    Raises:
+        RecipeError: If other values of the recipe do not fit that.
+    """
+    if not isinstance(recipe, SegmentationRecipe) or recipe.train_on == "images" or recipe.train is None:
+        return False
+    stride, data = DeepLabLargeFOV.output_stride, recipe.data
+    wanted = {
+        "start.model: a network to compute the scores": recipe.start.model is not None,
+        "a stage of segmentation": not isinstance(recipe, SharpeningRecipe),
+        "one data.scale and no data.jitter, as scores are computed once": data.scale[0] == data.scale[1]
+        and data.jitter == 0,
+        f"data.crop of sides {stride} * n + 1, whose mirror images have scores at the same places": all(
+            side % stride == 1 for side in data.crop
+        ),
+    }
+    for what, given in wanted.items():
+        if not given:
+            raise RecipeError(f"recipe {recipe.title!r}: train_on=cached_scores wants {what}")
+    return True
+
+
+def sharpener(network: DeepLabLargeFOV) -> Sharpener:
+    """Return what refines the scores of a network, its embedding included."""
+    return Sharpener(network.refinement, network.embedding if network.refinement.needs_embedding else None)
 
 
 def network_inputs(recipe: SegmentationRecipe, sample: Sample, index: int) -> tuple[Any, ...]:
@@ -139,9 +173,10 @@ def open_data(
         raise RecipeError(f"data.length: scenes need a number and other data null, got {data.length} for {data.name}")
     transform = None
     if split == "train":
-        transform = Compose(
-            [RandomScale(*data.scale), RandomCrop(*data.crop), RandomFlip(data.flip), ColorJitter(data.jitter)]
-        )
+        parts: list[Transform] = [RandomScale(*data.scale)]
+        if not trains_on_cached_scores(recipe):  # which are cut out of whole images, with their scores
+            parts += [RandomCrop(*data.crop), RandomFlip(data.flip), ColorJitter(data.jitter)]
+        transform = Compose(parts)
     length = _VALIDATION_SCENES if split == "val" else data.length
     dataset = build_dataset(data.name, split, root, transform, length or 1, data.crop)
     total = len(dataset)  # type: ignore[arg-type]

@@ -15,7 +15,9 @@ from tqdm.auto import tqdm
 
 from segaware.data import Sample
 from segaware.metrics import boundary_counts, confusion_matrix, mean_boundary_iou, mean_iou, trimap_confusion
+from segaware.models import DeepLabLargeFOV
 from segaware.recipes.build import network_inputs, num_classes, validation_batches
+from segaware.recipes.cached import cached_predictor
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe, SegmentationRecipe
 from segaware.viz import write_atomically
@@ -32,7 +34,7 @@ class Scores:
         trimap: Confusion matrices within the bands (N, W, C, C).
         boundary: Intersections and unions of the boundary regions (N, 2, C).
         half_widths: Half-widths of the W bands in pixels.
-        milliseconds: Median time of one image, the first left out.
+        milliseconds: Median time of one image, the first left out; of what was not cached.
     """
 
     names: tuple[str, ...]
@@ -94,13 +96,15 @@ class Scores:
 
 
 @torch.inference_mode()
-def evaluate(recipe: Recipe, network: nn.Module, root: Path | None) -> Scores:
+def evaluate(recipe: Recipe, network: nn.Module, root: Path | None, cache: Path | None = None) -> Scores:
     """Score a trained network on the validation images of its recipe, one by one at their own size.
 
     Args:
         recipe: A segmentation recipe.
         network: Its trained network.
         root: Folder that holds the data sets.
+        cache: Folder that keeps the scores of the network before they are refined, for networks that share them; their
+            precision is that of the recipe's evaluation. None computes everything, in float32.
 
     Raises:
         RecipeError: If the recipe trains embeddings, which have no score.
@@ -111,12 +115,18 @@ def evaluate(recipe: Recipe, network: nn.Module, root: Path | None) -> Scores:
     classes, widths = num_classes(recipe), recipe.evaluation.half_widths
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).eval()
+    cached = None
+    if cache is not None and isinstance(network, DeepLabLargeFOV):
+        cached = cached_predictor(cache, recipe, network)
     names, sizes, confusions, trimaps, boundaries, seconds = [], [], [], [], [], []
     for index, batch in enumerate(tqdm(images, desc=f"scoring {recipe.title}", leave=False)):
         _, label, name = sample = Sample(*batch)
         inputs = network_inputs(recipe, sample, index)
         started = time.perf_counter()
-        prediction = network(*(x.to(device) if isinstance(x, Tensor) else x for x in inputs)).argmax(1).cpu()
+        if cached is None:
+            prediction = network(*(x.to(device) if isinstance(x, Tensor) else x for x in inputs)).argmax(1).cpu()
+        else:
+            prediction = cached(sample)
         seconds.append(time.perf_counter() - started)
         names += list(name)
         sizes.append(label.shape[-2:])

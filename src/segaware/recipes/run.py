@@ -7,16 +7,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning.pytorch import seed_everything
 from torch import nn
+from torch.utils.data import DataLoader
 
-from segaware.recipes.build import build_network, build_stage, training_batches, validation_batches
+from segaware.models import DeepLabLargeFOV
+from segaware.recipes.build import (
+    build_network,
+    build_stage,
+    training_batches,
+    trains_on_cached_scores,
+    validation_batches,
+)
+from segaware.recipes.cached import cached_batches
 from segaware.recipes.files import RecipeError
 from segaware.recipes.provenance import provenance
-from segaware.recipes.schema import Recipe, Train
+from segaware.recipes.schema import Recipe, SegmentationRecipe, Train
 from segaware.recipes.start import copy_start
-from segaware.recipes.trained import copy_weights, load_trained, run_folder, weights_path
+from segaware.recipes.trained import CACHE, copy_weights, load_trained, run_folder, weights_path
 from segaware.training import find_checkpoint, fit, save_weights
 from segaware.viz import write_atomically
 
@@ -67,16 +77,22 @@ def _fit(
     network: nn.Module, recipe: Recipe, train: Train, runs: Path, root: Path | None, folder: Path, goes_on: bool
 ) -> tuple[int, int | None]:
     """Train a network; return how many steps, and in how many seconds, which a resumed training does not know."""
-    batches = training_batches(recipe, root)
+    cached = trains_on_cached_scores(recipe)
+    batches: DataLoader[Any] = training_batches(recipe, root)
     if len(batches) == 0:
         raise RecipeError(f"data.batch_size={recipe.data.batch_size} is more than there are training images")
-    validation = validation_batches(recipe, root, recipe.evaluation.validation_images)
+    validation: DataLoader[Any] = validation_batches(recipe, root, recipe.evaluation.validation_images)
     stage = build_stage(recipe, network)
     checkpoint = find_checkpoint(folder) if goes_on else None
-    if checkpoint is None:
+    if checkpoint is None or cached:  # a checkpoint has what is trained
         copy_start(network, recipe, runs, root, batches)
     if not goes_on:
         _claim_folder(folder, recipe)
+    if cached:
+        assert isinstance(recipe, SegmentationRecipe) and isinstance(network, DeepLabLargeFOV)
+        network.to("cuda" if torch.cuda.is_available() else "cpu")
+        batches, validation = cached_batches(runs / CACHE, recipe, network, root)
+        stage.train()  # what computes scores is in evaluation mode
     # Again, because building a network draws numbers: so recipes that are compared see the same batches.
     seed_everything(recipe.seed, workers=True, verbose=False)
     started = time.perf_counter()

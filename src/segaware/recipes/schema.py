@@ -149,6 +149,7 @@ class Evaluation(Section):
     half_widths: Annotated[tuple[PositiveInt, ...], AfterValidator(_increasing)] = Field(
         description="half-widths of the trimap bands in pixels"
     )
+    precision: Precision = Field(description="of the scores that are cached, see train_on")
 
 
 class EmbeddingRecipe(Section):
@@ -176,6 +177,10 @@ class SegmentationRecipe(Section):
     embedding: Embedding | None
     model: Model
     loss_at: LossAt = Field(description="where scores are compared with labels; see `SegmentationStage`")
+    train_on: Literal["images", "cached_scores"] = Field(
+        description="cached_scores trains filter, CRF and embedding alone, on scores of the network it starts from, "
+        "which are computed once per image; see `segaware.recipes.cached`"
+    )
     start: SegmentationStart
     train: Train | None = Field(description="null trains nothing: the network is what it starts from")
     evaluation: Evaluation

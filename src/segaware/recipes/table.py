@@ -15,7 +15,7 @@ from segaware.recipes.provenance import provenance
 from segaware.recipes.run import load_network, train
 from segaware.recipes.schema import Recipe, SegmentationRecipe, Table
 from segaware.recipes.start import SHIPPED, find_vgg
-from segaware.recipes.trained import is_up_to_date, run_folder, weights_path
+from segaware.recipes.trained import CACHE, is_up_to_date, run_folder, weights_path
 
 
 def run_table(
@@ -51,7 +51,8 @@ def run_table(
             _check_files(recipe, root)
     for recipe_name, recipe in recipes.items():
         train(recipe_name, recipe, runs, root)
-    scores = {row: _scores(row, recipes[row], runs, root) for row in table.rows}
+    # Times of rows that share scores would not be their own, so without costs nothing is shared.
+    scores = {row: _scores(row, recipes[row], runs, root, runs / CACHE if costs else None) for row in table.rows}
     control = scores[table.control]
     rows = [_row(row, recipes[row], scores[row], control, runs) for row in table.rows]
     if costs:
@@ -106,11 +107,11 @@ def _check_files(recipe: Recipe, root: Path | None) -> None:
     open_data(recipe, "val", root)
 
 
-def _scores(name: str, recipe: Recipe, runs: Path, root: Path | None) -> Scores:
+def _scores(name: str, recipe: Recipe, runs: Path, root: Path | None, cache: Path | None) -> Scores:
     path, weights = run_folder(runs, name) / "scores.npz", weights_path(runs, name)
     if not is_up_to_date(path, weights):
         network, _ = load_network(name, recipe, weights)
-        evaluate(recipe, network, root).save(path)
+        evaluate(recipe, network, root, cache).save(path)
     return Scores.load(path)
 
 

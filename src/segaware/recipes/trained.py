@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from segaware.recipes.files import RecipeError
 from segaware.training import load_weights
 
+CACHE = "cache"  # beside the folders of the recipes: scores of images, see `segaware.recipes.cached`
+
 
 def run_folder(runs: Path, name: str) -> Path:
     """Return the folder that training the recipe `name`, or the recipe file of that path, writes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from segaware.data import COARSE_STRIDE, IGNORE_INDEX, Sample, coarse_scores
+from segaware.data import COARSE_STRIDE, IGNORE_INDEX, Sample, ScoredSample, coarse_scores
 from segaware.metrics import MeanIoU
 from segaware.nn import EmbeddingNet, PairLoss, clamp_hardness
 from segaware.training.optimization import Optimization
@@ -19,6 +20,8 @@ LossAt = Literal["image", "scores"]
 
 class Stage(LightningModule):
     """What all stages share: optimisation, and a stop with the culprits' names when a loss is not finite."""
+
+    sample_type: Callable[..., Any] = Sample  # of its batches
 
     def __init__(self, network: nn.Module, optimization: Optimization) -> None:
         super().__init__()
@@ -36,7 +39,7 @@ class Stage(LightningModule):
         Raises:
             FloatingPointError: If the loss is not finite.
         """
-        batch = Sample(*batch)
+        batch = self.sample_type(*batch)
         loss = self.loss(batch)
         if not torch.isfinite(loss):
             raise FloatingPointError(
@@ -114,7 +117,7 @@ class SegmentationStage(Stage):
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Count predictions towards the mean IoU."""
-        batch = Sample(*batch)
+        batch = self.sample_type(*batch)
         self.miou(self.network(*self.inputs(batch)).argmax(1), batch.label)
         self.log("val/miou", self.miou, prog_bar=True, batch_size=len(batch.image))
 
@@ -125,3 +128,27 @@ class SharpeningStage(SegmentationStage):
     def inputs(self, sample: Sample) -> tuple[Any, ...]:
         """Return the images, and coarse scores made from their labels."""
         return sample.image, coarse_scores(sample.label, self.miou.num_classes), COARSE_STRIDE
+
+
+class RefinementStage(SegmentationStage):
+    """Train a `Sharpener` on scores of a network that is not trained itself.
+
+    Args:
+        network: The sharpener.
+        num_classes: Number of classes.
+        optimization: How it is optimised.
+        loss_at: As in `SegmentationStage`.
+        stride: Stride of the scores to the image.
+    """
+
+    sample_type = ScoredSample
+
+    def __init__(
+        self, network: nn.Module, num_classes: int, optimization: Optimization, loss_at: LossAt, stride: int
+    ) -> None:
+        super().__init__(network, num_classes, optimization, loss_at)
+        self.stride = stride
+
+    def inputs(self, sample: ScoredSample) -> tuple[Any, ...]:  # type: ignore[override]
+        """Return images, scores, their stride, and embeddings if they are known."""
+        return sample.image, sample.scores, self.stride, sample.embedding if sample.embedding.numel() else None
