@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from segaware.data import generate_scene, read_image
-from segaware.metrics import border_distance
+from segaware.data import read_image
 from segaware.recipes import demo
 from segaware.recipes.build import build_network
 from segaware.recipes.files import load_table
@@ -35,19 +34,3 @@ def test_page_has_table_curve_predictions_and_masks(tmp_path: Path, monkeypatch:
 def read_image_of_scene(index: int) -> np.ndarray:
     sample = demo.open_data(demo.load_recipe(demo.SEGAWARE), "val", None)[index]
     return (sample.image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-
-
-def test_points_lie_inside_objects_near_their_borders() -> None:
-    found = 0
-    for seed in range(20):
-        _, label = generate_scene(seed)
-        distance = border_distance(torch.from_numpy(label)).numpy()
-        for row, column in demo.points_inside(label, 3):
-            found += 1
-            assert label[row, column] != 0 and distance[row, column] == 4
-            assert 8 <= row < 88 and 8 <= column < 88  # its 17x17 window is inside the scene
-    assert found > 40
-
-
-def test_scene_without_objects_has_no_points() -> None:
-    assert demo.points_inside(np.zeros((96, 96), np.uint8), 3) == []

@@ -14,10 +14,13 @@ from segaware.metrics import mean_iou
 from segaware.recipes.build import network_inputs, open_data
 from segaware.recipes.evaluation import Scores
 from segaware.recipes.files import RecipeError
+from segaware.recipes.masks import draw_masks, points_inside
 from segaware.recipes.run import load_network
 from segaware.recipes.schema import Recipe, SegmentationRecipe
 from segaware.recipes.trained import run_folder, weights_path
 from segaware.viz import colorize, embedding_colors, error_map, side_by_side
+
+_POINTS, _REACH = 3, 16  # masks that are shown, and how far they reach, in pixels
 
 
 def draw_comparison(
@@ -35,7 +38,8 @@ def draw_comparison(
 
     Returns:
         Picture, uint8 (H, W, 3): per image the photograph, the truth, what both predict, their errors, and the
-        embedding of the second.
+        embedding of the second; below, masks of three pixels near the border of an object, if the second has a filter
+        or CRF.
 
     Raises:
         RecipeError: If a recipe has no scores, or they are of other images.
@@ -49,8 +53,13 @@ def draw_comparison(
     for index in chosen:
         caption = f"{gains[index]:+.3f}"
         rows.append(_row(images[index], index, recipes, networks, caption, reduce))
-    width = max(row.shape[1] for row in rows)
-    return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows])
+    return _stack(rows)
+
+
+def _stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Put pictures below one another on white."""
+    width = max(picture.shape[1] for picture in pictures)
+    return np.concatenate([np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures])
 
 
 def _scores(folder: Path) -> Scores:
@@ -86,7 +95,15 @@ def _row(
         *((recipe.title, colorize(p, palette)) for recipe, p in zip(recipes, predictions, strict=True)),
         *((f"errors, {kind}", error_map(p, truth)) for kind, p in zip(("first", caption), predictions, strict=True)),
     ]
-    embedding = getattr(networks[1], "embedding", None)
-    if embedding is not None:
-        panels.append(("embedding (PCA)", embedding_colors(embedding(image[None])[0])))
-    return side_by_side([(title, picture[::reduce, ::reduce]) for title, picture in panels])
+    embed = getattr(networks[1], "embedding", None)
+    if embed is None:
+        return side_by_side([(title, picture[::reduce, ::reduce]) for title, picture in panels])
+    embedding = embed(image[None])
+    panels.append(("embedding (PCA)", embedding_colors(embedding[0])))
+    row = side_by_side([(title, picture[::reduce, ::reduce]) for title, picture in panels])
+    refinement = networks[1].get_submodule("refinement")
+    points = points_inside(truth, _POINTS, _REACH)
+    if not points or not (hardness := [h.item() for n, h in refinement.named_parameters() if n.endswith("hardness")]):
+        return row
+    masks = draw_masks(panels[0][1], points, {"mask": (embedding, hardness[0])}, _REACH, len(truth) // reduce)
+    return _stack([row, masks])

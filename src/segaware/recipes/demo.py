@@ -9,11 +9,10 @@ import numpy as np
 import torch
 
 from segaware.data import Sample, dataset_info, write_png
-from segaware.metrics import border_distance
 from segaware.models import DeepLabLargeFOV
-from segaware.ops import attention_mask, embedding_distance
 from segaware.recipes.build import open_data
 from segaware.recipes.files import load_recipe
+from segaware.recipes.masks import draw_masks, points_inside
 from segaware.recipes.photograph import draw_photograph
 from segaware.recipes.prediction import predict_label
 from segaware.recipes.run import load_network
@@ -24,8 +23,6 @@ from segaware.viz import (
     curve_png,
     embedding_colors,
     error_map,
-    mark_points,
-    mask_picture,
     side_by_side,
 )
 
@@ -33,6 +30,7 @@ CONTROL, SEGAWARE, COLOR = "demo/control", "demo/segaware", "demo/filter_color"
 _SCENES = 6  # shown on the page: the first ones of the validation set, not chosen
 _POINTS = 3  # whose masks are shown, in each scene
 _REACH = 8  # pixels that a shown mask reaches in each direction: that of the 9x9 filter at stride 2
+_HEIGHT = 288  # of the scenes beside masks: three times theirs
 
 
 def write_page(path: Path, table: dict[str, Any], headers: list[str], rows: list[list[str]], runs: Path) -> None:
@@ -109,45 +107,10 @@ def _embed(network: DeepLabLargeFOV, sample: Sample) -> torch.Tensor:
     return embedding
 
 
-def points_inside(label: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Return (row, column) of pixels of objects, 4 pixels inside their borders, evenly spaced in the list of all."""
-    near_border = (border_distance(torch.from_numpy(label)).numpy() == 4) & (label != 0)
-    near_border[:_REACH] = near_border[-_REACH:] = False
-    near_border[:, :_REACH] = near_border[:, -_REACH:] = False
-    rows, columns = np.nonzero(near_border)
-    if len(rows) == 0:
-        return []
-    chosen = np.linspace(0, len(rows) - 1, count + 2).round().astype(int)[1:-1]
-    return [(int(rows[i]), int(columns[i])) for i in chosen]
-
-
 def _masks(sample: Sample, networks: dict[str, DeepLabLargeFOV]) -> np.ndarray:
-    image = _picture(sample)
-    points = points_inside(sample.label.numpy(), _POINTS)
-    window = 2 * _REACH + 1
-    zoom = round(window * window / image.shape[0])  # so that the scene is about as high as the tiles
-    scene = mark_points(image.repeat(zoom, 0).repeat(zoom, 1), [(row * zoom, column * zoom) for row, column in points])
-    panels = [("marked pixels", scene)]
-    embeddings = {name: _embed(networks[name], sample) for name in (SEGAWARE, COLOR)}
-    for number, (row, column) in enumerate(points, start=1):
-        patch = image[row - _REACH : row + _REACH + 1, column - _REACH : column + _REACH + 1]
-        panels.append((f"{number}: window", patch.repeat(window, 0).repeat(window, 1)))
-        for caption, name in (("learned", SEGAWARE), ("colour", COLOR)):
-            mask = _mask(networks[name], embeddings[name], row, column)
-            panels.append((f"{number}: {caption}", mask_picture(mask, window, window)))
-    height = max(len(picture) for _, picture in panels)
-    return side_by_side(
-        [
-            (caption, np.pad(picture, ((0, height - len(picture)), (0, 0), (0, 0)), constant_values=255))
-            for caption, picture in panels
-        ]
-    )
-
-
-@torch.inference_mode()
-def _mask(network: DeepLabLargeFOV, embedding: torch.Tensor, row: int, column: int) -> torch.Tensor:
-    """Return one pixel's mask under an embedding (1, E, H, W) and the hardness of a network's final filter."""
-    assert network.refinement.filter is not None
-    rows, columns = slice(row - _REACH, row + _REACH + 1), slice(column - _REACH, column + _REACH + 1)
-    window = embedding[:, :, rows, columns]
-    return attention_mask(embedding_distance(window, 2 * _REACH + 1), network.refinement.filter.hardness)[0, :, 0, 0]
+    masks = {}
+    for caption, name in (("learned", SEGAWARE), ("colour", COLOR)):
+        end = networks[name].refinement.filter
+        assert end is not None
+        masks[caption] = _embed(networks[name], sample), end.hardness.item()
+    return draw_masks(_picture(sample), points_inside(sample.label.numpy(), _POINTS, _REACH), masks, _REACH, _HEIGHT)

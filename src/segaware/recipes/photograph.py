@@ -10,8 +10,8 @@ from torch import Tensor
 from segaware.data import COARSE_STRIDE, coarse_scores, photograph, read_image
 from segaware.models import ScoreRefinement, Sharpener
 from segaware.nn import EmbeddingNet
-from segaware.ops import attention_mask, embedding_distance
-from segaware.viz import embedding_colors, mark_points, mask_picture, side_by_side
+from segaware.recipes.masks import draw_masks
+from segaware.viz import embedding_colors, side_by_side
 
 # (column, row) of corners of a rough outline of the cat, and (row, column) of pixels whose masks are shown.
 _OUTLINE = ((55, 0), (25, 70), (0, 130), (0, 299), (330, 299), (345, 200), (365, 110), (350, 60), (395, 0))
@@ -32,27 +32,10 @@ def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
     for caption, sharpener in (("rough outline", Sharpener(ScoreRefinement(2), None)), ("sharpened", sharpen)):
         cat = sharpener(image, coarse, COARSE_STRIDE)[0].argmax(0).numpy().astype(bool)
         panels.append((caption, np.where(cat[..., None], pixels, pixels // 4)))
-    return side_by_side(panels), _masks(pixels, embedding)
+    return side_by_side(panels), draw_masks(pixels, _POINTS, {"mask": (embedding, _HARDNESS)}, _REACH)
 
 
 def _outline(width: int, height: int) -> Tensor:
     label = Image.new("L", (width, height))
     ImageDraw.Draw(label).polygon(_OUTLINE, fill=1)
     return torch.from_numpy(np.array(label)).long()[None]
-
-
-def _masks(pixels: np.ndarray, embedding: Tensor) -> np.ndarray:
-    window = 2 * _REACH + 1
-    panels = [("marked pixels", mark_points(pixels, _POINTS))]
-    zoom = pixels.shape[0] // window
-    for number, (row, column) in enumerate(_POINTS, start=1):
-        rows, columns = slice(row - _REACH, row + _REACH + 1), slice(column - _REACH, column + _REACH + 1)
-        distance = embedding_distance(embedding[:, :, rows, columns], window)[0, :, 0, 0]
-        tiles = (
-            ("window", pixels[rows, columns].repeat(zoom, 0).repeat(zoom, 1)),
-            ("mask", mask_picture(attention_mask(distance, _HARDNESS), window, zoom)),
-        )
-        for name, tile in tiles:
-            fill = ((0, pixels.shape[0] - len(tile)), (0, 0), (0, 0))
-            panels.append((f"{number}: {name}", np.pad(tile, fill, constant_values=255)))
-    return side_by_side(panels)
