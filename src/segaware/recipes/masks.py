@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from segaware.data import IGNORE_INDEX
 from segaware.metrics import border_distance
 from segaware.ops import attention_mask, embedding_distance
 from segaware.viz import mark_points, mask_picture, side_by_side
@@ -19,7 +20,7 @@ def points_inside(label: np.ndarray, count: int, reach: int) -> list[tuple[int, 
 
     They are `reach` pixels or more from the border of the label map (H, W); there may be none.
     """
-    near_border = (border_distance(torch.from_numpy(label)).numpy() == 4) & (label != 0)
+    near_border = (border_distance(torch.from_numpy(label)).numpy() == 4) & (label != 0) & (label != IGNORE_INDEX)
     near_border[:reach] = near_border[-reach:] = False
     near_border[:, :reach] = near_border[:, -reach:] = False
     rows, columns = np.nonzero(near_border)
@@ -44,7 +45,7 @@ def draw_masks(
         points: (row, column) of pixels, `reach` or more from the border of the picture.
         masks: By caption, the embedding (1, E, H, W) and the hardness of a mask.
         reach: Pixels that a window reaches in each direction.
-        height: Height of the marked picture, and at most of the windows; None is that of the picture.
+        height: Height of the marked picture, and about that of the windows; None is that of the picture.
 
     Returns:
         Picture, uint8 (H', W', 3).
@@ -55,7 +56,7 @@ def draw_masks(
     width = round(picture.shape[1] * factor)
     resized = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST if factor > 1 else None)
     marks = [(int(row * factor), int(column * factor)) for row, column in points]
-    zoom = height // window
+    zoom = max(3, height // window)  # of a tap
     panels = [("marked pixels", mark_points(np.array(resized), marks))]
     for number, (row, column) in enumerate(points, start=1):
         rows, columns = slice(row - reach, row + reach + 1), slice(column - reach, column + reach + 1)
@@ -63,7 +64,8 @@ def draw_masks(
         for caption, (embedding, hardness) in masks.items():
             distance = embedding_distance(embedding[:, :, rows, columns], window)[0, :, 0, 0]
             tiles[caption] = mask_picture(attention_mask(distance, hardness), window, zoom)
-        for caption, tile in tiles.items():
-            fill = ((0, height - len(tile)), (0, 0), (0, 0))
-            panels.append((f"{number}: {caption}", np.pad(tile, fill, constant_values=255)))
-    return side_by_side(panels)
+        panels += [(f"{number}: {caption}", tile) for caption, tile in tiles.items()]
+    highest = max(len(panel) for _, panel in panels)
+    return side_by_side(
+        [(c, np.pad(p, ((0, highest - len(p)), (0, 0), (0, 0)), constant_values=255)) for c, p in panels]
+    )
