@@ -201,19 +201,18 @@ def _sum_taps(
 ) -> None:  # fmt: skip
     """Write, for every channel, the sum over taps first..last-1 of their weights times what they see of the input."""
     height, width, span, line = problem.height, problem.width, problem.span, problem.line
-    lines, taps, together = ROWS * problem.copy, problem.kernel_height * problem.kernel_width, problem.kernel_width
+    lines, taps = ROWS * problem.copy, problem.kernel_height * problem.kernel_width
     weights = lines + ROWS * line
     for channel in range(0, problem.channels, ROWS):
         plane, count = image * problem.channels + channel, min(ROWS, problem.channels - channel)
         for c in range(count):
             _copy_seen(memory, c * problem.copy, input, plane + c, y - top, problem)
         _clear(memory, lines, count * line)
-        for k in range(first, last, together):
-            for r in range(rows):
-                at, steps = weights + (k - first) * line + r * span, min(together, last - k)
-                add_products(
-                    memory, lines + r * span, line, at, line, r * problem.pitch, places, taps, k, count, steps, width
-                )
+        for r in range(rows):
+            add_products(
+                memory, lines + r * span, line, weights + r * span, line, r * problem.pitch, places, taps, first,
+                count, last - first, width,
+            )  # fmt: skip
         for c in range(count):
             for r in range(rows):
                 place = ((plane + c) * height + y + r * problem.dilation_y) * width
