@@ -30,9 +30,11 @@ def mean_field(
     log_probabilities: Tensor, features: Sequence[Tensor], weights: Sequence[float], iterations: int
 ) -> Tensor:
     """Return the marginals (C, N), float32."""
+    # The largest first: behind what the lattice leaves free it would find no place, and the heap would grow.
+    output = torch.empty(log_probabilities.shape)
     lattice = build(features, weights, symmetric=True)
     rows, strips = Rows.of(lattice, len(log_probabilities)), len(lattice.strips.starts) - 1
-    scores, output = flat(log_probabilities), torch.empty(log_probabilities.shape)
+    scores = flat(log_probabilities)
     for iteration in range(iterations + 1):
         last = iteration == iterations
         _update(len(rows.blocks), strips, (lattice.strips, scores, rows, iteration > 0, last, flat(output)))
