@@ -1,9 +1,9 @@
 """Eq. 4 and its gradients on CPU.
 
-A task is a few image rows. It has a line of weights per tap, with one weight per pixel of its rows, and for two or
-three channels at a time a copy of all that its windows see. In both, a row is followed by a gap as wide as windows
-reach. The gaps of the copy are 0: there, a fixed number of places after each pixel is what it sees at a tap, a 0 if
-that is outside the image. So the innermost loop runs through all rows at once, without a border.
+A task is a few image rows, as far apart as rows of taps, so that their windows see the same rows. It has a line of
+weights per tap, one weight per pixel of its rows, and for as many channels as a tile has rows a copy of all that its
+windows see. In the copy, a row is followed by a gap of zeros as wide as windows reach: there, a fixed number of places
+after each pixel is what it sees at a tap, a 0 if that is outside the image. So the innermost loop has no border.
 Indices are unsigned where a loop shall vectorise: signed ones might count from the end. Innermost functions have one
 way out: with a second `return`, Numba counts references to the arrays, and threads wait for each other's counting.
 """

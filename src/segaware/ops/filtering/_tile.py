@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -56,6 +55,7 @@ def add_products(
             for (r, j), total in tile.items():
                 v.store(builder.load(total), lines[r], columns[j])
 
+        # One loop for each number of rows, so that images of few channels pay for no more.
         after = builder.append_basic_block()
         switch = builder.switch(values[9], after)
         for rows in range(1, ROWS + 1):
@@ -63,7 +63,7 @@ def add_products(
             switch.add_case(_INTEGER(rows), case)
             builder.position_at_end(case)
             start = _INTEGER(0)
-            for vectors in (VECTORS, 1):
+            for vectors in (VECTORS, 1):  # whole tiles while there are as many columns, then single vectors
                 step = _INTEGER(vectors * v.lanes)
                 whole = count if vectors == 1 else builder.sub(count, builder.srem(count, step))
                 with cgutils.for_range_slice(builder, start, whole, step, _INTEGER) as (x, _):
