@@ -52,7 +52,7 @@ def same_as_reference(input: Tensor, mask: Tensor, **options: Any) -> None:
 
 @settings(repeatable, max_examples=200)
 @given(
-    st.tuples(st.integers(1, 2), st.integers(1, 9), st.integers(1, 7), st.integers(1, 7)),
+    st.tuples(st.integers(1, 2), st.integers(1, 19), st.integers(1, 7), st.integers(1, 7)),
     st.tuples(st.integers(1, 5), st.integers(1, 5)),
     pairs(1, 3),
     st.integers(1, 2),
@@ -89,6 +89,15 @@ def test_many_tasks(shape: tuple[int, int, int, int], kernel_size: Pair, dilatio
     same_as_reference(*random_arguments(*shape, taps), kernel_size=kernel_size, dilation=dilation, border=border)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("channels", "width"), [(1, 49), (2, 47), (3, 48), (4, 15), (5, 16), (7, 17), (8, 97), (9, 24), (17, 31)]
+)
+def test_rows_and_channels_that_do_not_fill_tiles(channels: int, width: int, dtype: torch.dtype) -> None:
+    """A tile has 8 rows, of channels or of taps, or 4; and 3 vectors of up to 16 pixels, or 1 where a row ends."""
+    same_as_reference(*random_arguments(1, channels, 6, width, 15, dtype), kernel_size=(3, 5), dilation=(2, 3))
+
+
 def test_bfloat16_is_computed_in_float32() -> None:
     same_as_reference(*random_arguments(1, 4, 9, 8, 49, torch.bfloat16), kernel_size=7)
 
@@ -122,7 +131,7 @@ def test_one_gradient_at_a_time(wanted: int) -> None:
 
 @pytest.mark.parametrize("border", BORDERS)
 def test_the_number_of_threads_changes_nothing(border: Border, with_threads: Any) -> None:
-    arguments = random_arguments(2, 5, 70, 41, 25, torch.float32)
+    arguments = random_arguments(2, 11, 70, 41, 25, torch.float32)
     run = partial(results, *arguments, "numba", kernel_size=5, dilation=2, border=border)
     one, *others = (with_threads(threads, run) for threads in (1, 2, 5))
     for other in others:

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from segaware.nn.hardness import hardness_parameter, nonnegative
 from segaware.ops import embedding_distance, segaware_filter2d
+from segaware.ops._backends import choose_backend
 from segaware.ops.arguments import check_iterations, compute_dtype
 from segaware.ops.distance.reference import Metric
+from segaware.ops.neighbour_mask.library import neighbour_mask_
 from segaware.ops.window import IntPair, Window, as_pair
 
 Weights = Literal["matrix", "scalar"]
-
-_BAND = 16  # rows of an image whose mask is written over its distances at once
 
 
 class SegAwareCRF(nn.Module):
@@ -145,17 +145,18 @@ class SegAwareCRF(nn.Module):
     def _mean_field(self, logits: Tensor, distance: Tensor, overwrite: bool) -> Tensor:
         multiply = torch.matmul if self.weights == "matrix" else torch.mul
         spatial_matrix, bilateral_matrix = (
-            multiply(self.compatibility, weight).to(logits.dtype).expand(len(logits), -1, -1)
+            -multiply(self.compatibility, weight).to(logits.dtype).expand(len(logits), -1, -1)
             for weight in (self.spatial_weight, self.bilateral_weight)
         )
         mask = _mask(distance, nonnegative(self.hardness), self.window, self.log_bandwidth, overwrite)
-        unary, q = logits.flatten(2), logits
+        q = logits
         for _ in range(self.iterations):
             q = q.softmax(1)
             q = (  # in one expression, so that no more than three tensors of this size are alive at once
-                torch.baddbmm(unary, spatial_matrix, self._spatial_mean(q).flatten(2), alpha=-1)
-                .baddbmm_(bilateral_matrix, _mean(q, mask, self.window).flatten(2), alpha=-1)
-                .view_as(logits)
+                torch.bmm(spatial_matrix, self._spatial_mean(q).flatten(2))
+                .baddbmm_(bilateral_matrix, _mean(q, mask, self.window).flatten(2))
+                .unflatten(2, logits.shape[2:])
+                .add_(logits)
             )
         return q
 
@@ -190,26 +191,25 @@ def _log_parameter(name: str, bandwidth: float) -> nn.Parameter:
 
 
 def _mask(distance: Tensor, hardness: Tensor, window: Window, log_bandwidth: Tensor, overwrite: bool) -> Tensor:
-    """Return exp(-hardness * d_ik - |i - k|^2 / (2 bandwidth^2)) over its sum, as a softmax over taps, (N, K, H, W).
+    """Return exp(-hardness * d_ik - |i - k|^2 / (2 bandwidth^2)), over its sum or largest value, (N, K, H, W).
 
     The centre has no part, and taps outside the image have one only where there are no others. With `overwrite` and
-    no gradients to record, the mask takes the place of its distances.
+    no gradients to record, the mask takes the place of its distances: it is by far the largest tensor.
     """
     kernel_size, size = window.kernel_size, distance.shape[-2:]
     bandwidth = log_bandwidth.to(distance.dtype).exp()
     rows, columns = map(_log_gaussian, size, kernel_size, window.dilation, (bandwidth, bandwidth))
+    in_place = not torch.is_grad_enabled()
+    if in_place and distance.dtype == torch.float32 and choose_backend(None, distance.device) == "numba":
+        mask = distance if overwrite else distance.clone(memory_format=torch.contiguous_format)
+        neighbour_mask_(mask, hardness, rows, columns)
+        return mask
     distance = distance.unflatten(1, kernel_size)
-    in_place = not torch.is_grad_enabled()  # the mask is by far the largest tensor
     score = distance.mul_(-hardness) if in_place and overwrite else distance * -hardness
     score.add_(rows[:, None, :, None]).add_(columns[:, None])
     with torch.no_grad():  # where the softmax is 0, so is its gradient
         score[:, kernel_size[0] // 2, kernel_size[1] // 2] = -math.inf
-    score = score.flatten(1, 2)
-    if not in_place:
-        return score.softmax(1)
-    for band in score.split(_BAND, dim=2):
-        band.copy_(band.softmax(1))
-    return score
+    return score.flatten(1, 2).softmax(1)
 
 
 def _log_gaussian(length: int, taps: int, step: int, bandwidth: Tensor) -> Tensor:

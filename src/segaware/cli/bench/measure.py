@@ -78,6 +78,7 @@ def interleave(
                 _check_same(output, expected, (same or {})[title])
         except Exception as error:  # whatever a contender fails with, the others are still measured
             results[title] = _reason(error)
+    expected = output = None  # freed, for the memory of a process is measured around this function
     running = [title for title, result in results.items() if isinstance(result, Samples)]
     order = random.Random(seed)
     while running:

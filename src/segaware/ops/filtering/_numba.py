@@ -1,9 +1,9 @@
 """Eq. 4 and its gradients on CPU.
 
-A task is a few image rows. It has a line of weights per tap, with one weight per pixel of its rows, and for two or
-three channels at a time a copy of all that its windows see. In both, a row is followed by a gap as wide as windows
-reach. The gaps of the copy are 0: there, a fixed number of places after each pixel is what it sees at a tap, a 0 if
-that is outside the image. So the innermost loop runs through all rows at once, without a border.
+A task is a few image rows, as far apart as rows of taps, so that their windows see the same rows. It has a line of
+weights per tap, one weight per pixel of its rows, and for as many channels as a tile has rows a copy of all that its
+windows see. In the copy, a row is followed by a gap of zeros as wide as windows reach: there, a fixed number of places
+after each pixel is what it sees at a tap, a 0 if that is outside the image. So the innermost loop has no border.
 Indices are unsigned where a loop shall vectorise: signed ones might count from the end. Innermost functions have one
 way out: with a second `return`, Numba counts references to the arrays, and threads wait for each other's counting.
 """
@@ -17,9 +17,11 @@ from torch import Tensor
 
 from segaware.ops._layout import to_contiguous
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._tile import vector_lanes
+from segaware.ops.filtering._tile import ROWS, add_products
 from segaware.ops.window import Window
 
-_PIXELS = 1024  # of a task: longer loops are no faster
+_PIXELS = 1024  # of a task: more are no faster
 _WEIGHTS = 1 << 17  # of a task: they stay in the L2 cache
 _TASKS = 16  # at least, if there are as many rows: work for many threads
 
@@ -39,32 +41,48 @@ class _Problem(NamedTuple):
     dilation_y: int
     dilation_x: int
     exclude: bool  # leave taps outside the image out of the sums of the mask
-    rows: int  # of a task
+    rows: int  # of a task, dilation_y apart
     gap: int
-    pitch: int  # from row to row
+    pitch: int  # from row to row of a copy
     copy: int  # size of a copy
+    span: int  # from row to row of a line
     line: int  # size of a line
 
     @classmethod
     def of(cls, input: Tensor, window: Window, border: str) -> _Problem:
         """Take them from the arguments of the operator."""
         batch, channels, height, width = input.shape
-        gap = max(window.padding[1])
-        pitch = max(1, width + gap)
-        rows = max(1, min(_PIXELS // pitch, _WEIGHTS // (window.size * pitch), batch * height // _TASKS))
+        gap, lanes = max(window.padding[1]), vector_lanes(input.itemsize)
+        pitch, span = width + gap, _round_up(max(1, width), lanes)
+        rows = min(_PIXELS // span, _WEIGHTS // (window.size * span), batch * height // _TASKS)
+        rows = max(1, min(rows, -(-height // window.dilation[0])))
+        copy = _round_up(gap + (rows + window.kernel_size[0] - 1) * pitch + lanes, lanes)
         return cls(
             channels, height, width, *window.kernel_size, *window.padding[0], *window.padding[1], *window.dilation,
-            border == "exclude", rows, gap, pitch, gap + (rows + sum(window.padding[0])) * pitch, rows * pitch,
+            border == "exclude", rows, gap, pitch, copy, span, rows * span,
         )  # fmt: skip
 
     def tasks(self, input: Tensor) -> int:
         """Return the number of tasks."""
-        return input.shape[0] * -(-self.height // self.rows)
+        return input.shape[0] * self.dilation_y * -(-self.height // (self.dilation_y * self.rows))
 
     def scratch(self, input: Tensor, threads: int) -> np.ndarray:
-        """Allocate three copies, a line for each of three channels, and lines of weights for every thread."""
-        lines = 3 + self.kernel_height * self.kernel_width + 2  # taps come in twos and threes
-        return input.new_empty(threads, 3 * self.copy + lines * self.line).numpy()
+        """Allocate a copy and a line for each row of a tile, and lines of weights, for every thread."""
+        lines = ROWS + self.kernel_height * self.kernel_width
+        return input.new_empty(threads, ROWS * self.copy + lines * self.line).numpy()
+
+    def places(self, left: int) -> np.ndarray:
+        """Return where in a copy is what the first pixel of a row sees at each tap, of a window that reaches `left`.
+
+        Then where each copy begins.
+        """
+        i, j = np.indices((self.kernel_height, self.kernel_width)).reshape(2, -1)
+        seen = self.gap - left + i * self.pitch + j * self.dilation_x
+        return np.concatenate([seen, np.arange(ROWS) * self.copy])
+
+
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
 def forward(input: Tensor, mask: Tensor, window: Window, border: str) -> tuple[Tensor, Tensor]:
@@ -72,7 +90,8 @@ def forward(input: Tensor, mask: Tensor, window: Window, border: str) -> tuple[T
     input, mask = to_contiguous(input), to_contiguous(mask)
     output, total = input.new_empty(input.shape), input.new_empty(mask[:, :1].shape)
     problem, threads = _Problem.of(input, window, border), thread_count()
-    arguments = flat(input), flat(mask), flat(output), flat(total), problem.scratch(input, threads), problem
+    places, scratch = problem.places(problem.left), problem.scratch(input, threads)
+    arguments = flat(input), flat(mask), flat(output), flat(total), places, scratch, problem
     _forward(threads, problem.tasks(input), arguments)
     return output, total
 
@@ -95,9 +114,11 @@ def backward(
         t.new_empty(t.shape if need else 0) for t, need in zip((input, mask), needed, strict=True)
     )
     if needed[0]:
-        _input_gradient(threads, tasks, (flat(gradient), flat(mask), inverse, flat(input_gradient), scratch, problem))
+        common = problem.places(problem.right), scratch, problem
+        _input_gradient(threads, tasks, (flat(gradient), flat(mask), inverse, flat(input_gradient), *common))
     if needed[1]:
-        arguments = flat(gradient), flat(input), flat(output), inverse, flat(mask_gradient), scratch, problem
+        common = problem.places(problem.left), scratch, problem
+        arguments = flat(gradient), flat(input), flat(output), inverse, flat(mask_gradient), *common
         _mask_gradient(threads, tasks, arguments)
     return input_gradient, mask_gradient
 
@@ -109,25 +130,26 @@ def _forward(threads: int, tasks: int, arguments: Any) -> None:
 
 @jit
 def _forward_rows(
-    task: int, thread: int, input: Any, mask: Any, output: Any, total: Any, scratch: Any, problem: Any
+    task: int, thread: int, input: Any, mask: Any, output: Any, total: Any, places: Any, scratch: Any, problem: Any
 ) -> None:
     """Filter a few rows, with the mask as weights."""
-    image, y, end = _task_rows(task, problem)
+    image, y, rows = _task_rows(task, problem)
     memory, width, taps = scratch[thread], problem.width, problem.kernel_height * problem.kernel_width
-    weights = 3 * problem.copy + 3 * problem.line
-    first, last = _visited_taps(y, end, problem.top, problem)
+    weights = ROWS * (problem.copy + problem.line)
+    first, last = _visited_taps(y, rows, problem.top, problem)
     for k in range(first, last):
-        for row in range(y, end):
-            place = weights + (k - first) * problem.line + (row - y) * problem.pitch
+        for r in range(rows):
+            place, row = weights + (k - first) * problem.line + r * problem.span, y + r * problem.dilation_y
             _copy(memory, place, mask, ((image * taps + k) * problem.height + row) * width, width)
-            _clear(memory, place + width, problem.gap)
-    _sum_taps(output, input, memory, image, y, end, first, last, problem.top, problem.left, problem)
-    for row in range(y, end):
+            _clear(memory, place + width, problem.span - width)
+    _sum_taps(output, input, memory, image, y, rows, first, last, problem.top, places, problem)
+    for r in range(rows):
+        row = y + r * problem.dilation_y
         sums = (image * problem.height + row) * width
         _clear(total, sums, width)
         for k in range(first, last):
             low, high = _counted_columns(k, row, problem)
-            place = weights + (k - first) * problem.line + (row - y) * problem.pitch + low
+            place = weights + (k - first) * problem.line + r * problem.span + low
             _add(total, sums + low, memory, place, high - low)
         for channel in range(problem.channels):
             place = ((image * problem.channels + channel) * problem.height + row) * width
@@ -136,18 +158,20 @@ def _forward_rows(
 
 @jit
 def _task_rows(task: int, problem: Any) -> Any:
-    """Return the image of a task, its first row, and the row after its last."""
-    tasks = -(-problem.height // problem.rows)
-    y = task % tasks * problem.rows
-    return task // tasks, y, min(y + problem.rows, problem.height)
+    """Return the image of a task, its first row, and the number of its rows, which may be 0."""
+    step = problem.dilation_y
+    tasks = step * -(-problem.height // (step * problem.rows))
+    y = task % tasks // step * problem.rows * step + task % step
+    return task // tasks, y, max(0, min(problem.rows, -((y - problem.height) // step)))
 
 
 @jit
-def _visited_taps(y: int, end: int, reach: int, problem: Any) -> Any:
-    """Return the taps first..last-1 that matter to rows y..end-1: those in rows of taps that see the image."""
+def _visited_taps(y: int, rows: int, reach: int, problem: Any) -> Any:
+    """Return the taps first..last-1 that matter to the rows from y on: those in rows of taps that see the image."""
     first, last = 0, problem.kernel_height
     if problem.exclude:
-        first = max(0, -((end - 1 - reach) // problem.dilation_y))
+        bottom = y + (rows - 1) * problem.dilation_y
+        first = max(0, -((bottom - reach) // problem.dilation_y))
         last = max(first, min(last, (problem.height - 1 - y + reach) // problem.dilation_y + 1))
     return first * problem.kernel_width, last * problem.kernel_width
 
@@ -172,48 +196,44 @@ def _inside(row: int, shift: int, problem: Any) -> Any:
 
 @jit
 def _sum_taps(
-    result: Any, input: Any, memory: Any, image: int, y: int, end: int, first: int, last: int, top: int, left: int,
+    result: Any, input: Any, memory: Any, image: int, y: int, rows: int, first: int, last: int, top: int, places: Any,
     problem: Any,
 ) -> None:  # fmt: skip
     """Write, for every channel, the sum over taps first..last-1 of their weights times what they see of the input."""
-    height, width, lines = problem.height, problem.width, 3 * problem.copy
-    weights, n = lines + 3 * problem.line, (end - y) * problem.pitch - problem.gap
-    _clear(memory, weights + (last - first) * problem.line, 2 * problem.line)  # taps come in threes
-    for channel in range(0, problem.channels, 2):
-        for c in range(2):
-            plane = image * problem.channels + min(channel + c, problem.channels - 1)
-            _copy_seen(memory, c * problem.copy, input, plane, y - top, problem)
-        _clear(memory, lines, 2 * problem.line)
-        for k in range(first, last, 3):
-            p = _seen_at(k, left, problem)
-            q, r = _seen_at(min(k + 1, last - 1), left, problem), _seen_at(min(k + 2, last - 1), left, problem)
-            place = weights + (k - first) * problem.line
-            _add_products(memory, lines, place, problem.line, p, q, r, problem.copy, n)
-        for c in range(min(2, problem.channels - channel)):
-            for row in range(y, end):
-                place = ((image * problem.channels + channel + c) * height + row) * width
-                _copy(result, place, memory, lines + c * problem.line + (row - y) * problem.pitch, width)
+    height, width, span, line = problem.height, problem.width, problem.span, problem.line
+    lines, taps = ROWS * problem.copy, problem.kernel_height * problem.kernel_width
+    weights = lines + ROWS * line
+    for channel in range(0, problem.channels, ROWS):
+        plane, count = image * problem.channels + channel, min(ROWS, problem.channels - channel)
+        for c in range(count):
+            _copy_seen(memory, c * problem.copy, input, plane + c, y - top, problem)
+        _clear(memory, lines, count * line)
+        for r in range(rows):
+            add_products(
+                memory, lines + r * span, line, weights + r * span, line, r * problem.pitch, places, taps, first,
+                count, last - first, width,
+            )  # fmt: skip
+        for c in range(count):
+            for r in range(rows):
+                place = ((plane + c) * height + y + r * problem.dilation_y) * width
+                _copy(result, place, memory, lines + c * line + r * span, width)
 
 
 @jit
-def _copy_seen(memory: Any, place: int, input: Any, plane: int, first_row: int, problem: Any) -> None:
-    """Copy what the windows of a task see of one plane of the input, from `first_row` on, which may be outside."""
+def _copy_seen(memory: Any, place: int, input: Any, plane: int, y: int, problem: Any) -> None:
+    """Copy what the windows of a task see of one plane of the input: rows from y on, which may be outside."""
+    end = place + problem.copy
     _clear(memory, place, problem.gap)
     place += problem.gap
-    for row in range(first_row, first_row + problem.rows + problem.top + problem.bottom):
+    for r in range(problem.rows + problem.kernel_height - 1):
+        row = y + r * problem.dilation_y
         if 0 <= row < problem.height:
             _copy(memory, place, input, (plane * problem.height + row) * problem.width, problem.width)
             _clear(memory, place + problem.width, problem.gap)
         else:
             _clear(memory, place, problem.pitch)
         place += problem.pitch
-
-
-@jit
-def _seen_at(k: int, left: int, problem: Any) -> int:
-    """Return where in a copy is what the first pixel of a line sees at tap k, of a window that reaches `left`."""
-    i, j = k // problem.kernel_width, k % problem.kernel_width
-    return problem.gap - left + i * problem.dilation_y * problem.pitch + j * problem.dilation_x
+    _clear(memory, place, end - place)
 
 
 @jit
@@ -223,26 +243,27 @@ def _input_gradient(threads: int, tasks: int, arguments: Any) -> None:
 
 @jit
 def _input_gradient_rows(
-    task: int, thread: int, gradient: Any, mask: Any, inverse: Any, result: Any, scratch: Any, problem: Any
-) -> None:
+    task: int, thread: int, gradient: Any, mask: Any, inverse: Any, result: Any, places: Any, scratch: Any,
+    problem: Any,
+) -> None:  # fmt: skip
     """Filter the gradient: a pixel has at tap k the weight that it has in the window whose opposite tap it is."""
-    image, y, end = _task_rows(task, problem)
+    image, y, rows = _task_rows(task, problem)
     memory, plane, taps = scratch[thread], problem.height * problem.width, problem.kernel_height * problem.kernel_width
-    weights = 3 * problem.copy + 3 * problem.line
-    first, last = _visited_taps(y, end, problem.bottom, problem)
+    weights = ROWS * (problem.copy + problem.line)
+    first, last = _visited_taps(y, rows, problem.bottom, problem)
     for k in range(first, last):
-        v, u = k // problem.kernel_width * problem.dilation_y, k % problem.kernel_width * problem.dilation_x
-        for row in range(y, end):
-            place = weights + (k - first) * problem.line + (row - y) * problem.pitch
-            _clear(memory, place, problem.pitch)
-            window_row, shift = row + v - problem.bottom, u - problem.right
+        i, shift = k // problem.kernel_width, k % problem.kernel_width * problem.dilation_x - problem.right
+        for r in range(rows):
+            place = weights + (k - first) * problem.line + r * problem.span
+            _clear(memory, place, problem.span)
+            window_row = y + (r + i) * problem.dilation_y - problem.bottom
             low, high = _inside(window_row, shift, problem)
             pixel = window_row * problem.width + low + shift
             opposite = (image + 1) * taps - 1 - k
             _add_product(
                 memory, place + low, mask, opposite * plane + pixel, inverse, image * plane + pixel, high - low
             )
-    _sum_taps(result, gradient, memory, image, y, end, first, last, problem.bottom, problem.right, problem)
+    _sum_taps(result, gradient, memory, image, y, rows, first, last, problem.bottom, places, problem)
 
 
 @jit
@@ -252,61 +273,46 @@ def _mask_gradient(threads: int, tasks: int, arguments: Any) -> None:
 
 @jit
 def _mask_gradient_rows(
-    task: int, thread: int, gradient: Any, input: Any, output: Any, inverse: Any, result: Any, scratch: Any,
-    problem: Any,
+    task: int, thread: int, gradient: Any, input: Any, output: Any, inverse: Any, result: Any, places: Any,
+    scratch: Any, problem: Any,
 ) -> None:  # fmt: skip
     """Write sum_c g_c (x_kc - y_c) / sum_k m_k; where the weights of tap k were grows the sum of g_c x_kc."""
-    image, y, end = _task_rows(task, problem)
-    memory, height, width, lines = scratch[thread], problem.height, problem.width, 3 * problem.copy
-    sums, n = lines + 3 * problem.line, (end - y) * problem.pitch - problem.gap
-    first, last = _visited_taps(y, end, problem.top, problem)
-    _clear(memory, sums, (last - first) * problem.line)
-    for channel in range(0, problem.channels, 3):
-        _clear(memory, lines, 3 * problem.line)
-        for c in range(3):
-            plane = image * problem.channels + min(channel + c, problem.channels - 1)
+    image, y, rows = _task_rows(task, problem)
+    memory, height, width, span, line = scratch[thread], problem.height, problem.width, problem.span, problem.line
+    lines, taps = ROWS * problem.copy, problem.kernel_height * problem.kernel_width
+    sums = lines + ROWS * line
+    first, last = _visited_taps(y, rows, problem.top, problem)
+    _clear(memory, sums, (last - first) * line)
+    for channel in range(0, problem.channels, ROWS):
+        count = min(ROWS, problem.channels - channel)
+        for c in range(count):
+            plane = image * problem.channels + channel + c
             _copy_seen(memory, c * problem.copy, input, plane, y - problem.top, problem)
-            for row in range(y, end if channel + c < problem.channels else y):
-                place = lines + c * problem.line + (row - y) * problem.pitch
-                _copy(memory, place, gradient, (plane * height + row) * width, width)
-        for k in range(first, last, 2):
-            p = _seen_at(k, problem.left, problem)
-            next_tap = _seen_at(min(k + 1, last - 1), problem.left, problem) - p
-            place = sums + (k - first) * problem.line
-            _add_products(memory, place, lines, problem.line, p, p + problem.copy, p + 2 * problem.copy, next_tap, n)
-    for row in range(y, end):
+            for r in range(rows):
+                place = lines + c * line + r * span
+                _copy(memory, place, gradient, (plane * height + y + r * problem.dilation_y) * width, width)
+                _clear(memory, place + width, span - width)
+        for r in range(rows):
+            for k in range(first, last, ROWS):
+                place, several = sums + (k - first) * line + r * span, min(ROWS, last - k)
+                add_products(
+                    memory, place, line, lines + r * span, line, r * problem.pitch, places, k, taps, several, count,
+                    width,
+                )  # fmt: skip
+    for r in range(rows):
+        row = y + r * problem.dilation_y
         _clear(memory, lines, width)
         for channel in range(problem.channels):
             place = ((image * problem.channels + channel) * height + row) * width
             _add_product(memory, lines, gradient, place, output, place, width)
-        for k in range(problem.kernel_height * problem.kernel_width):
+        for k in range(taps):
             low, high = _counted_columns(k, row, problem)
-            to = ((image * problem.kernel_height * problem.kernel_width + k) * height + row) * width
+            to = ((image * taps + k) * height + row) * width
             _clear(result, to, low)
             _clear(result, to + high, width - high)
-            at = sums + (k - first) * problem.line + (row - y) * problem.pitch + low
+            at = sums + (k - first) * line + r * span + low
             pixel = (image * height + row) * width + low
             _write_mask_gradient(result, to + low, memory, at, lines + low, inverse, pixel, high - low)
-
-
-@jit
-def _add_products(memory: Any, sums: int, weights: int, line: int, p: Any, q: Any, r: Any, apart: int, n: int) -> None:
-    """Add products of three lines of weights and what is at p, q, r to a line of sums, and in the same way to the next.
-
-    For the next line of sums the same weights are multiplied with what is `apart` from p, q and r. In this way there
-    are fewer than two loads, which are what takes the time, per product.
-    """
-    s, step, w = np.uint64(sums), np.uint64(line), np.uint64(weights)
-    s2, w2 = s + step, w + step
-    w3 = w2 + step
-    p, q, r, far = np.uint64(p), np.uint64(q), np.uint64(r), np.uint64(apart)
-    p2, q2, r2 = p + far, q + far, r + far
-    for x in range(np.uint64(n)):
-        a, b, c = memory[w + x], memory[w2 + x], memory[w3 + x]
-        first = memory[s + x] + a * memory[p + x] + b * memory[q + x] + c * memory[r + x]
-        second = memory[s2 + x] + a * memory[p2 + x] + b * memory[q2 + x] + c * memory[r2 + x]
-        memory[s + x] = first
-        memory[s2 + x] = second
 
 
 @jit

@@ -78,15 +78,11 @@ def build(features: Sequence[Tensor], factors: Sequence[float], symmetric: bool)
     copies = np.zeros((len(features) + 1, -(-pixels // strip)), np.int64)  # of each strip, up to each filter
     points_of, chains, counts = [], [], [0]
     for i, feature in enumerate(features):
-        elevated = _elevate(feature.numpy(force=True))
-        strides, start = _numbering(elevated)
-        codes, copies[i + 1] = np.empty(elevated.size, np.uint64), copies[i]
-        found = elevated, strides, start, corners, weights, columns[i], strip, codes, copies[i + 1]
-        _find_corners(thread_count(), copies.shape[1], found)
+        copies[i + 1] = copies[i]
+        codes, strides = _codes_of_strips(feature, corners, weights, columns[i], strip, copies[i + 1])
         new = copies[i + 1] - copies[i]
-        codes_of_strips = [codes[j * strip * len(strides) :][:count] for j, count in enumerate(new)]
-        numbers = np.empty((new.sum(), 1), np.int32)
-        table, numbers_in_table, points = _number(np.concatenate(codes_of_strips)[:, None], numbers)
+        numbers = np.empty((len(codes), 1), np.int32)
+        table, numbers_in_table, points = _number(codes[:, None], numbers)
         points_of.append(np.split(numbers[:, 0] + np.int32(counts[-1]), np.cumsum(new)[:-1]))
         chains.append(_find_chains(table, numbers_in_table, points, strides, counts[-1]))
         counts.append(counts[-1] + len(points))
@@ -99,6 +95,23 @@ def build(features: Sequence[Tensor], factors: Sequence[float], symmetric: bool)
     factor_of_points = np.repeat(scales * factors, np.diff(counts)).astype(np.float32)
     starts, copies_by_point = _by_point(points, counts[-1])
     return Lattice(strips, Points(starts, copies_by_point, factor_of_points[points]), chains)
+
+
+def _codes_of_strips(
+    feature: Tensor, corners: np.ndarray, weights: np.ndarray, column: int, strip: int, copies: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find corners, and return the codes of the copies of all strips, and the factors that make codes.
+
+    In a function of its own, so that its memory is free before that of the next filter, or of rows, is needed.
+    """
+    elevated, before = _elevate(feature.numpy(force=True)), copies.copy()
+    strides, start = _numbering(elevated)
+    codes = np.empty(elevated.size, np.uint64)
+    _find_corners(
+        thread_count(), len(copies), (elevated, strides, start, corners, weights, column, strip, codes, copies)
+    )
+    new = [codes[j * strip * len(strides) :][:count] for j, count in enumerate(copies - before)]
+    return np.concatenate(new), strides
 
 
 def _elevate(features: np.ndarray) -> np.ndarray:

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from torch import Tensor
 
+from segaware.ops._exp import exp
 from segaware.ops._parallel import flat, jit, parallel_for
 from segaware.ops.permutohedral._numba.filtering import (
     BLOCK,
@@ -30,9 +28,11 @@ def mean_field(
     log_probabilities: Tensor, features: Sequence[Tensor], weights: Sequence[float], iterations: int
 ) -> Tensor:
     """Return the marginals (C, N), float32."""
+    # The largest first: behind what the lattice leaves free it would find no place, and the heap would grow.
+    output = torch.empty(log_probabilities.shape)
     lattice = build(features, weights, symmetric=True)
     rows, strips = Rows.of(lattice, len(log_probabilities)), len(lattice.strips.starts) - 1
-    scores, output = flat(log_probabilities), torch.empty(log_probabilities.shape)
+    scores = flat(log_probabilities)
     for iteration in range(iterations + 1):
         last = iteration == iterations
         _update(len(rows.blocks), strips, (lattice.strips, scores, rows, iteration > 0, last, flat(output)))
@@ -88,7 +88,7 @@ def _normalize(block: Any, classes: int, start: int, count: int, least: Any) -> 
     for c in range(classes):
         at = np.uint64(c * BLOCK)
         for i in range(np.uint64(count)):
-            value = _exp(max(block[at + i] - block[top + i], least))
+            value = exp(max(block[at + i] - block[top + i], least))
             block[at + i] = value
             block[total + i] += value
     for i in range(np.uint64(count)):
@@ -97,30 +97,6 @@ def _normalize(block: Any, classes: int, start: int, count: int, least: Any) -> 
         at = np.uint64(c * BLOCK)
         for i in range(np.uint64(count)):
             block[at + i] *= block[total + i]
-
-
-@jit
-def _exp(x: Any) -> Any:
-    """exp(x) for -87 <= x <= 0: a power of two, times a Taylor series for what is left, at most ln(2) / 2."""
-    k = np.rint(x * np.float32(1.44269504))
-    # ln(2) in two parts, of which the first has so few digits that its product is exact.
-    r = (x - k * np.float32(0.693359375)) + k * np.float32(2.12194440e-4)
-    series = np.float32(1 / 5040)
-    for factorial in (720, 120, 24, 6, 2, 1, 1):
-        series = series * r + np.float32(1 / factorial)
-    return series * _power_of_two(k)
-
-
-@intrinsic
-def _power_of_two(typing_context: Any, exponent: Any) -> Any:
-    """2 to the power of a whole number from -126 to 127, float32."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        integer = ir.IntType(32)
-        biased = builder.add(builder.fptosi(values[0], integer), integer(127))
-        return builder.bitcast(builder.shl(biased, integer(23)), ir.FloatType())
-
-    return types.float32(types.float32), codegen
 
 
 @jit

@@ -1,0 +1,25 @@
+"""What torch's compiler and exporter know about the kernel of `neighbour_mask_`; it has no gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segaware.ops._library import cpu_operator
+
+
+@cpu_operator("neighbour_mask_(Tensor(a!) distance, Tensor hardness, Tensor rows, Tensor columns) -> ()")
+def neighbour_mask_(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> None:
+    """Replace distances (N, KH * KW, H, W), contiguous and float32, by exp(-hardness * d + rows + columns) in [0, 1].
+
+    That is over its largest value at the pixel. `rows` (KH, H) and `columns` (KW, W) belong to the rows and columns of
+    taps. The centre has mask 0.
+    """
+    from segaware.ops.neighbour_mask import _numba
+
+    _numba.mask(distance, hardness, rows, columns)
+
+
+@torch.library.register_fake("segaware::neighbour_mask_")
+def _(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> None:
+    return None
