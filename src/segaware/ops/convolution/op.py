@@ -45,7 +45,7 @@ def segaware_conv2d(
         normalize: "mean" divides by the mean of the window's mask, so that trained filters keep their scale; "sum" is
             Eq. 7 as printed; "none" does not divide, as the authors' released VGG network. A window whose mask sums
             to 0 has no normalised value and gives NaN; masks from `attention_mask` are 1 at the centre.
-        backend: "reference", "numba", or None for what `use_backend` chose, by default the fastest for the device.
+        backend: "reference", "numba", "triton", or None for what `use_backend` chose, by default the fastest for the device.
 
     Returns:
         The output (N, F, Ho, Wo), or (F, Ho, Wo) for one image, with the dtype of `input`. Half precisions are
@@ -70,13 +70,15 @@ def segaware_conv2d(
 
     chosen = choose_backend(backend, input.device)
 
-    dtype = compute_dtype(input)
+    # The kernels of Triton read half precisions.
+    dtype = input.dtype if chosen == "triton" else compute_dtype(input)
+    mask = mask if mask.dtype == dtype else mask.to(compute_dtype(input))
     batch, batch_mask = (input, mask) if input.dim() == 4 else (input[None], mask[None])
-    tensors = batch.to(dtype), weight.to(dtype), batch_mask.to(dtype), None if bias is None else bias.to(dtype)
-    if chosen == "numba":
-        output = library.conv2d(*tensors, window.numbers(), groups, normalize)
-    else:
+    tensors = batch.to(dtype), weight.to(dtype), batch_mask, None if bias is None else bias.to(dtype)
+    if chosen == "reference":
         output = reference.segaware_conv2d(*tensors, window, groups, normalize)
+    else:
+        output = library.conv2d(*tensors, window.numbers(), groups, normalize, chosen)
     output = output.to(input.dtype)
     return output if input.dim() == 4 else output[0]
 
