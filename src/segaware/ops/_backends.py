@@ -13,6 +13,9 @@ import torch
 Backend: TypeAlias = Literal["reference", "numba", "triton"]
 Kernels: TypeAlias = Literal["numba", "triton"]
 
+# Channels or filters of a group, of a convolution in groups, that are too few for Triton's matrix products.
+NARROW = 16
+
 _chosen: Backend | None = None
 _problems: dict[str, str | None] = {}
 
@@ -71,8 +74,11 @@ def backend_notes() -> dict[str, str]:
 
         notes["numba"] += f": chosen for CPU tensors; {_parallel.description()}"
     if _problem("triton") is None:
-        how = "interpreted on CPU tensors where it is asked for, to test it" if _interpreted() else "chosen for CUDA tensors"
-        notes["triton"] += f": {how}; dense CRFs have no such kernels"
+        how = "interpreted, on CPU tensors, where it is asked for" if _interpreted() else "chosen for CUDA tensors"
+        notes["triton"] += (
+            f": {how}; compiled at the first call; convolutions with fewer than {NARROW} channels or filters per group "
+            "run as the reference, and so do dense CRFs"
+        )
     return notes
 
 

@@ -15,7 +15,7 @@ from segaware.ops._launch import Problem, Tile, accumulator_type, image_size, in
 from segaware.ops.window import Window
 
 # Rows are pixels; columns are taps, most of them, or channels; depth is the channels, or neighbours, unrolled.
-TILES = {"forward": Tile(128, 8, 4, 4, 1), "backward": Tile(64, 32, 1, 4, 1)}
+TILES = {"forward": Tile(128, 8, 4, 4, 1), "backward": Tile(64, 32, 1, 8, 1)}
 
 
 @triton.jit

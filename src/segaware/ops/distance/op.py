@@ -36,7 +36,8 @@ def embedding_distance(
         dilation: Step between taps.
         metric: "l1", the sum of absolute differences; "sqeuclidean", the sum of squares; "euclidean", its root.
             Where two embeddings are equal, the gradient is 0.
-        backend: "reference", "numba", "triton", or None for what `use_backend` chose, by default the fastest for the device.
+        backend: "reference", "numba", "triton", or None for what `use_backend` chose, by default the fastest for the
+            device.
 
     Returns:
         Distances (N, K, Ho, Wo), or (K, Ho, Wo) for one image, with the taps in the row-major order of `F.unfold` and

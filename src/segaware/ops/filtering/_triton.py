@@ -16,7 +16,7 @@ from segaware.ops.arguments import compute_dtype
 from segaware.ops.window import Window
 
 # Rows are pixels; columns are channels, or taps, most of them; depth is the taps, or channels, unrolled.
-TILES = {"values": Tile(64, 32, 4, 4, 1), "mask gradient": Tile(64, 16, 4, 4, 1)}
+TILES = {"values": Tile(32, 32, 2, 4, 1), "mask gradient": Tile(64, 16, 4, 4, 1)}
 
 
 @triton.jit

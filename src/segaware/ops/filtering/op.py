@@ -37,7 +37,8 @@ def segaware_filter2d(
         iterations: How often the filter is applied, each time with the same mask; widens its reach.
         border: "exclude" leaves taps outside the image out of both sums, so that nothing fades towards the border;
             "zero" counts them with value 0, as the authors' release.
-        backend: "reference", "numba", "triton", or None for what `use_backend` chose, by default the fastest for the device.
+        backend: "reference", "numba", "triton", or None for what `use_backend` chose, by default the fastest for the
+            device.
 
     Returns:
         The filtered image, with the shape and dtype of `input`. Half precisions are accumulated in float32. The image

@@ -3,7 +3,7 @@
 Images are channels-last here, so that what a pixel sees at a tap is a run of channels. With s_i = K / sum_k m_ik (or
 as `normalize` says), for tiles of pixels:
 
-    output    y_i = s_i sum_k m_ik (x_k t_k)                        (forward.py)
+    output    y_i = s_i sum_k m_ik (x_k t_k)                        (output.py)
     input     dx_p = sum_k s_i m_ik u_pk, where u_pk = t_k dy_i and i is the window that sees p at tap k
     mask      dm_ik = s_i x_p u_pk - sum_j m_ij s_i x_j u_ij / sum_j m_ij   (both in input_gradient.py)
     weight    dt_k = sum_i (s_i m_ik x_k) dy_i                      (weight_gradient.py)
@@ -25,9 +25,9 @@ from torch import Tensor
 
 from segaware.ops._launch import on_device_of
 from segaware.ops.arguments import compute_dtype, is_channels_last
-from segaware.ops.convolution._triton.forward import convolve
-from segaware.ops.convolution._triton.input_gradient import input_and_mask_gradients
-from segaware.ops.convolution._triton.weight_gradient import weight_gradient
+from segaware.ops.convolution._triton.output import compute_output
+from segaware.ops.convolution._triton.input_gradient import backward_input
+from segaware.ops.convolution._triton.weight_gradient import backward_weight
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
 
@@ -52,7 +52,7 @@ def forward(
 ) -> Tensor:
     """Return Eq. 7, channels-last if the input or the weight is, as conv2d."""
     with on_device_of(input):
-        output = convolve(
+        output = compute_output(
             _channels_last(input), _channels_last(weight), mask.contiguous(), bias, window, groups,
             _numerator(window, normalize),
         )  # fmt: skip
@@ -72,12 +72,12 @@ def backward(
         numerator = _numerator(window, normalize)
         scale = numerator / total if numerator else torch.ones_like(total)
         if needed[0] or needed[2]:
-            grad_input, grad_mask = input_and_mask_gradients(
+            grad_input, grad_mask = backward_input(
                 *images, filters, mask, scale, window, groups, normalize != "none", needed[2]
             )
             grad_input = _in_format(grad_input, input) if needed[0] else grad.new_empty(0)
         if needed[1]:
-            grad_weight = _in_format(weight_gradient(*images, filters, mask, scale, window, groups), weight)
+            grad_weight = _in_format(backward_weight(*images, filters, mask, scale, window, groups), weight)
         if needed[3]:
             grad_bias = grad.sum((0, 2, 3))
     return grad_input, grad_weight, grad_mask, grad_bias

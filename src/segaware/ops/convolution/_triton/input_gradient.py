@@ -13,7 +13,7 @@ from segaware.ops.window import Window
 TILES: Tiles = {
     ("input gradient", "half"): (Tile(128, 128, 64, 8, 3), Tile(64, 64, 64, 4, 4)),
     ("input gradient", "tf32"): (Tile(128, 64, 32, 8, 3), Tile(64, 64, 32, 4, 3)),
-    ("input gradient", "ieee"): (Tile(64, 64, 16, 4, 3), Tile(32, 64, 16, 4, 3)),
+    ("input gradient", "ieee"): (Tile(64, 64, 16, 8, 3), Tile(32, 64, 16, 4, 3)),
     ("input gradient", "double"): (Tile(32, 32, 16, 4, 2),),
 }
 _MASK_PIXELS = 256  # of a program that adds up the parts of the mask's gradient
@@ -134,7 +134,7 @@ def _mask_gradient(
         tl.store(grad_mask + place, (value - weighted).to(grad_mask.dtype.element_ty), mask=exists)
 
 
-def input_and_mask_gradients(
+def backward_input(
     grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, scale: Tensor, window: Window, groups: int,
     normalized: bool, with_mask: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip

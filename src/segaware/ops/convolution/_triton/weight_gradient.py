@@ -69,7 +69,7 @@ def _weight_gradient(
     tl.store(parts + share.to(tl.int64) * part_size + place, result, mask=is_channel[:, None] & is_filter[None, :])
 
 
-def weight_gradient(
+def backward_weight(
     grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, scale: Tensor, window: Window, groups: int
 ) -> Tensor:
     """Return the gradient, channels-last; `scale` are all s_i (N, Ho, Wo)."""

@@ -10,7 +10,7 @@ from segaware.ops._launch import Problem, Tile, Tiles, choose_tile, constants, i
 from segaware.ops.window import Window
 
 TILES: Tiles = {
-    ("forward", "half"): (Tile(128, 128, 64, 8, 3), Tile(64, 64, 64, 4, 4)),
+    ("forward", "half"): (Tile(128, 128, 64, 8, 4), Tile(64, 64, 64, 4, 4)),
     ("forward", "tf32"): (Tile(128, 128, 32, 8, 3), Tile(64, 64, 32, 4, 4)),
     ("forward", "ieee"): (Tile(64, 64, 16, 4, 3), Tile(32, 64, 16, 4, 3)),
     ("forward", "double"): (Tile(32, 32, 16, 4, 2),),
@@ -88,7 +88,7 @@ def _forward(
     tl.store(place, result.to(output.dtype.element_ty), mask=exists[:, None] & kept[None, :])
 
 
-def convolve(
+def compute_output(
     input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: Window, groups: int, numerator: int
 ) -> Tensor:
     """Return the output, channels-last as the input and the weight; `numerator` is that of s_i, 0 for no division."""
