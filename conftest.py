@@ -16,6 +16,7 @@ def _doctest_names(doctest_namespace: dict[str, object]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the choice of whose kernels are tested."""
     parser.addoption(
         "--backend",
         choices=["triton"],

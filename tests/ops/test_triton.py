@@ -43,7 +43,9 @@ def test_kernels_in_the_interpreter() -> None:
 # The shared memory of a block: of compute capability 8.6 and 8.9, the least of those that run code for 8.0; and of 9.0.
 @pytest.mark.parametrize(("architecture", "unit", "shared"), [(80, "mma", 99 * 1024), (90, "wgmma", 227 * 1024)])
 def test_kernels_become_machine_code(architecture: int, unit: str, shared: int, tmp_path: Path) -> None:
-    output = run_python("-m", "compile_kernels", str(architecture), PYTHONPATH=str(TESTS), TRITON_CACHE_DIR=str(tmp_path))
+    output = run_python(
+        "-m", "compile_kernels", str(architecture), PYTHONPATH=str(TESTS), TRITON_CACHE_DIR=str(tmp_path)
+    )
     kernels: list[dict[str, Any]] = [json.loads(line) for line in output.splitlines()]
     assert {kernel["kernel"] for kernel in kernels} == {
         "convolution._triton.output._forward",
@@ -59,7 +61,7 @@ def test_kernels_become_machine_code(architecture: int, unit: str, shared: int, 
         assert kernel["shared_bytes"] <= shared, kernel
         # A few registers too many are not worth a smaller tile; more is an array that went to memory.
         assert kernel["spilled_bytes"] <= 128, kernel
-        if kernel["precision"] == "tf32" or kernel["dtype"] == "bfloat16" and kernel["precision"]:
+        if kernel["precision"] == "tf32" or (kernel["dtype"] == "bfloat16" and kernel["precision"]):
             assert kernel["matrix_unit"] is not None, kernel
     products = [k for k in kernels if k["dtype"] == "bfloat16" and k["matrix_unit"] == unit and k["copies_of_16_bytes"]]
     # Forward, input and weight: large and small tiles, and offsets of 64 bits.

@@ -54,7 +54,9 @@ def choose_tile(tiles: Tiles, kernel: str, precision: str, images: int, rows: in
         tile = tiles[kernel, precision][0]
         if images * triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns) < PROGRAMS:
             tile = tiles[kernel, precision][-1]
-    sizes = (max(16, min(most, triton.next_power_of_2(n))) for n, most in zip((rows, columns, depth), tile, strict=False))
+    sizes = (
+        max(16, min(most, triton.next_power_of_2(n))) for n, most in zip((rows, columns, depth), tile, strict=False)
+    )
     return Tile(*sizes, tile.warps, tile.stages)
 
 

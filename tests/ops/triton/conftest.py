@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-
 from segaware.ops._backends import check_backend
 
 from .comparison import DEVICE
@@ -40,5 +39,3 @@ def wide_offsets(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             monkeypatch.setattr(module, "index_type", lambda *sizes: tl.int64)
 
     return widen
-
-

@@ -28,7 +28,9 @@ def compare(embedding: Tensor, **options: Any) -> None:
 @settings(repeatable, max_examples=30)
 @given(random_windows(), st.sampled_from(METRICS), st.integers(1, 2), st.integers(1, 5), st.sampled_from(DTYPES))
 @example(RandomWindow((3, 3), {"padding": 1}, (1, 1)), "euclidean", 1, 2, torch.float32)  # one pixel
-@example(RandomWindow((5, 5), {"padding": "same", "dilation": 9}, (3, 4)), "l1", 1, 2, torch.float32)  # beyond the image
+@example(
+    RandomWindow((5, 5), {"padding": "same", "dilation": 9}, (3, 4)), "l1", 1, 2, torch.float32
+)  # beyond the image
 @example(RandomWindow((3, 3), {"padding": 3}, (2, 2)), "sqeuclidean", 1, 2, torch.float32)  # centres outside the image
 @example(RandomWindow((5, 1), {"padding": (2, 0)}, (6, 1)), "l1", 2, 3, torch.float32)  # one column
 @example(RandomWindow((1, 1), {"padding": 0}, (4, 3)), "l1", 1, 2, torch.float32)  # the centre alone

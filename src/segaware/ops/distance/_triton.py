@@ -84,7 +84,9 @@ def _window_weight(grad, distance, problem, y, x, i, j, exists, metric: tl.const
     exists &= (top >= 0) & (row * problem.stride_y == top) & (row < problem.out_height)
     exists &= (left >= 0) & (col * problem.stride_x == left) & (col < problem.out_width)
     exists &= (tap_row < problem.kernel_height) & (tap_col < problem.kernel_width)
-    place = (tl.cast(tap_row * problem.kernel_width + tap_col, y.dtype) * problem.out_height + row) * problem.out_width + col
+    place = (
+        tl.cast(tap_row * problem.kernel_width + tap_col, y.dtype) * problem.out_height + row
+    ) * problem.out_width + col
     weight = tl.load(grad + place, mask=exists, other=0).to(accumulator)
     if metric == "sqeuclidean":
         weight *= 2
@@ -128,9 +130,7 @@ def _backward(
             sums += tl.where(own > other, weight, 0) - tl.where(own < other, weight, 0)
         else:  # a weight of 0 may belong to no neighbour, or to one at a distance that is not finite
             sums += tl.where(weight != 0, weight * (own - other), 0)
-    tl.store(
-        result + planes + pixel[None, :], sums.to(result.dtype.element_ty), mask=kept[:, None] & exists[None, :]
-    )
+    tl.store(result + planes + pixel[None, :], sums.to(result.dtype.element_ty), mask=kept[:, None] & exists[None, :])
 
 
 def _is_symmetric(window: Window) -> bool:

@@ -37,9 +37,7 @@ def _(embedding: Tensor, window: list[int], metric: str, backend: Kernels) -> Te
 
 
 @torch.library.register_fake("segaware::embedding_distance_backward")
-def _(
-    grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str, backend: Kernels
-) -> Tensor:
+def _(grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str, backend: Kernels) -> Tensor:
     return torch.empty_like(embedding, memory_format=torch.contiguous_format)
 
 

@@ -57,9 +57,7 @@ def _weighted_sums(
         sums /= weights[None, :]
         if tl.program_id(1) == 0:
             tl.store(total + image * problem.plane + pixel, weights, mask=exists)
-    tl.store(
-        result + planes + pixel[None, :], sums.to(result.dtype.element_ty), mask=kept[:, None] & exists[None, :]
-    )
+    tl.store(result + planes + pixel[None, :], sums.to(result.dtype.element_ty), mask=kept[:, None] & exists[None, :])
 
 
 @triton.jit
@@ -91,7 +89,9 @@ def _mask_gradient(
     sums = (sums - mean[None, :]) * tl.load(inverse + image * problem.plane + pixel, mask=exists, other=0)[None, :]
     if exclude:
         sums = tl.where(inside, sums, 0)
-    place = result + image * problem.taps * problem.plane + tl.cast(tap, index)[:, None] * problem.plane + pixel[None, :]
+    place = (
+        result + image * problem.taps * problem.plane + tl.cast(tap, index)[:, None] * problem.plane + pixel[None, :]
+    )
     tl.store(place, sums.to(result.dtype.element_ty), mask=is_tap)
 
 

@@ -14,9 +14,7 @@ from segaware.ops.window import Window
 
 
 @operator("filter2d(Tensor input, Tensor mask, SymInt[] window, str border, str backend) -> (Tensor, Tensor)")
-def filter2d(
-    input: Tensor, mask: Tensor, window: list[int], border: str, backend: Kernels
-) -> tuple[Tensor, Tensor]:
+def filter2d(input: Tensor, mask: Tensor, window: list[int], border: str, backend: Kernels) -> tuple[Tensor, Tensor]:
     """Run the kernel once; `window` is `Window.numbers()`. The second result is the sum of the mask, (N, 1, H, W)."""
     return kernels("filtering", backend).forward(input, mask, Window.from_numbers(window), border)
 

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from segaware.ops._launch import on_device_of
 from segaware.ops.arguments import compute_dtype, is_channels_last
-from segaware.ops.convolution._triton.output import compute_output
 from segaware.ops.convolution._triton.input_gradient import backward_input
+from segaware.ops.convolution._triton.output import compute_output
 from segaware.ops.convolution._triton.weight_gradient import backward_weight
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window

@@ -48,9 +48,7 @@ def _input_gradient(
     low = block * rows // problem.width + problem.top
     high = (tl.minimum(block * rows + rows, problem.plane) - 1) // problem.width + problem.top
     below = low - (problem.out_height - 1) * problem.stride_y
-    first_row = tl.minimum(
-        tl.maximum((below + problem.dilation_y - 1) // problem.dilation_y, 0), problem.kernel_height
-    )
+    first_row = tl.minimum(tl.maximum((below + problem.dilation_y - 1) // problem.dilation_y, 0), problem.kernel_height)
     stop_row = tl.maximum(tl.minimum(high // problem.dilation_y + 1, problem.kernel_height), first_row)
     column = program % column_blocks * columns + tl.arange(0, columns)
     kept = column < group_channels
@@ -88,9 +86,7 @@ def _input_gradient(
                 tl.store(parts + at, window_scale * tl.sum(product * own.to(accumulator), 1), mask=inside)
             result += (factor * window_scale)[:, None] * product
             product = tl.zeros((rows, columns), accumulator)
-    tl.store(
-        grad_input + place, result.to(grad_input.dtype.element_ty), mask=exists[:, None] & kept[None, :]
-    )
+    tl.store(grad_input + place, result.to(grad_input.dtype.element_ty), mask=exists[:, None] & kept[None, :])
 
 
 @triton.jit
@@ -124,9 +120,7 @@ def _mask_gradient(
             place = image + tl.cast(tap, index) * problem.pixels + pixel
             factor = tl.load(mask + place, mask=exists, other=0).to(accumulator)
             total += factor
-            weighted += factor * _part_sum(
-                parts, place, problem, row, col, tap, exists, count, part_size, accumulator
-            )
+            weighted += factor * _part_sum(parts, place, problem, row, col, tap, exists, count, part_size, accumulator)
         weighted /= total
     for tap in range(problem.taps):
         place = image + tl.cast(tap, index) * problem.pixels + pixel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -61,9 +60,7 @@ def _weight_gradient(
             mask=inside[:, None] & is_filter[None, :], other=0,
         )  # fmt: skip
         masked = (seen.to(accumulator) * factor[:, None]).to(seen.dtype)
-        result = tl.dot(
-            tl.trans(masked.to(operand)), taken.to(operand), result, precision, out_dtype=accumulator
-        )
+        result = tl.dot(tl.trans(masked.to(operand)), taken.to(operand), result, precision, out_dtype=accumulator)
     filter = (group * group_filters + column).to(index)
     place = (filter * problem.taps + tap)[None, :] * group_channels + row[:, None]
     tl.store(parts + share.to(tl.int64) * part_size + place, result, mask=is_channel[:, None] & is_filter[None, :])
