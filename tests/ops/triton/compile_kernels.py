@@ -70,42 +70,55 @@ def compile_only(self: JITFunction, *arguments: Any, grid: Any, warmup: bool, **
     print(json.dumps(result), flush=True)
 
 
-def launch_convolution(dtype: torch.dtype, channels: int, filters: int, side: int, images: int) -> None:
-    input, grad = (torch.empty(images, n, side, side, dtype=dtype) for n in (channels, filters))
-    weight, bias = torch.empty(filters, channels, 3, 3, dtype=dtype), torch.empty(filters, dtype=dtype)
-    mask = torch.empty(images, 9, side, side)
-    window = Window.of(3, padding="same", dilation=2)
-    convolution.forward(input, weight, mask, bias, window, 1, "mean")
-    convolution.backward(grad, input, weight, mask, window, 1, "mean", [True] * 4)
+def launch_convolution(
+    dtype: torch.dtype, channels: int, filters: int, side: int, images: int, groups: int = 1, stride: int = 1
+) -> None:
+    window = Window.of(3, stride, 2, 2)
+    input = torch.empty(images, channels, side, side, dtype=dtype)
+    size = window.output_size(input)
+    grad, mask = torch.empty(images, filters, *size, dtype=dtype), torch.empty(images, 9, *size)
+    weight, bias = torch.empty(filters, channels // groups, 3, 3, dtype=dtype), torch.empty(filters, dtype=dtype)
+    convolution.forward(input, weight, mask, bias, window, groups, "mean")
+    convolution.backward(grad, input, weight, mask, window, groups, "mean", [True] * 4)
 
 
-def launch_distance(dtype: torch.dtype, window: Window, metric: str) -> None:
-    embedding = torch.empty(1, 64, 40, 40, dtype=dtype)
+def launch_distance(dtype: torch.dtype, window: Window, metric: str, channels: int = 64, side: int = 40) -> None:
+    embedding = torch.empty(1, channels, side, side, dtype=dtype)
     result = distance.forward(embedding, window, metric)
     distance.backward(result, embedding, result, window, metric)
 
 
-def launch_filter(dtype: torch.dtype, border: str) -> None:
-    input, mask, window = torch.empty(1, 21, 40, 40, dtype=dtype), torch.empty(1, 81, 40, 40), Window.of(9, 1, "same")
+def launch_filter(dtype: torch.dtype, border: str, channels: int = 21, side: int = 40, kernel_size: int = 9) -> None:
+    window = Window.of(kernel_size, 1, "same")
+    input, mask = torch.empty(1, channels, side, side, dtype=dtype), torch.empty(1, window.size, side, side)
     output, total = filtering.forward(input, mask, window, border)
     filtering.backward(output, input, mask, output, total, window, border, [True, True])
 
 
-if __name__ == "__main__":
-    triton.runtime.driver.set_active(Driver())
-    JITFunction.run = compile_only
+def launch_everything() -> None:
     for allowed in (True, False):
         torch.backends.cudnn.allow_tf32 = allowed
         launch_convolution(torch.float32, 128, 128, 40, 1)
     for size in ((128, 128, 81, 8), (512, 512, 41, 1), (21, 20, 9, 1)):  # a large and a small tile, and odd sizes
         launch_convolution(torch.bfloat16, *size)
+    launch_convolution(torch.bfloat16, 64, 32, 41, 2, groups=2, stride=2)
     for dtype, metric in ((torch.float32, "l1"), (torch.bfloat16, "euclidean"), (torch.float32, "sqeuclidean")):
         launch_distance(dtype, Window.of(3, padding="same"), metric)
         launch_distance(dtype, Window.of((2, 3), 2, 1), metric)
     launch_filter(torch.float32, "exclude")
     launch_filter(torch.bfloat16, "zero")
+    # Triton takes sizes of 1 for constants.
+    launch_convolution(torch.float32, 1, 1, 1, 1)
+    launch_distance(torch.float32, Window.of(1, padding="same"), "l1", channels=1, side=1)
+    launch_filter(torch.float32, "exclude", channels=1, side=1, kernel_size=1)
     for module in (_launch, input_gradient, distance, filtering):
         module.index_type = lambda *sizes: triton.language.int64  # type: ignore[attr-defined]
     launch_convolution(torch.bfloat16, 128, 128, 81, 8)
     launch_distance(torch.float32, Window.of(3, padding="same"), "l1")
     launch_filter(torch.float32, "exclude")
+
+
+if __name__ == "__main__":
+    triton.runtime.driver.set_active(Driver())
+    JITFunction.run = compile_only
+    launch_everything()

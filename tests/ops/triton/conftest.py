@@ -18,10 +18,10 @@ def _kernels_can_run() -> None:
 @pytest.fixture(autouse=True)
 def _strict(uninitialised_is_nan: None) -> Iterator[None]:
     """What is not written is NaN, nothing that depends on the order of threads is allowed, and float32 is float32."""
-    switch = torch.backends.cudnn.conv.fp32_precision
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
     yield
-    torch.backends.cudnn.conv.fp32_precision = switch
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 @pytest.fixture

@@ -101,12 +101,12 @@ def test_every_kernel_has_several_parts(monkeypatch: pytest.MonkeyPatch) -> None
     assert grids == [(2 * 2 * 2 * 2,)]
 
 
-def test_tf32_where_torch_s_convolutions_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tf32_where_torch_s_convolutions_take_it() -> None:
     from segaware.ops import _launch
 
     tensor = torch.zeros(1)
     assert _launch.precision_of(tensor) == "ieee"  # the fixture has switched it off
-    torch.backends.cudnn.conv.fp32_precision = "tf32"
+    torch.backends.cudnn.allow_tf32 = True
     assert _launch.precision_of(tensor) == "tf32" and _launch.precision_of(tensor.half()) == "half"
     compare(arguments((1, 20, 5, 6), 17), tolerance=2e-3, padding=1)  # 10 bits of a factor
 

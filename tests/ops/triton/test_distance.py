@@ -43,7 +43,7 @@ def test_random_windows(window: RandomWindow, metric: Metric, batch: int, channe
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
-        ((2, 37, 11, 13), SYMMETRIC),  # 286 pixels and 37 channels: three blocks of pixels, two of channels; 12 taps
+        ((1, 33, 9, 15), SYMMETRIC),  # 135 pixels and 33 channels: two blocks of both; 12 taps: two blocks of them
         ((1, 5, 11, 13), {"kernel_size": (4, 3), "padding": 2}),
         ((1, 4, 13, 11), {"kernel_size": 3, "padding": 4, "stride": (1, 2)}),
     ],

@@ -55,6 +55,10 @@ def _contender(
 ) -> Contender:
     torch.manual_seed(settings.seed)
     network = deeplab(kind, width, side, _BATCH).to(card.DEVICE).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if kind == GIVEN:  # the copy of a tensor that wants a gradient would pass it on, across devices and formats
+        given = network.embedding
+        assert given is not None
+        given.embedding = given.embedding.detach().requires_grad_()
     network.train(training)
     image = torch.rand(_BATCH, 3, side, side).to(card.DEVICE, memory_format=torch.channels_last)
     label = torch.randint(CLASSES, (_BATCH, side, side)).to(card.DEVICE)
