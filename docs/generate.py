@@ -22,10 +22,11 @@ NO_GPU = (
     "for compute capability 8.0 and 9.0 in the tests, which says nothing about their speed; their tiles are untuned "
     "guesses. On a machine with an NVIDIA GPU, `make test-gpu` tests them there, `segaware tune` searches tiles, and "
     "`segaware bench gpu --full` measures layers beside cuDNN, unfold and the card's own ceilings, distances beside "
-    "their memory floor, filters beside NATTEN, SegAwareCRF and whole networks, and writes results/bench/gpu.json, from "
-    "which `make docs` makes this section. The goals: masked convolution at most 1.3 times plain convolution forward "
-    "and 1.6 times with gradients for 3x3 layers of 128 or more channels in bfloat16, at least 5 times as fast and as "
-    "lean as unfold, distances within 1.5 times their memory floor, SegAwareCRF on 8 images of 65x65 in 1 ms."
+    "their memory floor, filters beside NATTEN, SegAwareCRF and whole networks, and writes results/bench/gpu.json, "
+    "from which `make docs` makes this section. The goals: masked convolution at most 1.3 times plain convolution "
+    "forward and 1.6 times with gradients for 3x3 layers of 128 or more channels in bfloat16, at least 5 times as "
+    "fast and as lean as unfold, distances within 1.5 times their memory floor, SegAwareCRF on 8 images of 65x65 in 1 "
+    "ms."
 )
 
 

@@ -54,10 +54,14 @@ def choose_tile(tiles: Tiles, kernel: str, precision: str, images: int, rows: in
         tile = tiles[kernel, precision][0]
         if images * triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns) < PROGRAMS:
             tile = tiles[kernel, precision][-1]
-    sizes = (
-        max(16, min(most, triton.next_power_of_2(n))) for n, most in zip((rows, columns, depth), tile, strict=False)
+    return tile._replace(
+        rows=_fitting(rows, tile.rows), columns=_fitting(columns, tile.columns), depth=_fitting(depth, tile.depth)
     )
-    return Tile(*sizes, tile.warps, tile.stages)
+
+
+def _fitting(size: int, most: int) -> int:
+    """Return the power of two that holds so many: no fewer than the 16 that matrix units want, and at most `most`."""
+    return max(16, min(most, triton.next_power_of_2(size)))
 
 
 def constants(tile: Tile, like: Tensor, *sizes: int) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def build_network(recipe: Recipe) -> nn.Module:
         RecipeError: If the options of the network do not fit together.
     """
     try:
-        return _network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return _network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     except ValueError as error:
         raise RecipeError(f"recipe {recipe.title!r}: {error}") from error
 

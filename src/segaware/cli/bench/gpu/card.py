@@ -6,6 +6,7 @@ import statistics
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -107,15 +108,13 @@ def peak_megabytes(run: Callable[[], Any]) -> float:
 @contextmanager
 def computing_in(precision: Precision) -> Iterator[None]:
     """Let products of float32 be TF32, or not, inside a `with` block."""
-    switches = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [switch.allow_tf32 for switch in switches]  # type: ignore[attr-defined]
-    for switch in switches:
-        switch.allow_tf32 = precision == "TF32"  # type: ignore[attr-defined]
+    convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolution.allow_tf32, product.allow_tf32
+    convolution.allow_tf32 = product.allow_tf32 = precision == "TF32"
     try:
         yield
     finally:
-        for switch, allowed in zip(switches, before, strict=True):
-            switch.allow_tf32 = allowed  # type: ignore[attr-defined]
+        convolution.allow_tf32, product.allow_tf32 = before
 
 
 class Ceilings(NamedTuple):
@@ -142,7 +141,7 @@ def ceilings(size: int = 1 << 30, side: int = 8192, repeats: int = 20) -> Ceilin
         for precision, dtype in DTYPES.items():
             with computing_in(precision):
                 a, b = (torch.randn(side, side, device=DEVICE).to(dtype) for _ in range(2))
-                operations[precision] = 2 * side**3 / _median(lambda a=a, b=b: a @ b, repeats)
+                operations[precision] = 2 * side**3 / _median(partial(torch.matmul, a, b), repeats)
         _measured.append(Ceilings(bandwidth, operations))
     return _measured[0]
 

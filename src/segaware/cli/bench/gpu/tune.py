@@ -63,6 +63,7 @@ def tune(
                     steps = [run["segaware, channels_last"] for run in runs]
                     for key in _asked_for(steps):
                         step = steps[0] if key.startswith("forward ") else steps[1]
+                        assert not isinstance(step, str)
                         best, took = _fastest(step, key, candidates() if tiles is None else tiles)
                         write_json(out, {"measured": measured, "tiles": _launch.TUNED})
                         yield f"{key}: {tuple(best)}, {1e3 * took:.4g} ms"
@@ -81,7 +82,7 @@ def _asked_for(steps: Sequence[Any]) -> list[str]:
             keys.append(key)
         return key
 
-    _launch.tile_key = record
+    _launch.tile_key = record  # type: ignore[assignment]
     try:
         for step in steps:
             step()
