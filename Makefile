@@ -2,15 +2,21 @@
 PYTHON ?= python3
 # One exact PyTorch: a plain `torch` may bring several gigabytes of CUDA libraries. Override for a CUDA build of yours.
 TORCH ?= torch==2.13.0
+# The Triton that this PyTorch's CUDA builds come with; here it interprets and compiles kernels without a GPU.
+TRITON ?= triton==3.7.1; sys_platform == 'linux'
 BIN := .venv/bin
 
-.PHONY: demo test check docs bench install clean clean-kernels
+.PHONY: demo test test-gpu check docs bench install clean clean-kernels
 
 demo: install
 	$(BIN)/segaware demo --out demo
 
 test: install
 	$(BIN)/python -m pytest
+
+# On a machine with a GPU, whose PyTorch is a build for it: `make test-gpu TORCH=torch`.
+test-gpu: install
+	$(BIN)/python -m pytest tests/ops/triton --backend triton
 
 check: install
 	$(BIN)/ruff check .
@@ -29,7 +35,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet "$(TRITON)" --editable ".[dev]"
 	touch $@
 
 # With $(TORCH) beside it, so that a peer cannot bring another PyTorch.

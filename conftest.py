@@ -5,8 +5,20 @@ import torch
 
 import segaware
 
+# Kernel files have no examples, and importing them wants Triton.
+collect_ignore_glob = ["src/segaware/ops/*/_triton*", "src/segaware/ops/_launch.py"]
+
 
 @pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace: dict[str, object]) -> None:
     torch.manual_seed(0)
     doctest_namespace |= {"torch": torch, **{name: getattr(segaware, name) for name in segaware.__all__}}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the choice of whose kernels are tested."""
+    parser.addoption(
+        "--backend",
+        choices=["triton"],
+        help="also run tests/ops/triton in this process: on a GPU, or with TRITON_INTERPRET=1 on the CPU",
+    )

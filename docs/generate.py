@@ -16,6 +16,18 @@ from segaware.viz.cost_curves import cost_curves
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT / "results/bench"
 SHOWN_HALF_WIDTHS = (1, 3, 5, 10, 20)
+GPU_FACTS = ("triton", "natten", "card", "driver", "cuda", "cudnn")
+NO_GPU = (
+    "Nothing has been measured on a GPU yet. The Triton kernels are interpreted against their references and compiled "
+    "for compute capability 8.0 and 9.0 in the tests, which says nothing about their speed; their tiles are untuned "
+    "guesses. On a machine with an NVIDIA GPU, `make test-gpu` tests them there, `segaware tune` searches tiles, and "
+    "`segaware bench gpu --full` measures layers beside cuDNN, unfold and the card's own ceilings, distances beside "
+    "their memory floor, filters beside NATTEN, SegAwareCRF and whole networks, and writes results/bench/gpu.json, "
+    "from which `make docs` makes this section. The goals: masked convolution at most 1.3 times plain convolution "
+    "forward and 1.6 times with gradients for 3x3 layers of 128 or more channels in bfloat16, at least 5 times as "
+    "fast and as lean as unfold, distances within 1.5 times their memory floor, SegAwareCRF on 8 images of 65x65 in 1 "
+    "ms."
+)
 
 
 def main() -> None:
@@ -100,6 +112,8 @@ def benchmarks_page(folder: Path) -> str:
     ]
     groups = {group["group"]: group for group in load_groups(folder)}
     curves = groups.pop("curves", None)
+    if "gpu" not in groups:
+        parts += ["## On a GPU", NO_GPU]
     for group in groups.values():
         parts += [f"## {group['title']}", group["about"], _markdown(_bench_rows(group)), _measured(group)]
     if (folder / "remarks.md").is_file():
@@ -126,7 +140,8 @@ def _bench_rows(group: dict[str, Any]) -> list[list[str]]:
 
 def _measured(group: dict[str, Any]) -> str:
     measured = group["measured"]
-    names = [name for name in ("python", "torch", *PACKAGES) if name in measured]  # an older file knows fewer
+    # An older file knows fewer, and only that of a GPU knows the last ones.
+    names = [name for name in ("python", "torch", *PACKAGES, *GPU_FACTS) if name in measured]
     versions = [f"{name} {measured[name] or 'not installed'}" for name in names]
     return (
         f"`{measured['command']}` ({measured['form']} form, seed {measured['seed']}), {measured['date']}, commit "

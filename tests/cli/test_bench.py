@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -250,6 +251,11 @@ def test_bad_arguments(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert fails("bench", "--threads", "0", *ours) == "threads must be at least 1, got 0"
     missing = fails("bench", "--peers", tmp_path / "nowhere", "--out", out)
     assert missing.startswith(f"no folder {tmp_path / 'nowhere'} of peers")
+    if not torch.cuda.is_available():
+        for command in (("bench", "gpu", *ours), ("tune", "--out", tmp_path / "tiles.json")):
+            assert re.search(
+                "cannot (run|be tuned): (it needs an NVIDIA GPU|Triton cannot be imported)", fails(*command)
+            )
     (tmp_path / "file").touch()
     assert f"{tmp_path}/file" in fails("bench", "--peers", PEERS, "--out", tmp_path / "file" / "out")
     assert not out.exists()

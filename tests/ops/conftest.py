@@ -1,12 +1,20 @@
 """What the tests of all operators share."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from segaware import use_backend
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the tests of Triton's kernels, which want a process of their own, unless it is asked for them."""
+    if collection_path.name == "triton" and config.getoption("--backend") != "triton":
+        return True
+    return None
 
 
 @pytest.fixture(scope="module", params=["reference", "numba"])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from segaware import embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
-from segaware.ops import _backends
+from segaware.ops import _backends, mean_field
 from segaware.ops._parallel import jit, parallel_for
 
 IMAGE, MASK = torch.rand(1, 2, 5, 5), torch.rand(1, 9, 5, 5)
@@ -52,7 +53,9 @@ def test_every_operator_obeys(call: Any, no_numba: None) -> None:
     call(None)  # falls back in silence, for nothing was asked for
     with pytest.raises(RuntimeError, match=r'backend "numba" cannot run: Numba cannot be imported .*"reference" runs'):
         call("numba")
-    with pytest.raises(ValueError, match=r"backend must be None or one of \('reference', 'numba'\), got 'cuda'"):
+    with pytest.raises(
+        ValueError, match=r"backend must be None or one of \('reference', 'numba', 'triton'\), got 'cuda'"
+    ):
         call("cuda")
 
 
@@ -66,6 +69,41 @@ def test_asking_for_what_cannot_run_changes_nothing(no_numba: None) -> None:
 def test_tensors_that_the_kernels_cannot_read() -> None:
     with pytest.raises(RuntimeError, match='backend "numba" cannot run: it runs on CPU tensors, got one on meta'):
         embedding_distance(torch.rand(1, 2, 5, 5, device="meta"), 3, backend="numba")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_triton_without_a_gpu(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for, it says what is missing; whether Triton itself is installed or not."""
+    monkeypatch.setattr(_backends, "_problems", {})
+    with pytest.raises(RuntimeError, match=r'backend "triton" cannot run: (it needs an NVIDIA GPU|Triton cannot be)'):
+        call("triton")
+    monkeypatch.setattr(_backends, "_problems", {})
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(RuntimeError, match=r"Triton cannot be imported .*; it comes with PyTorch for CUDA, or `pip"):
+        use_backend("triton")
+    call(None)
+
+
+def test_triton_s_versions_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    def problem(version: str, capability: tuple[int, int]) -> str | None:
+        monkeypatch.setattr(_backends, "_problems", {})
+        monkeypatch.setitem(sys.modules, "triton", SimpleNamespace(__version__=version))
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+        return _backends.unavailable_backends()["triton"]
+
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert problem("3.7.1", (9, 0)) is None and chosen(device="cuda") == "triton"
+    assert (
+        problem("3.2.0", (9, 0)) == "it needs Triton 3.4 or newer, got 3.2.0" and chosen(device="cuda") == "reference"
+    )
+    assert problem("3.7.1", (7, 5)) == "it needs a GPU of compute capability 8.0 or more, got 7.5"
+
+
+def test_operators_without_triton_kernels() -> None:
+    with pytest.raises(RuntimeError, match='backend "triton" cannot run: this operator has no such kernels'):
+        mean_field(torch.zeros(2, 4), [torch.zeros(1, 4)], [1.0], 1, backend="triton")
 
 
 @jit

@@ -195,7 +195,7 @@ def test_the_operator_is_registered_properly() -> None:
     for groups, normalize in ((1, "mean"), (2, "none")):
         tensors = [t.requires_grad_() for t in random_tensors((1, 4, 5, 6), 4, 3, groups, padding=1)]
         window = Window.of(3, padding=1).numbers()
-        torch.library.opcheck(library.conv2d, (*tensors, window, groups, normalize))
+        torch.library.opcheck(library.conv2d, (*tensors, window, groups, normalize, "numba"))
 
 
 def test_compile_and_export_see_through_it() -> None:

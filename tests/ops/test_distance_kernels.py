@@ -147,7 +147,7 @@ def test_backward_keeps_no_columns(metric: Metric, saved_bytes: Callable[[Callab
 def test_the_operator_is_registered_properly(metric: Metric) -> None:
     for window in (Window.of(3, padding="same"), Window.of((2, 3), 2, 1)):
         embedding = torch.randn(2, 3, 5, 6, requires_grad=True)
-        torch.library.opcheck(library.embedding_distance, (embedding, window.numbers(), metric))
+        torch.library.opcheck(library.embedding_distance, (embedding, window.numbers(), metric, "numba"))
 
 
 def test_compile_and_export_see_through_it() -> None:

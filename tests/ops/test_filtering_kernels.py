@@ -185,7 +185,7 @@ def test_the_operator_is_registered_properly(border: Border) -> None:
     window = Window.of((3, 2), padding="same").numbers()
     for needed in ((True, True), (False, True)):
         tensors = [t.detach().requires_grad_(need) for t, need in zip((input, mask), needed, strict=True)]
-        torch.library.opcheck(library.filter2d, (*tensors, window, border))
+        torch.library.opcheck(library.filter2d, (*tensors, window, border, "numba"))
 
 
 def test_compile_and_export_see_through_it() -> None:

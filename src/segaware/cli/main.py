@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 from tqdm.auto import tqdm
 
+from segaware.cli.bench.gpu.tune import tune as tune_tiles
 from segaware.cli.bench.plan import Settings
 from segaware.cli.bench.run import check_settings, choose_groups, run_groups
 from segaware.cli.bench.tables import show_case
@@ -256,9 +257,11 @@ def table(
 def bench(
     groups: Annotated[
         list[str] | None,
-        typer.Argument(help="Of layers, distance, filter, overhead, network, recipes, curves."),
+        typer.Argument(help="Of layers, distance, filter, crf, overhead, network, recipes, curves; or gpu."),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="The long form: batches of 4, longer, and the curves.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="The long form: larger batches, longer, and the curves.")
+    ] = False,
     threads: Annotated[int, typer.Option("--threads", help="Threads of PyTorch.")] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the inputs and of the order of contenders.")] = 0,
     peers: Annotated[Path, typer.Option("--peers", help="Folder of what to compare with.")] = Path("benchmarks/peers"),
@@ -278,6 +281,20 @@ def bench(
         except KeyboardInterrupt:
             print("segaware: interrupted; the files of groups that were not finished are as before", file=sys.stderr)
             raise typer.Exit(130) from None
+
+
+@app.command()
+def tune(
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the inputs.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="The JSON file to write.")] = Path("src/segaware/ops/tiles.json"),
+) -> None:
+    """Search the tiles of the GPU kernels for the layers of the benchmark, and write the fastest (an hour on a GPU)."""
+    with _errors():
+        settings = Settings(Path("benchmarks/peers"), seed=seed)
+        _make_folder(out.parent)
+        for line in tune_tiles(settings, out):
+            print(line, flush=True)
+        print(out)
 
 
 @app.command()

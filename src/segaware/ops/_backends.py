@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+import importlib
+import os
+from collections.abc import Sequence
+from types import ModuleType, TracebackType
 from typing import Literal, TypeAlias, get_args
 
 import torch
 
-Backend: TypeAlias = Literal["reference", "numba"]
+Backend: TypeAlias = Literal["reference", "numba", "triton"]
+Kernels: TypeAlias = Literal["numba", "triton"]
+
+# Channels or filters of a group, of a convolution in groups, that are too few for Triton's matrix products.
+NARROW = 16
 
 _chosen: Backend | None = None
 _problems: dict[str, str | None] = {}
@@ -18,7 +25,8 @@ class use_backend:  # noqa: N801 - used like a function, as torch.set_grad_enabl
 
     Args:
         backend: "reference", plain PyTorch that reads like the equations and can be differentiated any number of
-            times; "numba", the compiled CPU kernels; or None, the fastest that can run on each call's device.
+            times; "numba", the compiled CPU kernels; "triton", the compiled GPU kernels; or None, the fastest that can
+            run on each call's device.
             The choice holds for the whole process; the `backend` argument of a single call goes before it.
 
     Raises:
@@ -51,11 +59,7 @@ class use_backend:  # noqa: N801 - used like a function, as torch.set_grad_enabl
 
 def unavailable_backends() -> dict[str, str | None]:
     """Map every backend to None if it can run here, or to the reason why it cannot."""
-    return {
-        "reference": None,
-        "numba": _numba_problem(),
-        "triton": "this version of segaware has no Triton kernels",
-    }
+    return {"reference": None, "numba": _problem("numba"), "triton": _problem("triton")}
 
 
 def backend_notes() -> dict[str, str]:
@@ -65,18 +69,24 @@ def backend_notes() -> dict[str, str]:
         for backend, problem in unavailable_backends().items()
     }
     notes["reference"] += ": plain PyTorch, on any device and to any order of derivative"
-    if _numba_problem() is None:
+    if _problem("numba") is None:
         from segaware.ops import _parallel
 
         notes["numba"] += f": chosen for CPU tensors; {_parallel.description()}"
+    if _problem("triton") is None:
+        how = "interpreted, on CPU tensors, where it is asked for" if _interpreted() else "chosen for CUDA tensors"
+        notes["triton"] += (
+            f": {how}; compiled at the first call; convolutions with fewer than {NARROW} channels or filters per group "
+            "run as the reference, and so do dense CRFs"
+        )
     return notes
 
 
-def _numba_problem() -> str | None:
+def _problem(backend: Kernels) -> str | None:
     # A dictionary and not functools.cache, which torch.compile would warn of.
-    if "numba" not in _problems:
-        _problems["numba"] = _import_numba()
-    return _problems["numba"]
+    if backend not in _problems:
+        _problems[backend] = _import_numba() if backend == "numba" else _find_triton()
+    return _problems[backend]
 
 
 def _import_numba() -> str | None:
@@ -87,19 +97,51 @@ def _import_numba() -> str | None:
     return None
 
 
-def check_backend(backend: str, device: str = "cpu") -> None:
-    """Raise unless `backend` exists (ValueError) and can run on the device (RuntimeError)."""
+def _find_triton() -> str | None:
+    try:
+        import triton
+    except Exception as error:
+        return f"Triton cannot be imported ({error}); it comes with PyTorch for CUDA, or `pip install segaware[triton]`"
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 4):
+        return f"it needs Triton 3.4 or newer, got {triton.__version__}"
+    if _interpreted():
+        return None
+    if not torch.cuda.is_available():
+        missing = "has no CUDA" if torch.version.cuda is None else "finds no CUDA GPU"
+        return f"it needs an NVIDIA GPU, and this PyTorch, {torch.__version__}, {missing}"
+    capability = torch.cuda.get_device_capability()
+    if capability < (8, 0):
+        return f"it needs a GPU of compute capability 8.0 or more, got {'.'.join(map(str, capability))}"
+    return None
+
+
+def _interpreted() -> bool:
+    """Say whether Triton's interpreter runs kernels, on CPU tensors."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def check_backend(backend: str, device: str | None = None, missing: Sequence[Backend] = ()) -> None:
+    """Raise unless `backend` exists (ValueError), is not `missing` and can run on the device (RuntimeError)."""
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be None or one of {get_args(Backend)}, got {backend!r}")
     problem = unavailable_backends()[backend]
-    if backend == "numba" and device != "cpu":
-        problem = f"it runs on CPU tensors, got one on {device}"
+    devices = {"numba": ["cpu"], "triton": ["cpu"] if _interpreted() else ["cuda"]}
+    if backend in missing:
+        problem = "this operator has no such kernels"
+    elif problem is None and device is not None and device not in devices.get(backend, [device]):
+        kind = {"cpu": "CPU", "cuda": "CUDA"}[devices[backend][0]]
+        problem = f"it runs on {kind} tensors, got one on {device}"
     if problem is not None:
         raise RuntimeError(f'backend "{backend}" cannot run: {problem}. backend="reference" runs everywhere')
 
 
-def choose_backend(requested: Backend | None, device: torch.device) -> Backend:
+def choose_backend(requested: Backend | None, device: torch.device, missing: Sequence[Backend] = ()) -> Backend:
     """Return the backend of one call: what it asks for, else what `use_backend` set, else the fastest for the device.
+
+    Args:
+        requested: What the call asks for.
+        device: Of its tensors.
+        missing: Backends for which the operator has no kernels.
 
     Raises:
         ValueError: If there is no such backend.
@@ -107,6 +149,13 @@ def choose_backend(requested: Backend | None, device: torch.device) -> Backend:
     """
     backend = requested if requested is not None else _chosen
     if backend is None:
-        return "numba" if device.type == "cpu" and _numba_problem() is None else "reference"
-    check_backend(backend, device.type)
+        fastest: dict[str, Kernels] = {"cpu": "numba", "cuda": "triton"}
+        kernels = fastest.get(device.type)
+        return kernels if kernels is not None and kernels not in missing and _problem(kernels) is None else "reference"
+    check_backend(backend, device.type, missing)
     return backend
+
+
+def kernels(operator: str, backend: Kernels) -> ModuleType:
+    """Return the kernels of one of the operators' folders."""
+    return importlib.import_module(f"segaware.ops.{operator}._{backend}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,8 @@ import torch
 _LIBRARY = torch.library.Library("segaware", "FRAGMENT")
 
 
-def cpu_operator(schema: str) -> Callable[[Callable[..., Any]], Any]:
-    """Register the decorated function as what the operator `segaware::...` of this schema does on a CPU.
+def operator(schema: str, devices: Sequence[str] = ("CPU", "CUDA")) -> Callable[[Callable[..., Any]], Any]:
+    """Register the decorated function as what the operator `segaware::...` of this schema does on some devices.
 
     The name then stands for the operator. `torch.library.custom_op` would do the same, but its first call imports
     torch's whole compiler: a second, and 60 MB.
@@ -20,7 +20,8 @@ def cpu_operator(schema: str) -> Callable[[Callable[..., Any]], Any]:
     _LIBRARY.define(schema)
 
     def register(function: Callable[..., Any]) -> Any:
-        _LIBRARY.impl(name, function, "CPU")
+        for device in devices:
+            _LIBRARY.impl(name, function, device)
         return getattr(torch.ops.segaware, name).default
 
     return register

@@ -8,14 +8,21 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
 from segaware.cli.bench.measure import Samples, summarize
-from segaware.cli.bench.plan import Contender, Measurement, Settings, forward, forward_backward, time_in_turn
+from segaware.cli.bench.plan import (
+    CPU_BACKENDS,
+    Contender,
+    Measurement,
+    Settings,
+    forward,
+    forward_backward,
+    time_in_turn,
+)
 from segaware.ops import embedding_distance, segaware_conv2d, segaware_filter2d
-from segaware.ops._backends import Backend
 
 
 def plan(settings: Settings, side: int = 32, channels: int = 8, calls: int = 20) -> list[Measurement]:
@@ -43,7 +50,7 @@ def _measure(
     contenders: dict[str, Contender] = {
         "F.conv2d": call(settings.peer("conv2d", "convolution"), input, weight, mask, 1),
     }
-    for backend in get_args(Backend):
+    for backend in CPU_BACKENDS:
         convolution = functools.partial(segaware_conv2d, padding="same", backend=backend)
         distance = functools.partial(embedding_distance, kernel_size=3, padding="same", backend=backend)
         bilateral = functools.partial(segaware_filter2d, kernel_size=3, backend=backend)

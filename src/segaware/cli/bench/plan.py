@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from segaware.cli.bench.measure import Contenders, Goal, interleave, summarize
+from segaware.ops._backends import Backend
 
 Contender: TypeAlias = Callable[[], Any] | str
+
+CPU_BACKENDS: tuple[Backend, ...] = ("reference", "numba")
 
 
 @dataclass(frozen=True)

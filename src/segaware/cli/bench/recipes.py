@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from segaware import use_backend
 from segaware.cli.bench.measure import Contenders
-from segaware.cli.bench.plan import Measurement, Settings, time_in_turn
+from segaware.cli.bench.plan import CPU_BACKENDS, Measurement, Settings, time_in_turn
 from segaware.ops._backends import Backend
 from segaware.recipes.build import build_network, num_classes
 from segaware.recipes.files import load_recipe
@@ -60,4 +60,4 @@ def _with_backends(recipe: SegmentationRecipe, run: Callable[[], Any]) -> Conten
 
     if recipe.embedding is None:
         return {_PLAIN: run}
-    return {backend: functools.partial(choose, backend) for backend in get_args(Backend)}
+    return {backend: functools.partial(choose, backend) for backend in CPU_BACKENDS}

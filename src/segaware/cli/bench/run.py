@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +15,8 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from segaware.cli.bench import crf, curves, distance, filtering, layers, network, overhead, recipes
+from segaware.cli.bench import crf, curves, distance, filtering, gpu, layers, network, overhead, recipes
+from segaware.cli.bench.gpu import card
 from segaware.cli.bench.plan import Measurement, Settings
 from segaware.recipes.provenance import provenance, write_json
 
@@ -77,19 +78,30 @@ GROUPS = {
         "call.",
         curves.plan,
     ),
+    "gpu": Group(
+        "On a GPU",
+        "Timed by the GPU's own clock. What is not called from Python is the replay of a CUDA graph, so that small "
+        "layers are not measured by the calls' overhead. Inputs stay in the GPU's cache if they fit. A floor is the "
+        "arithmetic and the bytes that nobody can do without, at what this card reached in large products and copies; "
+        "it counts taps inside the image and every tensor once. NATTEN computes another function of the same windows. "
+        "Memory is what was allocated at most above inputs and weights, in 10^6 bytes.",
+        gpu.plan,
+    ),
 }
 
 
 def choose_groups(names: Sequence[str], full: bool) -> list[str]:
-    """Return the groups to measure: those named, else all; some take long and are only in the long form.
+    """Return the groups to measure: those named, else all of a CPU; some take long and are only in the long form.
 
     Raises:
-        ValueError: If there is no such group.
+        ValueError: If there is no such group, or it cannot run here.
     """
     for name in names:
         if name not in GROUPS:
             raise ValueError(f"unknown group {name!r}: there are {', '.join(GROUPS)}")
-    return list(names) or [name for name in GROUPS if full or name not in _LONG]
+    if "gpu" in names and (problem := card.problem()) is not None:
+        raise ValueError(f"group gpu cannot run: {problem}")
+    return list(names) or [name for name in GROUPS if name != "gpu" and (full or name not in _LONG)]
 
 
 def check_settings(settings: Settings) -> None:
@@ -113,7 +125,9 @@ def run_groups(names: Sequence[str], settings: Settings, out: Path) -> Iterator[
     }
     for name in names:
         group, cases = GROUPS[name], []
-        with Progress(console=Console(stderr=True), transient=True) as progress, _limited_memory():
+        on_gpu = name == "gpu"
+        limit = nullcontext() if on_gpu else _limited_memory()  # drivers reserve far more than a machine has
+        with Progress(console=Console(stderr=True), transient=True) as progress, limit:
             task = progress.add_task(name, total=None)
             measurements = group.plan(settings)
             progress.update(task, total=len(measurements))
@@ -121,7 +135,8 @@ def run_groups(names: Sequence[str], settings: Settings, out: Path) -> Iterator[
                 progress.update(task, description=f"{name}: {measurement.title}")
                 cases += measurement.run()
                 progress.advance(task)
-        values = {"group": name, "title": group.title, "about": group.about, "measured": measured, "cases": cases}
+        machine = measured | (card.facts() if on_gpu else {})
+        values = {"group": name, "title": group.title, "about": group.about, "measured": machine, "cases": cases}
         write_json(out / f"{name}.json", values)
         yield values
 

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from segaware.ops._library import cpu_operator
+from segaware.ops._backends import Kernels, kernels
+from segaware.ops._library import operator
 from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
 
 
-@cpu_operator(
-    "conv2d(Tensor input, Tensor weight, Tensor mask, Tensor? bias, SymInt[] window, SymInt groups, str normalize) "
-    "-> Tensor"
+@operator(
+    "conv2d(Tensor input, Tensor weight, Tensor mask, Tensor? bias, SymInt[] window, SymInt groups, str normalize, "
+    "str backend) -> Tensor"
 )
 def conv2d(
-    input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int, normalize: str
-) -> Tensor:
+    input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int,
+    normalize: Normalize, backend: Kernels,
+) -> Tensor:  # fmt: skip
     """Run the kernel; `window` is `Window.numbers()`."""
-    from segaware.ops.convolution import _numba
+    size = Window.from_numbers(window)
+    return kernels("convolution", backend).forward(input, weight, mask, bias, size, groups, normalize)
 
-    return _numba.forward(input, weight, mask, bias, Window.from_numbers(window), groups, cast(Normalize, normalize))
 
-
-@cpu_operator(
+@operator(
     "conv2d_backward(Tensor grad, Tensor input, Tensor weight, Tensor mask, SymInt[] window, SymInt groups, "
-    "str normalize, bool[] needed) -> (Tensor, Tensor, Tensor, Tensor)"
+    "str normalize, str backend, bool[] needed) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 def conv2d_backward(
     grad: Tensor,
@@ -37,14 +38,13 @@ def conv2d_backward(
     mask: Tensor,
     window: list[int],
     groups: int,
-    normalize: str,
+    normalize: Normalize,
+    backend: Kernels,
     needed: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of input, weight, mask and bias; empty tensors for those that are not needed."""
-    from segaware.ops.convolution import _numba
-
-    numbers = Window.from_numbers(window), groups, cast(Normalize, normalize)
-    return _numba.backward(grad, input, weight, mask, *numbers, needed)
+    size = Window.from_numbers(window)
+    return kernels("convolution", backend).backward(grad, input, weight, mask, size, groups, normalize, needed)
 
 
 def _format(*tensors: Tensor) -> torch.memory_format:
@@ -54,8 +54,9 @@ def _format(*tensors: Tensor) -> torch.memory_format:
 
 @torch.library.register_fake("segaware::conv2d")
 def _(
-    input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int, normalize: str
-) -> Tensor:
+    input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int,
+    normalize: Normalize, backend: Kernels,
+) -> Tensor:  # fmt: skip
     size = (input.shape[0], weight.shape[0], *Window.from_numbers(window).output_size(input))
     return torch.empty(size, dtype=input.dtype, device=input.device, memory_format=_format(input, weight))
 
@@ -68,7 +69,8 @@ def _(
     mask: Tensor,
     window: list[int],
     groups: int,
-    normalize: str,
+    normalize: Normalize,
+    backend: Kernels,
     needed: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     like = (
@@ -91,7 +93,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     needed = list(ctx.needs_input_grad[:4])
     grads = conv2d_backward(grad, *ctx.saved_tensors, *ctx.arguments, needed)
-    return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None, None
+    return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None, None, None
 
 
 torch.library.register_autograd("segaware::conv2d", _differentiate, setup_context=_save)

@@ -7,7 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from segaware.ops._backends import Backend, choose_backend
+from segaware.ops._backends import NARROW, Backend, choose_backend
 from segaware.ops.arguments import check_image, check_mask, compute_dtype
 from segaware.ops.convolution import library, reference
 from segaware.ops.convolution.reference import Normalize
@@ -45,11 +45,13 @@ def segaware_conv2d(
         normalize: "mean" divides by the mean of the window's mask, so that trained filters keep their scale; "sum" is
             Eq. 7 as printed; "none" does not divide, as the authors' released VGG network. A window whose mask sums
             to 0 has no normalised value and gives NaN; masks from `attention_mask` are 1 at the centre.
-        backend: "reference", "numba", or None for what `use_backend` chose, by default the fastest for the device.
+        backend: "reference", "numba", "triton", or None for what `use_backend` chose, by default the fastest for the
+            device. "triton" takes the reference where a group has fewer than 16 channels or filters, as in a depthwise
+            convolution.
 
     Returns:
-        The output (N, F, Ho, Wo), or (F, Ho, Wo) for one image, with the dtype of `input`. Half precisions are
-        accumulated in float32.
+        The output (N, F, Ho, Wo), or (F, Ho, Wo) for one image, with the dtype of `input`, or under autocast that of
+        autocast, as `conv2d`. Half precisions are accumulated in float32.
 
     Raises:
         ValueError: If a shape, dtype or option does not fit; the message names the argument.
@@ -69,14 +71,20 @@ def segaware_conv2d(
     check_mask(mask, (*input.shape[:-3], window.size, *window.output_size(input)))
 
     chosen = choose_backend(backend, input.device)
+    if chosen == "triton" and groups > 1 and min(weight.shape[0] // groups, weight.shape[1]) < NARROW:
+        chosen = "reference"
 
-    dtype = compute_dtype(input)
+    if input.dtype != torch.float64 and torch.is_autocast_enabled(input.device.type):
+        input = input.to(torch.get_autocast_dtype(input.device.type))
+    # The kernels of Triton read half precisions.
+    dtype = input.dtype if chosen == "triton" else compute_dtype(input)
+    mask = mask if mask.dtype == dtype else mask.to(compute_dtype(input))
     batch, batch_mask = (input, mask) if input.dim() == 4 else (input[None], mask[None])
-    tensors = batch.to(dtype), weight.to(dtype), batch_mask.to(dtype), None if bias is None else bias.to(dtype)
-    if chosen == "numba":
-        output = library.conv2d(*tensors, window.numbers(), groups, normalize)
-    else:
+    tensors = batch.to(dtype), weight.to(dtype), batch_mask, None if bias is None else bias.to(dtype)
+    if chosen == "reference":
         output = reference.segaware_conv2d(*tensors, window, groups, normalize)
+    else:
+        output = library.conv2d(*tensors, window.numbers(), groups, normalize, chosen)
     output = output.to(input.dtype)
     return output if input.dim() == 4 else output[0]
 

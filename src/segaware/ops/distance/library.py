@@ -7,49 +7,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segaware.ops._library import cpu_operator
+from segaware.ops._backends import Kernels, kernels
+from segaware.ops._library import operator
 from segaware.ops.distance.reference import Metric
 from segaware.ops.window import Window
 
 
-@cpu_operator("embedding_distance(Tensor embedding, SymInt[] window, str metric) -> Tensor")
-def embedding_distance(embedding: Tensor, window: list[int], metric: str) -> Tensor:
+@operator("embedding_distance(Tensor embedding, SymInt[] window, str metric, str backend) -> Tensor")
+def embedding_distance(embedding: Tensor, window: list[int], metric: str, backend: Kernels) -> Tensor:
     """Run the kernel; `window` is `Window.numbers()`."""
-    from segaware.ops.distance import _numba
-
-    return _numba.forward(embedding, Window.from_numbers(window), metric)
+    return kernels("distance", backend).forward(embedding, Window.from_numbers(window), metric)
 
 
-@cpu_operator(
-    "embedding_distance_backward(Tensor grad, Tensor embedding, Tensor distance, SymInt[] window, str metric) -> Tensor"
+@operator(
+    "embedding_distance_backward(Tensor grad, Tensor embedding, Tensor distance, SymInt[] window, str metric, "
+    "str backend) -> Tensor"
 )
 def embedding_distance_backward(
-    grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str
+    grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str, backend: Kernels
 ) -> Tensor:
     """Return the gradient of the embedding."""
-    from segaware.ops.distance import _numba
-
-    return _numba.backward(grad, embedding, distance, Window.from_numbers(window), metric)
+    return kernels("distance", backend).backward(grad, embedding, distance, Window.from_numbers(window), metric)
 
 
 @torch.library.register_fake("segaware::embedding_distance")
-def _(embedding: Tensor, window: list[int], metric: str) -> Tensor:
+def _(embedding: Tensor, window: list[int], metric: str, backend: Kernels) -> Tensor:
     size = Window.from_numbers(window)
     return embedding.new_empty(embedding.shape[0], size.size, *size.output_size(embedding))
 
 
 @torch.library.register_fake("segaware::embedding_distance_backward")
-def _(grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str) -> Tensor:
+def _(grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str, backend: Kernels) -> Tensor:
     return torch.empty_like(embedding, memory_format=torch.contiguous_format)
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, list[int], Metric], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Tensor, list[int], Metric, Kernels], output: Tensor) -> None:
     embedding, *ctx.arguments = inputs
     ctx.save_for_backward(embedding, output)
 
 
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-    return embedding_distance_backward(grad, *ctx.saved_tensors, *ctx.arguments), None, None
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    return embedding_distance_backward(grad, *ctx.saved_tensors, *ctx.arguments), None, None, None
 
 
 torch.library.register_autograd("segaware::embedding_distance", _differentiate, setup_context=_save)

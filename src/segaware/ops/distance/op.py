@@ -36,7 +36,8 @@ def embedding_distance(
         dilation: Step between taps.
         metric: "l1", the sum of absolute differences; "sqeuclidean", the sum of squares; "euclidean", its root.
             Where two embeddings are equal, the gradient is 0.
-        backend: "reference", "numba", or None for what `use_backend` chose, by default the fastest for the device.
+        backend: "reference", "numba", "triton", or None for what `use_backend` chose, by default the fastest for the
+            device.
 
     Returns:
         Distances (N, K, Ho, Wo), or (K, Ho, Wo) for one image, with the taps in the row-major order of `F.unfold` and
@@ -61,10 +62,12 @@ def embedding_distance(
     window.output_size(embedding)
     chosen = choose_backend(backend, embedding.device)
 
-    batch = (embedding if embedding.dim() == 4 else embedding[None]).to(compute_dtype(embedding))
-    if chosen == "numba":
-        distance = library.embedding_distance(batch, window.numbers(), metric)
-    else:
+    batch = embedding if embedding.dim() == 4 else embedding[None]
+    if chosen != "triton":  # whose kernels read half precisions
+        batch = batch.to(compute_dtype(embedding))
+    if chosen == "reference":
         distance = reference.embedding_distance(batch, window, metric)
+    else:
+        distance = library.embedding_distance(batch, window.numbers(), metric, chosen)
     distance = distance.to(embedding.dtype)
     return distance if embedding.dim() == 4 else distance[0]

@@ -7,21 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segaware.ops._library import cpu_operator
+from segaware.ops._backends import Kernels, kernels
+from segaware.ops._library import operator
+from segaware.ops.arguments import compute_dtype
 from segaware.ops.window import Window
 
 
-@cpu_operator("filter2d(Tensor input, Tensor mask, SymInt[] window, str border) -> (Tensor, Tensor)")
-def filter2d(input: Tensor, mask: Tensor, window: list[int], border: str) -> tuple[Tensor, Tensor]:
+@operator("filter2d(Tensor input, Tensor mask, SymInt[] window, str border, str backend) -> (Tensor, Tensor)")
+def filter2d(input: Tensor, mask: Tensor, window: list[int], border: str, backend: Kernels) -> tuple[Tensor, Tensor]:
     """Run the kernel once; `window` is `Window.numbers()`. The second result is the sum of the mask, (N, 1, H, W)."""
-    from segaware.ops.filtering import _numba
-
-    return _numba.forward(input, mask, Window.from_numbers(window), border)
+    return kernels("filtering", backend).forward(input, mask, Window.from_numbers(window), border)
 
 
-@cpu_operator(
+@operator(
     "filter2d_backward(Tensor grad, Tensor input, Tensor mask, Tensor output, Tensor total, SymInt[] window, "
-    "str border, bool[] needed) -> (Tensor, Tensor)"
+    "str border, str backend, bool[] needed) -> (Tensor, Tensor)"
 )
 def filter2d_backward(
     grad: Tensor,
@@ -31,12 +31,12 @@ def filter2d_backward(
     total: Tensor,
     window: list[int],
     border: str,
+    backend: Kernels,
     needed: list[bool],
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of input and mask; empty tensors for those that are not needed."""
-    from segaware.ops.filtering import _numba
-
-    return _numba.backward(grad, input, mask, output, total, Window.from_numbers(window), border, needed)
+    size = Window.from_numbers(window)
+    return kernels("filtering", backend).backward(grad, input, mask, output, total, size, border, needed)
 
 
 def _contiguous_like(tensor: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ def _contiguous_like(tensor: Tensor) -> Tensor:
 
 
 @torch.library.register_fake("segaware::filter2d")
-def _(input: Tensor, mask: Tensor, window: list[int], border: str) -> tuple[Tensor, Tensor]:
-    return _contiguous_like(input), _contiguous_like(mask[:, :1])
+def _(input: Tensor, mask: Tensor, window: list[int], border: str, backend: Kernels) -> tuple[Tensor, Tensor]:
+    return _contiguous_like(input), mask.new_empty(mask[:, :1].shape, dtype=compute_dtype(mask))
 
 
 @torch.library.register_fake("segaware::filter2d_backward")
@@ -57,6 +57,7 @@ def _(
     total: Tensor,
     window: list[int],
     border: str,
+    backend: Kernels,
     needed: list[bool],
 ) -> tuple[Tensor, Tensor]:
     grad_input, grad_mask = (
@@ -74,7 +75,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _differentiate(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:
     needed = list(ctx.needs_input_grad[:2])
     grads = filter2d_backward(grad, *ctx.saved_tensors, *ctx.arguments, needed)
-    return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None
+    return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None, None
 
 
 torch.library.register_autograd("segaware::filter2d", _differentiate, setup_context=_save)

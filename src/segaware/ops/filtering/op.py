@@ -37,7 +37,8 @@ def segaware_filter2d(
         iterations: How often the filter is applied, each time with the same mask; widens its reach.
         border: "exclude" leaves taps outside the image out of both sums, so that nothing fades towards the border;
             "zero" counts them with value 0, as the authors' release.
-        backend: "reference", "numba", or None for what `use_backend` chose, by default the fastest for the device.
+        backend: "reference", "numba", "triton", or None for what `use_backend` chose, by default the fastest for the
+            device.
 
     Returns:
         The filtered image, with the shape and dtype of `input`. Half precisions are accumulated in float32. The image
@@ -62,11 +63,16 @@ def segaware_filter2d(
     chosen = choose_backend(backend, input.device)
 
     dtype = compute_dtype(input)
-    output, batch_mask = (t.to(dtype) if input.dim() == 4 else t[None].to(dtype) for t in (input, mask))
-    if chosen == "numba":
-        for _ in range(iterations):
-            output, _ = library.filter2d(output, batch_mask, window.numbers(), border)
+    if chosen == "triton" and iterations == 1 and mask.dtype in (input.dtype, dtype):
+        output, batch_mask = input, mask  # its kernels read half precisions
     else:
+        output, batch_mask = input.to(dtype), mask.to(dtype)
+    if input.dim() == 3:
+        output, batch_mask = output[None], batch_mask[None]
+    if chosen == "reference":
         output = reference.segaware_filter2d(output, batch_mask, window, iterations, border)
+    else:
+        for _ in range(iterations):
+            output, _ = library.filter2d(output, batch_mask, window.numbers(), border, chosen)
     output = output.to(input.dtype)
     return output if input.dim() == 4 else output[0]

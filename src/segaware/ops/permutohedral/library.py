@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segaware.ops._library import cpu_operator
+from segaware.ops._library import operator
 
 
-@cpu_operator(
+@operator(
     "permutohedral_mean_field(Tensor log_probabilities, Tensor[] features, float[] weights, SymInt iterations) "
-    "-> Tensor"
+    "-> Tensor",
+    devices=["CPU"],
 )
 def mean_field(log_probabilities: Tensor, features: list[Tensor], weights: list[float], iterations: int) -> Tensor:
     """Run the kernels; log-probabilities (C, N) and features (D, N) are float32."""

@@ -53,7 +53,7 @@ class PermutohedralLattice:
         self.size = features.shape[1:]
         symmetric = normalization == "symmetric"
         self._filter: Callable[[Tensor], Tensor]
-        if choose_backend(backend, features.device) == "numba":
+        if choose_backend(backend, features.device, missing=["triton"]) == "numba":
             from segaware.ops.permutohedral._numba import filtering, lattice
 
             self._dtype = torch.float32
@@ -123,7 +123,7 @@ def mean_field(
             )
     if len(weights) != len(features):
         raise ValueError(f"weights must be one per filter, {len(features)}, got {len(weights)}")
-    chosen = choose_backend(backend, log_probabilities.device)
+    chosen = choose_backend(backend, log_probabilities.device, missing=["triton"])
     dtype = torch.float32 if chosen == "numba" else compute_dtype(log_probabilities)
     scores, points = _flat(log_probabilities, dtype), [_flat(feature, dtype) for feature in features]
     if chosen == "numba" and points and iterations:

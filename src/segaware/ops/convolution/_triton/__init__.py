@@ -1,0 +1,83 @@
+"""Eq. 7 on a GPU: implicit matrix products, whose left factor is gathered tap by tap and never stored.
+
+Images are channels-last here, so that what a pixel sees at a tap is a run of channels. With s_i = K / sum_k m_ik (or
+as `normalize` says), for tiles of pixels:
+
+    output    y_i = s_i sum_k m_ik (x_k t_k)                        (output.py)
+    input     dx_p = sum_k s_i m_ik u_pk, where u_pk = t_k dy_i and i is the window that sees p at tap k
+    mask      dm_ik = s_i x_p u_pk - sum_j m_ij s_i x_j u_ij / sum_j m_ij   (both in input_gradient.py)
+    weight    dt_k = sum_i (s_i m_ik x_k) dy_i                      (weight_gradient.py)
+
+A mask belongs to all channels of a tap, so the first three sum a tap over its channels and multiply the sum by the
+mask. That takes rows x columns multiplications per tap; masking the left factor would take rows x channels, and on
+Hopper a detour of that factor through registers. It also keeps products exact in half precision, and lets one pass
+over the taps give the gradients of input and mask. In dt the pixels are what is summed over, so there the left factor
+is masked as it is loaded.
+
+Every number is written by one program, which adds in a fixed order; where work has to be split further, programs
+write parts, which are added in order. Nothing is atomic, and results are the same to the last bit in every run.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segaware.ops._launch import on_device_of
+from segaware.ops.arguments import compute_dtype, is_channels_last
+from segaware.ops.convolution._triton.input_gradient import backward_input
+from segaware.ops.convolution._triton.output import compute_output
+from segaware.ops.convolution._triton.weight_gradient import backward_weight
+from segaware.ops.convolution.reference import Normalize
+from segaware.ops.window import Window
+
+
+def _numerator(window: Window, normalize: Normalize) -> int:
+    """Return that of the scale s_i; 0 if there is none."""
+    return {"mean": window.size, "sum": 1, "none": 0}[normalize]
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    """Return a tensor in channels-last order of memory, even where a size of 1 makes that the contiguous one too."""
+    return tensor.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def _in_format(tensor: Tensor, *like: Tensor) -> Tensor:
+    """Return a channels-last tensor in the format of others: channels-last if one of them is."""
+    return tensor if any(map(is_channels_last, like)) else tensor.contiguous()
+
+
+def forward(
+    input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: Window, groups: int, normalize: Normalize
+) -> Tensor:
+    """Return Eq. 7, channels-last if the input or the weight is, as conv2d."""
+    with on_device_of(input):
+        output = compute_output(
+            _channels_last(input), _channels_last(weight), mask.contiguous(), bias, window, groups,
+            _numerator(window, normalize),
+        )  # fmt: skip
+        return _in_format(output, input, weight)
+
+
+def backward(
+    grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, window: Window, groups: int, normalize: Normalize,
+    needed: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return the gradients of input, weight, mask and bias; empty tensors for those that are not needed."""
+    grad_input, grad_weight, grad_mask, grad_bias = (grad.new_empty(0) for _ in range(4))
+    with on_device_of(input):
+        images = _channels_last(grad), _channels_last(input)
+        filters, mask = _channels_last(weight), mask.contiguous()
+        total = mask.sum(1, dtype=compute_dtype(input))
+        numerator = _numerator(window, normalize)
+        scale = numerator / total if numerator else torch.ones_like(total)
+        if needed[0] or needed[2]:
+            grad_input, grad_mask = backward_input(
+                *images, filters, mask, scale, window, groups, normalize != "none", needed[2]
+            )
+            grad_input = _in_format(grad_input, input) if needed[0] else grad.new_empty(0)
+        if needed[1]:
+            grad_weight = _in_format(backward_weight(*images, filters, mask, scale, window, groups), weight)
+        if needed[3]:
+            grad_bias = grad.sum((0, 2, 3))
+    return grad_input, grad_weight, grad_mask, grad_bias

@@ -1,0 +1,68 @@
+"""The Triton kernels without a GPU: the interpreter runs them, and the compiler makes machine code of them.
+
+Both want a process of their own. With a GPU, `make test-gpu` runs the same tests there.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parent / "triton"
+ROOT = TESTS.parents[2]
+
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("triton") is None,
+        reason="NOT RUN: Triton is not installed (pip install segaware[triton]); on a GPU, run `make test-gpu`",
+    ),
+    pytest.mark.timeout(900),
+]
+
+
+def run_python(*arguments: str | Path, **environment: str) -> str:
+    variables = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env={**variables, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_kernels_in_the_interpreter() -> None:
+    options = ("-q", "-p", "no:cacheprovider", "--backend", "triton")
+    output = run_python("-m", "pytest", TESTS, *options, TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
+    assert " passed" in output
+
+
+# The shared memory of a block: of compute capability 8.6 and 8.9, the least of those that run code for 8.0; and of 9.0.
+@pytest.mark.parametrize(("architecture", "unit", "shared"), [(80, "mma", 99 * 1024), (90, "wgmma", 227 * 1024)])
+def test_kernels_become_machine_code(architecture: int, unit: str, shared: int, tmp_path: Path) -> None:
+    output = run_python(
+        "-m", "compile_kernels", str(architecture), PYTHONPATH=str(TESTS), TRITON_CACHE_DIR=str(tmp_path)
+    )
+    kernels: list[dict[str, Any]] = [json.loads(line) for line in output.splitlines()]
+    assert {kernel["kernel"] for kernel in kernels} == {
+        "convolution._triton.output._forward",
+        "convolution._triton.input_gradient._input_gradient",
+        "convolution._triton.input_gradient._mask_gradient",
+        "convolution._triton.weight_gradient._weight_gradient",
+        "distance._triton._forward",
+        "distance._triton._backward",
+        "filtering._triton._weighted_sums",
+        "filtering._triton._mask_gradient",
+    }
+    for kernel in kernels:
+        assert kernel["shared_bytes"] <= shared, kernel
+        # A few registers too many are not worth a smaller tile; more is an array that went to memory.
+        assert kernel["spilled_bytes"] <= 128, kernel
+        if kernel["precision"] == "tf32" or (kernel["dtype"] == "bfloat16" and kernel["precision"]):
+            assert kernel["matrix_unit"] is not None, kernel
+    products = [k for k in kernels if k["dtype"] == "bfloat16" and k["matrix_unit"] == unit and k["copies_of_16_bytes"]]
+    # Forward, input and weight: large and small tiles, and offsets of 64 bits.
+    assert len(products) >= 8

@@ -1,0 +1,124 @@
+"""Compile what the operators launch for a GPU of compute capability ARGV[1], as 90, and print a JSON line per kernel.
+
+No GPU is needed: a driver that only names the GPU stands in for it, and launches end when the machine code is there.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime.jit import JITFunction
+
+from segaware.ops import _launch
+from segaware.ops.convolution import _triton as convolution
+from segaware.ops.convolution._triton import input_gradient
+from segaware.ops.distance import _triton as distance
+from segaware.ops.filtering import _triton as filtering
+from segaware.ops.window import Window
+
+ARCHITECTURE = int(sys.argv[1])
+COMPILED: set[str] = set()
+run = JITFunction.run
+
+
+class Driver:
+    """A GPU that is not there."""
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", ARCHITECTURE, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+def compile_only(self: JITFunction, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> None:
+    """Take the place of a launch."""
+    kernel = run(self, *arguments, grid=grid, warmup=True, **options)
+    if kernel.hash in COMPILED:
+        return
+    COMPILED.add(kernel.hash)
+    ptx = kernel.asm["ptx"]
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "kernel.ptx").write_text(ptx)
+        target = re.search(r"\.target (\w+)", ptx)
+        assert target
+        # The compiler has assembled this already; only ptxas itself says what it took.
+        command = [triton.knobs.nvidia.ptxas.path, "-v", "--gpu-name", target[1], "kernel.ptx", "-o", "kernel.cubin"]
+        log = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr
+    registers, spills = re.search(r"Used (\d+) registers", log), re.search(r"(\d+) bytes spill stores", log)
+    assert registers and spills and kernel.asm["cubin"]
+    result = {
+        "kernel": f"{self.fn.__module__.removeprefix('segaware.ops.')}.{self.fn.__name__}",
+        "dtype": str(next(a.dtype for a in arguments if isinstance(a, torch.Tensor))).removeprefix("torch."),
+        "precision": options.get("precision"),
+        "registers": int(registers[1]),
+        "spilled_bytes": int(spills[1]),
+        "shared_bytes": kernel.metadata.shared,
+        "matrix_unit": "wgmma" if "wgmma.mma_async" in ptx else "mma" if "mma.sync" in ptx else None,
+        "copies_of_16_bytes": "cp.async.cg" in ptx,
+    }
+    print(json.dumps(result), flush=True)
+
+
+def launch_convolution(
+    dtype: torch.dtype, channels: int, filters: int, side: int, images: int, groups: int = 1, stride: int = 1
+) -> None:
+    window = Window.of(3, stride, 2, 2)
+    input = torch.empty(images, channels, side, side, dtype=dtype)
+    size = window.output_size(input)
+    grad, mask = torch.empty(images, filters, *size, dtype=dtype), torch.empty(images, 9, *size)
+    weight, bias = torch.empty(filters, channels // groups, 3, 3, dtype=dtype), torch.empty(filters, dtype=dtype)
+    convolution.forward(input, weight, mask, bias, window, groups, "mean")
+    convolution.backward(grad, input, weight, mask, window, groups, "mean", [True] * 4)
+
+
+def launch_distance(dtype: torch.dtype, window: Window, metric: str, channels: int = 64, side: int = 40) -> None:
+    embedding = torch.empty(1, channels, side, side, dtype=dtype)
+    result = distance.forward(embedding, window, metric)
+    distance.backward(result, embedding, result, window, metric)
+
+
+def launch_filter(dtype: torch.dtype, border: str, channels: int = 21, side: int = 40, kernel_size: int = 9) -> None:
+    window = Window.of(kernel_size, 1, "same")
+    input, mask = torch.empty(1, channels, side, side, dtype=dtype), torch.empty(1, window.size, side, side)
+    output, total = filtering.forward(input, mask, window, border)
+    filtering.backward(output, input, mask, output, total, window, border, [True, True])
+
+
+def launch_everything() -> None:
+    for allowed in (True, False):
+        torch.backends.cudnn.allow_tf32 = allowed
+        launch_convolution(torch.float32, 128, 128, 40, 1)
+    for size in ((128, 128, 81, 8), (512, 512, 41, 1), (21, 20, 9, 1)):  # a large and a small tile, and odd sizes
+        launch_convolution(torch.bfloat16, *size)
+    launch_convolution(torch.bfloat16, 64, 32, 41, 2, groups=2, stride=2)
+    for dtype, metric in ((torch.float32, "l1"), (torch.bfloat16, "euclidean"), (torch.float32, "sqeuclidean")):
+        launch_distance(dtype, Window.of(3, padding="same"), metric)
+        launch_distance(dtype, Window.of((2, 3), 2, 1), metric)
+    launch_filter(torch.float32, "exclude")
+    launch_filter(torch.bfloat16, "zero")
+    # Triton takes sizes of 1 for constants.
+    launch_convolution(torch.float32, 1, 1, 1, 1)
+    launch_distance(torch.float32, Window.of(1, padding="same"), "l1", channels=1, side=1)
+    launch_filter(torch.float32, "exclude", channels=1, side=1, kernel_size=1)
+    for module in (_launch, input_gradient, distance, filtering):
+        module.index_type = lambda *sizes: triton.language.int64  # type: ignore[attr-defined]
+    launch_convolution(torch.bfloat16, 128, 128, 81, 8)
+    launch_distance(torch.float32, Window.of(3, padding="same"), "l1")
+    launch_filter(torch.float32, "exclude")
+
+
+if __name__ == "__main__":
+    triton.runtime.driver.set_active(Driver())
+    JITFunction.run = compile_only
+    launch_everything()

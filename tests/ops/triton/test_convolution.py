@@ -1,0 +1,201 @@
+"""The Triton kernels of segaware_conv2d against its reference."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from segaware import segaware_conv2d
+from segaware.ops.convolution import library
+from segaware.ops.window import Window
+
+from ..random_windows import RandomWindow, random_windows, repeatable
+from ..test_convolution import NORMALIZE, Normalize
+from .comparison import DEVICE, positive_numbers, random_numbers, results, same_as_reference
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+SAME = {"stride": 1, "padding": "same", "dilation": 1}
+
+
+def compare(tensors: list[Tensor], tolerance: float | None = None, **options: Any) -> None:
+    same_as_reference(
+        lambda x, t, m, b, backend: segaware_conv2d(x, t, m, b, **options, backend=backend), tensors, tolerance
+    )
+
+
+def arguments(
+    shape: tuple[int, ...], filters: int, kernel_size: tuple[int, int] = (3, 3), groups: int = 1, **geometry: Any
+) -> list[Tensor]:
+    """An input, a weight, a mask and a bias."""
+    window = Window.of(kernel_size, **(geometry or SAME))
+    size = window.output_size(torch.empty(shape))
+    return [
+        random_numbers(*shape),
+        random_numbers(filters, shape[1] // groups, *kernel_size, seed=2),
+        positive_numbers(shape[0], window.size, *size),
+        random_numbers(filters, seed=3),
+    ]
+
+
+@settings(repeatable, max_examples=30)
+@given(
+    random_windows(),
+    st.integers(1, 2),
+    st.sampled_from([(1, 1, 1), (5, 17, 1), (33, 3, 1), (32, 34, 2)]),
+    st.sampled_from(NORMALIZE),
+    st.sampled_from(DTYPES),
+)
+@example(RandomWindow((3, 3), {"stride": 1, "padding": 1, "dilation": 1}, (1, 1)), 1, (2, 2, 1), "mean", torch.float32)
+@example(
+    RandomWindow((5, 5), {"stride": 1, "padding": "same", "dilation": 9}, (3, 4)), 1, (4, 2, 1), "sum", torch.float32
+)
+@example(RandomWindow((3, 2), {"stride": 3, "padding": 2, "dilation": 2}, (9, 8)), 1, (4, 2, 1), "sum", torch.float64)
+def test_random_windows(
+    window: RandomWindow, batch: int, sizes: tuple[int, int, int], normalize: Normalize, dtype: torch.dtype
+) -> None:
+    channels, filters, groups = sizes
+    tensors = arguments((batch, channels, *window.image_size), filters, window.kernel_size, groups, **window.geometry)
+    compare([t.to(dtype) for t in tensors], **window.geometry, groups=groups, normalize=normalize)
+
+
+@pytest.mark.parametrize(
+    ("shape", "filters", "dilation", "groups"),
+    [
+        ((1, 70, 10, 13), 70, 1, 1),  # two blocks of channels and of filters, three of pixels
+        ((2, 20, 9, 9), 20, 4, 1),  # rows of taps that a block of pixels does not see
+        ((1, 80, 5, 7), 40, 2, 2),  # 40 channels and 20 filters in each group, none of them a whole block
+        ((1, 18, 20, 21), 17, 1, 1),  # parts of the weight's gradient from several programs
+    ],
+)
+def test_several_blocks(shape: tuple[int, ...], filters: int, dilation: int, groups: int) -> None:
+    geometry = {"stride": 1, "padding": dilation, "dilation": dilation}
+    compare(arguments(shape, filters, (3, 3), groups, **geometry), **geometry, groups=groups)
+
+
+def test_every_kernel_has_several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles so small that channels, filters, pixels and shares of them all come in several."""
+    from segaware.ops._launch import Tile
+    from segaware.ops.convolution._triton import input_gradient, output, weight_gradient
+
+    for module in (output, input_gradient, weight_gradient):
+        monkeypatch.setattr(module, "choose_tile", lambda *_: Tile(16, 16, 16, 4, 1))
+    grids = []
+    kernel = weight_gradient._weight_gradient
+
+    class Recorder:
+        def __getitem__(self, grid: tuple[int]) -> Any:
+            grids.append(grid)
+            return kernel[grid]
+
+    monkeypatch.setattr(weight_gradient, "_weight_gradient", Recorder())
+    geometry = {"stride": 1, "padding": (0, 1), "dilation": 1}
+    compare(arguments((2, 18, 9, 15), 20, (1, 2), **geometry), **geometry)
+    # 2 x 2 blocks of channels and filters, 2 taps; 2 x 9 blocks of 16 pixels in shares of at least 8: two shares.
+    assert grids == [(2 * 2 * 2 * 2,)]
+
+
+def test_tf32_where_torch_s_convolutions_take_it() -> None:
+    from segaware.ops import _launch
+
+    tensor = torch.zeros(1)
+    assert _launch.precision_of(tensor) == "ieee"  # the fixture has switched it off
+    torch.backends.cudnn.allow_tf32 = True
+    assert _launch.precision_of(tensor) == "tf32" and _launch.precision_of(tensor.half()) == "half"
+    compare(arguments((1, 20, 5, 6), 17), tolerance=2e-3, padding=1)  # 10 bits of a factor
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_offsets_of_64_bits(dtype: torch.dtype, wide_offsets: Callable[[], None]) -> None:
+    wide_offsets()
+    compare([t.to(dtype) for t in arguments((2, 20, 7, 6), 17)], padding=1)
+
+
+def test_when_offsets_are_wide() -> None:
+    import triton.language as tl
+
+    from segaware.ops._launch import index_type
+
+    assert (index_type(5, 2**31 - 1), index_type(5, 2**31)) == (tl.int32, tl.int64)
+
+
+def test_memory_layouts(relayout: Callable[[Tensor], Tensor]) -> None:
+    input, weight, mask, bias = arguments((2, 18, 4, 5), 17)
+    for which in (1, 6):
+        tensors = [relayout(t) if which & 1 << i else t for i, t in enumerate((input, weight, mask))]
+        compare([*tensors, bias], padding=1)
+
+
+def test_the_output_has_the_format_that_conv2d_gives() -> None:
+    last = torch.channels_last
+    for formats in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        input, weight, mask, bias = arguments((2, 18, 6, 7), 17)
+        input, weight = (
+            t.contiguous(memory_format=last) if f else t for t, f in zip((input, weight), formats, strict=True)
+        )
+        output = segaware_conv2d(input, weight, mask, bias, padding=1, backend="triton")
+        assert output.stride() == torch.nn.functional.conv2d(input, weight, bias, padding=1).stride()
+
+
+@pytest.mark.parametrize("wanted", range(4))
+def test_one_gradient_at_a_time(wanted: int) -> None:
+    tensors = [t.double() for t in arguments((1, 4, 6, 7), 5)]
+    tensors[wanted].requires_grad_()
+    grads = []
+    for backend in ("reference", "triton"):
+        output = segaware_conv2d(*tensors, padding=1, backend=backend)  # type: ignore[arg-type]
+        grads += torch.autograd.grad(output.square().sum(), tensors[wanted])
+    torch.testing.assert_close(*grads)
+
+
+def test_a_mask_that_sums_to_zero_gives_nan() -> None:
+    input, weight, mask, bias = arguments((1, 2, 3, 3), 3)
+    mask[0, :, 1, 1] = 0
+    output = segaware_conv2d(input, weight, mask, bias, padding=1, backend="triton")
+    assert output[..., 1, 1].isnan().all() and output.isnan().sum() == 3
+
+
+def test_an_empty_batch() -> None:
+    tensors = arguments((0, 4, 5, 6), 2)
+    output, *grads = results(partial(segaware_conv2d, padding=1, backend="triton"), tensors)
+    assert output.shape == (0, 2, 5, 6) and [g.shape for g in grads] == [t.shape for t in tensors]
+    assert not any(g.any() for g in grads)
+
+
+def test_narrow_groups_take_the_reference() -> None:
+    tensors = arguments((1, 6, 5, 6), 6, groups=6)
+    outputs = [
+        segaware_conv2d(*tensors, padding=1, groups=6, backend=backend)  # type: ignore[arg-type]
+        for backend in ("triton", "reference")
+    ]
+    assert torch.equal(*outputs)
+
+
+def test_backward_keeps_no_columns(saved_bytes: Callable[[Callable[[], Tensor]], int]) -> None:
+    tensors = [t.bfloat16().requires_grad_() for t in arguments((1, 8, 9, 9), 8, (5, 5), padding=2)]
+    kept = saved_bytes(lambda: segaware_conv2d(*tensors, padding=2, backend="triton"))
+    assert kept <= sum(t.nbytes for t in tensors)  # in half precision, too
+
+
+def test_under_autocast() -> None:
+    input, weight, mask, bias = arguments((1, 8, 5, 6), 4)
+    with torch.autocast(DEVICE, torch.bfloat16):
+        outputs = [
+            segaware_conv2d(i, weight, mask, bias, padding=1, backend="triton") for i in (input, input.bfloat16())
+        ]
+    assert outputs[0].dtype == torch.bfloat16 and torch.equal(*outputs)
+    expected = segaware_conv2d(input, weight, mask, bias, padding=1, backend="reference")
+    torch.testing.assert_close(outputs[0].float(), expected, rtol=0.02, atol=0.02 * expected.abs().max().item())
+
+
+def test_the_operator_is_registered_properly() -> None:
+    for groups, normalize in ((1, "mean"), (2, "none")):
+        tensors = [t.requires_grad_() for t in arguments((1, 4, 4, 5), 4, groups=groups)]
+        window = Window.of(3, padding=1).numbers()
+        torch.library.opcheck(library.conv2d, (*tensors, window, groups, normalize, "triton"))
