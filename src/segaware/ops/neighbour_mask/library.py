@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segaware.ops._library import cpu_operator
+from segaware.ops._library import operator
 
 
-@cpu_operator("neighbour_mask_(Tensor(a!) distance, Tensor hardness, Tensor rows, Tensor columns) -> ()")
+@operator("neighbour_mask_(Tensor(a!) distance, Tensor hardness, Tensor rows, Tensor columns) -> ()", devices=["CPU"])
 def neighbour_mask_(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> None:
     """Replace distances (N, KH * KW, H, W), contiguous and float32, by exp(-hardness * d + rows + columns) in [0, 1].
 
