@@ -120,6 +120,9 @@ def test_worked_example_with_the_weights_it_starts_with() -> None:
     crf = SegAwareCRF(2, (1, 3), 1, (1, 3), iterations=1, bandwidth=5.0)
     expected = logits[0, 0, 0] + torch.tensor([0.5 + 0.5, (0.9 + 0.2) / 2 + 0.9 * 0.75 + 0.2 * 0.25, 0.5 + 0.5])
     torch.testing.assert_close(crf(logits, embedding)[0, 0, 0], expected)
+    stronger = SegAwareCRF(2, (1, 3), 1, (1, 3), iterations=1, bandwidth=5.0, compat=3.0)
+    threefold = logits[0, 0, 0] + 3 * (expected - logits[0, 0, 0])
+    torch.testing.assert_close(stronger(logits, embedding)[0, 0, 0], threefold)
 
 
 def test_what_it_starts_with() -> None:
@@ -308,6 +311,8 @@ def test_repr() -> None:
         ({"spatial_bandwidth": math.inf}, "^spatial_bandwidth must be .*got inf"),
         ({"metric": "l2"}, "^metric must be .*got 'l2'"),
         ({"weights": "vector"}, "^weights must be .*got 'vector'"),
+        ({"compat": -1.0}, "^compat must be .*got -1.0"),
+        ({"compat": math.nan}, "^compat must be .*got nan"),
     ],
 )
 def test_a_bad_argument_is_named(arguments: dict[str, Any], message: str) -> None:

@@ -139,6 +139,7 @@ def test_embeddings_that_are_trained_are_not_kept(own_runs: Path) -> None:
     embedding, _ = load_weights(weights_path(own_runs, "demo/embedding"))
     assert not torch.equal(weights["embedding.fuse.weight"], embedding["fuse.weight"])
     assert Cache(own_runs, recipe, _network(recipe)).embeddings is None
+    assert Cache(own_runs, _recipe("train=null"), _network(recipe)).embeddings is not None
 
 
 def test_scoring(network: nn.Module, tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ class DeepLabLargeFOV(nn.Module):
         normalize: How the masks of segmentation-aware convolutions are normalised, see `segaware.ops.segaware_conv2d`.
         crf: "segaware" ends the network with a `SegAwareCRF`.
         crf_hardness: Its start hardness.
+        crf_iterations: Number of its mean-field iterations.
+        crf_compat: Start value of the weight of its messages.
         dense_crf: A CRF on colours that refines what the network predicts, see `ScoreRefinement`.
         trunk: "vgg16", as in the paper, or "vgg19".
         embedding: The network that embeds pixels, (N, 3, H, W) to (N, E, H, W): an `EmbeddingNet`, or `ColorEmbedding`
@@ -82,6 +84,8 @@ class DeepLabLargeFOV(nn.Module):
         normalize: MaskNormalize = "mean",
         crf: CRF = "none",
         crf_hardness: float = 1.0,
+        crf_iterations: int = 2,
+        crf_compat: float = 1.0,
         dense_crf: DenseCRF | None = None,
         trunk: Trunk = "vgg16",
         embedding: nn.Module | None = None,
@@ -103,6 +107,8 @@ class DeepLabLargeFOV(nn.Module):
             filter_stride,
             crf,
             crf_hardness,
+            crf_iterations,
+            crf_compat,
             dense_crf,
         )
         needs_embedding = segaware != "none" or refinement.needs_embedding

@@ -23,6 +23,8 @@ class ScoreRefinement(nn.Module):
             upsampled to it.
         crf: "segaware" adds a `SegAwareCRF`, "none" does not.
         crf_hardness: Its start hardness.
+        crf_iterations: Number of its mean-field iterations.
+        crf_compat: Start value of the weight of its messages.
         dense_crf: A CRF on the colours of the image, applied to the scores at its size. It learns nothing and is left
             out of training.
 
@@ -39,6 +41,8 @@ class ScoreRefinement(nn.Module):
         filter_stride: int = 2,
         crf: CRF = "none",
         crf_hardness: float = 1.0,
+        crf_iterations: int = 2,
+        crf_compat: float = 1.0,
         dense_crf: DenseCRF | None = None,
     ) -> None:
         super().__init__()
@@ -50,7 +54,11 @@ class ScoreRefinement(nn.Module):
             if filter_kernel_size
             else None
         )
-        self.crf = SegAwareCRF(num_classes, hardness=crf_hardness) if crf == "segaware" else None
+        self.crf = (
+            SegAwareCRF(num_classes, iterations=crf_iterations, hardness=crf_hardness, compat=crf_compat)
+            if crf == "segaware"
+            else None
+        )
         self.dense_crf = dense_crf
 
     @property

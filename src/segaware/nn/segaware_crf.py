@@ -29,8 +29,8 @@ class SegAwareCRF(nn.Module):
 
     The weights of the means are exp(-|i - k|^2 / (2 spatial_bandwidth^2)) and exp(-hardness * d_ik - |i - k|^2 /
     (2 bandwidth^2)), without the pixel itself and without taps outside the image. A pixel with no neighbour at all
-    gets no message. C, W_s and W_b start at -I, I and I, so that an untrained CRF computes Q = U + S + B; they, the
-    hardness and both bandwidths are learned. This is the CRF of the authors' release, which takes half the squared
+    gets no message. C, W_s and W_b start at -compat * I, I and I, so that an untrained CRF computes Q = U + S + B; they,
+    the hardness and both bandwidths are learned. This is the CRF of the authors' release, which takes half the squared
     Euclidean distance of embeddings scaled by a: `metric="sqeuclidean"` and hardness a^2 / 2. The release runs it at
     half the image's resolution.
 
@@ -47,6 +47,8 @@ class SegAwareCRF(nn.Module):
         metric: Distance between embeddings, see `segaware.ops.embedding_distance`.
         weights: "matrix" weighs the classes of a mean by a matrix (C, C), as the release; "scalar" by one number, as
             Eq. 6. C is a matrix in both.
+        compat: Start value of the weight of both means against the logits: C starts at -compat * I. Together with more
+            iterations, more of it takes isolated wrong regions away, as a dense CRF does, whose usual weight is 3.
 
     Raises:
         ValueError: If an argument is out of range; the message names it.
@@ -69,6 +71,7 @@ class SegAwareCRF(nn.Module):
         spatial_bandwidth: float = 20.0,
         metric: Metric = "l1",
         weights: Weights = "matrix",
+        compat: float = 1.0,
     ) -> None:
         super().__init__()
         if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
@@ -78,6 +81,8 @@ class SegAwareCRF(nn.Module):
         if weights not in get_args(Weights):
             raise ValueError(f"weights must be one of {get_args(Weights)}, got {weights!r}")
         check_iterations(iterations)
+        if not 0 <= compat < math.inf:
+            raise ValueError(f"compat must be finite and 0 or more, got {compat}")
         self.window = _odd_window("kernel_size", kernel_size, dilation)
         self.spatial_window = _odd_window("spatial_kernel_size", spatial_kernel_size, 1)
         self.kernel_size = self.window.kernel_size
@@ -87,7 +92,7 @@ class SegAwareCRF(nn.Module):
         self.metric: Metric = metric
         self.weights: Weights = weights
         start = torch.eye(num_classes) if weights == "matrix" else torch.ones(())
-        self.compatibility = nn.Parameter(-torch.eye(num_classes))
+        self.compatibility = nn.Parameter(-compat * torch.eye(num_classes))
         self.spatial_weight = nn.Parameter(start)
         self.bilateral_weight = nn.Parameter(start.clone())
         self.hardness = hardness_parameter(hardness)

@@ -32,7 +32,7 @@ class Cache:
 
     Args:
         folder: Where to keep it, with a folder for every trunk and every embedding.
-        recipe: The recipe of the network. Embeddings are kept if it freezes them.
+        recipe: The recipe of the network. Embeddings that a refinement compares are kept if it does not train them.
         network: The network, with its weights.
     """
 
@@ -45,7 +45,8 @@ class Cache:
         trunk = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(others)}
         self.scores = folder / f"{recipe.data.name}-scores-{_digest(trunk)}-{precision}"
         self.embeddings: Path | None = None
-        if network.refinement.needs_embedding and recipe.train is not None and "embedding" in recipe.train.frozen:
+        is_fixed = recipe.train is None or "embedding" in recipe.train.frozen
+        if network.refinement.needs_embedding and is_fixed:
             digest = _digest(network.get_submodule("embedding").state_dict())
             self.embeddings = folder / f"{recipe.data.name}-embeddings-{digest}-stride{self.stride}-{precision}"
 

@@ -79,6 +79,8 @@ class Refinement(Section):
     filter_stride: PositiveInt
     crf: CRF
     crf_hardness: NonNegativeFloat
+    crf_iterations: PositiveInt
+    crf_compat: NonNegativeFloat
     dense_crf: DenseCRFOptions | None
 
 
