@@ -29,10 +29,10 @@ class SegAwareCRF(nn.Module):
 
     The weights of the means are exp(-|i - k|^2 / (2 spatial_bandwidth^2)) and exp(-hardness * d_ik - |i - k|^2 /
     (2 bandwidth^2)), without the pixel itself and without taps outside the image. A pixel with no neighbour at all
-    gets no message. C, W_s and W_b start at -compat * I, I and I, so that an untrained CRF computes Q = U + S + B; they,
-    the hardness and both bandwidths are learned. This is the CRF of the authors' release, which takes half the squared
-    Euclidean distance of embeddings scaled by a: `metric="sqeuclidean"` and hardness a^2 / 2. The release runs it at
-    half the image's resolution.
+    gets no message. C, W_s and W_b start at -compat * I, I and I, so that an untrained CRF computes Q = U + S + B;
+    they, the hardness and both bandwidths are learned. This is the CRF of the authors' release, which takes half the
+    squared Euclidean distance of embeddings scaled by a: `metric="sqeuclidean"` and hardness a^2 / 2. The release runs
+    it at half the image's resolution.
 
     Args:
         num_classes: Number of classes C, 2 or more.
