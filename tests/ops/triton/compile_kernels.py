@@ -61,6 +61,7 @@ def compile_only(self: JITFunction, *arguments: Any, grid: Any, warmup: bool, **
         "kernel": f"{self.fn.__module__.removeprefix('segaware.ops.')}.{self.fn.__name__}",
         "dtype": str(next(a.dtype for a in arguments if isinstance(a, torch.Tensor))).removeprefix("torch."),
         "precision": options.get("precision"),
+        "wide_offsets": str(options.get("index")) == "int64",
         "registers": int(registers[1]),
         "spilled_bytes": int(spills[1]),
         "shared_bytes": kernel.metadata.shared,
