@@ -35,7 +35,7 @@ def run_python(*arguments: str | Path, **environment: str) -> str:
 
 
 def test_kernels_in_the_interpreter() -> None:
-    options = ("-q", "-p", "no:cacheprovider", "--backend", "triton")
+    options = ("-p", "no:cacheprovider", "--backend", "triton")
     output = run_python("-m", "pytest", TESTS, *options, TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
     assert " passed" in output
 
