@@ -140,4 +140,4 @@ def test_what_the_operator_says_of_its_results_is_true() -> None:
         tensors[0] = tensors[0].contiguous(memory_format=formats[channels_last])
         window = Window.of(3, padding=1).numbers()
         leaves = [t.requires_grad_() for t in tensors]
-        torch.library.opcheck(library.conv2d, (*leaves, window, 18, "mean"))
+        torch.library.opcheck(library.conv2d, (*leaves, window, 18, "mean", "numba"))

@@ -35,7 +35,7 @@ def run_python(*arguments: str | Path, **environment: str) -> str:
 
 
 def test_kernels_in_the_interpreter() -> None:
-    options = ("-q", "-p", "no:cacheprovider", "--backend", "triton")
+    options = ("-p", "no:cacheprovider", "--backend", "triton")
     output = run_python("-m", "pytest", TESTS, *options, TRITON_INTERPRET="1", OMP_NUM_THREADS="1")
     assert " passed" in output
 
@@ -60,7 +60,7 @@ def test_kernels_become_machine_code(architecture: int, unit: str, shared: int, 
     for kernel in kernels:
         assert kernel["shared_bytes"] <= shared, kernel
         # Some registers too many are not worth a smaller tile. For 8.0 the input's gradient in half precision spills
-        # 112 bytes, and 284 with offsets of 64 bits; an accumulator that went to memory would be more than these limits.
+        # 112 bytes, and 284 with offsets of 64 bits; an accumulator that went to memory is more than that.
         assert kernel["spilled_bytes"] <= (320 if kernel["wide_offsets"] else 128), kernel
         if kernel["precision"] == "tf32" or (kernel["dtype"] == "bfloat16" and kernel["precision"]):
             assert kernel["matrix_unit"] is not None, kernel

@@ -9,6 +9,8 @@ from segaware.ops._backends import check_backend
 
 from .comparison import DEVICE
 
+collect_ignore = ["compile_kernels.py"]  # a program
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _kernels_can_run() -> None:
