@@ -174,6 +174,7 @@ def test_ctrl_c_in_a_real_process(segaware: Segaware, recipe: Path, camvid: Path
     """SIGINT arrives in the middle of the second epoch; the second call goes on where the first stopped."""
     code = (
         "import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores\n"
         "from segaware.training import SegmentationStage\n"
         "step = SegmentationStage.training_step\n"
         "def stop(stage, batch, index):\n"
