@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from segaware.nn.hardness import hardness_parameter, nonnegative
 from segaware.ops import embedding_distance, segaware_filter2d
-from segaware.ops._backends import choose_backend
 from segaware.ops.arguments import check_iterations, compute_dtype
 from segaware.ops.distance.reference import Metric
-from segaware.ops.neighbour_mask.library import neighbour_mask_
+from segaware.ops.neighbour_mask.op import neighbour_mask
 from segaware.ops.window import IntPair, Window, as_pair
 
 Weights = Literal["matrix", "scalar"]
@@ -196,25 +195,13 @@ def _log_parameter(name: str, bandwidth: float) -> nn.Parameter:
 
 
 def _mask(distance: Tensor, hardness: Tensor, window: Window, log_bandwidth: Tensor, overwrite: bool) -> Tensor:
-    """Return exp(-hardness * d_ik - |i - k|^2 / (2 bandwidth^2)), over its sum or largest value, (N, K, H, W).
+    """Return exp(-hardness * d_ik - |i - k|^2 / (2 bandwidth^2)) but for a factor per pixel, (N, K, H, W).
 
-    The centre has no part, and taps outside the image have one only where there are no others. With `overwrite` and
-    no gradients to record, the mask takes the place of its distances: it is by far the largest tensor.
+    The centre has no part, and taps outside the image have one only where there are no others.
     """
-    kernel_size, size = window.kernel_size, distance.shape[-2:]
     bandwidth = log_bandwidth.to(distance.dtype).exp()
-    rows, columns = map(_log_gaussian, size, kernel_size, window.dilation, (bandwidth, bandwidth))
-    in_place = not torch.is_grad_enabled()
-    if in_place and distance.dtype == torch.float32 and choose_backend(None, distance.device) == "numba":
-        mask = distance if overwrite else distance.clone(memory_format=torch.contiguous_format)
-        neighbour_mask_(mask, hardness, rows, columns)
-        return mask
-    distance = distance.unflatten(1, kernel_size)
-    score = distance.mul_(-hardness) if in_place and overwrite else distance * -hardness
-    score.add_(rows[:, None, :, None]).add_(columns[:, None])
-    with torch.no_grad():  # where the softmax is 0, so is its gradient
-        score[:, kernel_size[0] // 2, kernel_size[1] // 2] = -math.inf
-    return score.flatten(1, 2).softmax(1)
+    rows, columns = map(_log_gaussian, distance.shape[-2:], window.kernel_size, window.dilation, (bandwidth, bandwidth))
+    return neighbour_mask(distance, hardness, rows, columns, overwrite)
 
 
 def _log_gaussian(length: int, taps: int, step: int, bandwidth: Tensor) -> Tensor:

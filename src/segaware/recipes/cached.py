@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from segaware.data import RandomCrop, Sample, ScoredSample
 from segaware.models import DeepLabLargeFOV
-from segaware.recipes.build import open_data, sharpener
+from segaware.recipes.build import sharpener
 from segaware.recipes.schema import SegmentationRecipe
 from segaware.training import Precision
 from segaware.viz import write_atomically
@@ -143,16 +143,18 @@ class CachedScores(Dataset[ScoredSample]):
         return scored._replace(**parts)
 
 
-def cached_batches(
-    folder: Path, recipe: SegmentationRecipe, network: DeepLabLargeFOV, root: Path | None
+def with_cached_scores(
+    folder: Path,
+    recipe: SegmentationRecipe,
+    network: DeepLabLargeFOV,
+    training: DataLoader[Sample],
+    validation: DataLoader[Sample],
 ) -> tuple[DataLoader[ScoredSample], DataLoader[ScoredSample]]:
     """Return shuffled training batches, and validation images one by one, with scores kept below a folder."""
-    data, few = recipe.data, recipe.evaluation.validation_images
-    training = CachedScores(
-        open_data(recipe, "train", root), Cache(folder / "train", recipe, network), data.crop, data.flip
-    )
-    validation = CachedScores(open_data(recipe, "val", root, few), Cache(folder / "val", recipe, network))
-    return DataLoader(training, data.batch_size, shuffle=True, drop_last=True), DataLoader(validation, 1)
+    data = recipe.data
+    windows = CachedScores(training.dataset, Cache(folder / "train", recipe, network), data.crop, data.flip)
+    images = CachedScores(validation.dataset, Cache(folder / "val", recipe, network))
+    return DataLoader(windows, data.batch_size, shuffle=True, drop_last=True), DataLoader(images, 1)
 
 
 def cached_predictor(folder: Path, recipe: SegmentationRecipe, network: nn.Module) -> Callable[[Sample], Tensor]:

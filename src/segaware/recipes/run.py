@@ -21,7 +21,7 @@ from segaware.recipes.build import (
     trains_on_cached_scores,
     validation_batches,
 )
-from segaware.recipes.cached import cached_batches
+from segaware.recipes.cached import with_cached_scores
 from segaware.recipes.files import RecipeError
 from segaware.recipes.provenance import provenance
 from segaware.recipes.schema import Recipe, SegmentationRecipe, Train
@@ -91,7 +91,7 @@ def _fit(
     if cached:
         assert isinstance(recipe, SegmentationRecipe) and isinstance(network, DeepLabLargeFOV)
         network.to("cuda" if torch.cuda.is_available() else "cpu")
-        batches, validation = cached_batches(runs / CACHE, recipe, network, root)
+        batches, validation = with_cached_scores(runs / CACHE, recipe, network, batches, validation)
         stage.train()  # what computes scores is in evaluation mode
     # Again, because building a network draws numbers: so recipes that are compared see the same batches.
     seed_everything(recipe.seed, workers=True, verbose=False)

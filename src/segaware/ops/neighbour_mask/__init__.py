@@ -1,1 +1,1 @@
-"""The operator `neighbour_mask_`, the mask of `nn.SegAwareCRF` in one pass, for inference."""
+"""The mask of the neighbours of a `SegAwareCRF`."""
