@@ -10,6 +10,7 @@ from typing import Any
 from segaware.cli.bench.curves import LABELS
 from segaware.cli.bench.run import GROUPS, PACKAGES
 from segaware.cli.bench.tables import HEADERS, case_rows
+from segaware.cli.flow_tables import draw_displacements, draw_errors, flow_cells, is_flow, other_cells
 from segaware.cli.tables import draw_trimap, table_cells, table_path
 from segaware.viz.cost_curves import cost_curves
 
@@ -33,7 +34,11 @@ NO_GPU = (
 def main() -> None:
     """Write the pages and the figures."""
     for table in load_tables():
-        draw_trimap(table, ROOT / "docs/figures" / _figure(table))
+        if is_flow(table):
+            draw_errors(table, ROOT / "docs/figures" / _figure(table, "errors"))
+            draw_displacements(table, ROOT / "docs/figures" / _figure(table, "displacements"))
+        else:
+            draw_trimap(table, ROOT / "docs/figures" / _figure(table, "trimap"))
     (ROOT / "docs/results.md").write_text(page())
     for group in load_groups(BENCH):
         if group["group"] == "curves":
@@ -63,13 +68,14 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _figure(table: dict[str, Any]) -> str:
-    return f"{table_path(table).replace('/', '_')}_trimap.png"
+def _figure(table: dict[str, Any], kind: str) -> str:
+    return f"{table_path(table).replace('/', '_')}_{kind}.png"
 
 
 def _section(table: dict[str, Any]) -> list[str]:
     measured = table["measured"]
     remarks = ROOT / "results" / f"{table_path(table)}.md"
+    scored = f"{table['about']} Scored on {table['images']} {'pairs' if is_flow(table) else 'images'}."
     budget = [["method", "seed", "steps", "minutes", "parameters", "hardness"]] + [
         [
             row["title"],
@@ -81,16 +87,32 @@ def _section(table: dict[str, Any]) -> list[str]:
         ]
         for row in table["rows"]
     ]
-    headers, rows = table_cells(table, SHOWN_HALF_WIDTHS)
+    headers, rows = flow_cells(table) if is_flow(table) else table_cells(table, SHOWN_HALF_WIDTHS)
     return [
         f"## {table['title']}",
-        f"{table['about']} Scored on {table['images']} images.",
+        scored,
         _markdown([headers, *rows]),
         *([remarks.read_text().strip()] if remarks.is_file() else []),
-        f"![Mean IoU near borders](figures/{_figure(table)})",
+        *(
+            _flow_figures(table)
+            if is_flow(table)
+            else [f"![Mean IoU near borders](figures/{_figure(table, 'trimap')})"]
+        ),
         "What each row had, and the hardness it learned:",
         _markdown(budget),
         f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+    ]
+
+
+def _flow_figures(table: dict[str, Any]) -> list[str]:
+    headers, rows = other_cells(table)
+    return [
+        "Errors of optical flow: the mean end-point error in pixels, over all pixels and over those within some pixels "
+        "of a motion boundary (where the true flow of neighbours differs by more than a pixel) or beyond; the mean "
+        "angular error in degrees; and Fl, the share of pixels that err by more than 3 pixels and 5 %.",
+        f"![End-point error by distance to a motion boundary](figures/{_figure(table, 'errors')})",
+        *(["Real pairs, end-point error / angular error:", _markdown([headers, *rows])] if rows else []),
+        f"![How far pixels move](figures/{_figure(table, 'displacements')})",
     ]
 
 

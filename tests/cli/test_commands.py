@@ -47,7 +47,7 @@ COMMANDS = [command.name or command.callback.__name__ for command in app.registe
 
 
 def test_commands() -> None:
-    names = "bench compare demo doctor eval export predict recipes submit table train tune"
+    names = "bench compare demo doctor eval export flow predict recipes submit table train tune"
     assert sorted(COMMANDS) == names.split()
 
 
@@ -234,7 +234,14 @@ def test_row_of_a_data_set(segaware: Segaware, fails: Fails, camvid: Path, tmp_p
     small = "data: {crop: [32, 40]}\nmodel: {width: 0.0625}\nevaluation: {validation_images: 2, half_widths: [1]}"
     (folder / "row.yaml").write_text(f"base: {BASELINE}\n{small}\n")
     changes = {"*": {"train": {"epochs": 1}, "title": "short"}}
-    table = {"title": "Streets", "about": "", "control": "street/row", "rows": ["street/row"], "figure": None}
+    table = {
+        "title": "Streets",
+        "about": "",
+        "control": "street/row",
+        "rows": ["street/row"],
+        "figure": None,
+        "published": [],
+    }
     table["data"] = {"long": {"about": "", "changes": {}}, "short": {"about": "", "changes": changes}}
     (folder / "table.yaml").write_text(yaml.safe_dump(table))
     runs = ("--runs", tmp_path / "runs")

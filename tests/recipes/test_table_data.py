@@ -75,7 +75,7 @@ def test_null_stays_null() -> None:
     with pytest.MonkeyPatch.context() as patch:
         changed = DATA | {"half": {"about": "", "changes": {"*": {"train": {"epochs": 9}, "embedding": {"dim": 9}}}}}
         patch.setattr(files, "load_table", lambda name: files.Table(
-            title="", about="", control="", rows=(), figure=None, data=changed
+            title="", about="", control="", rows=(), figure=None, published=(), data=changed
         ))  # fmt: skip
         values = _values("many/control2", data="half")
     assert (values["train"], values["embedding"]) == (None, None)

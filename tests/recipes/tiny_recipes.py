@@ -52,5 +52,5 @@ def write_table(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     table = {"title": "Tiny", "about": "Tiny networks.", "control": control, "rows": list(rows)}
-    table |= {"figure": None, "data": data or {}}
+    table |= {"figure": None, "published": [], "data": data or {}}
     (folder / "table.yaml").write_text(yaml.safe_dump(table, sort_keys=False), encoding="utf-8")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -18,26 +15,23 @@ from segaware.cli.bench.plan import Settings
 from segaware.cli.bench.run import check_settings, choose_groups, run_groups
 from segaware.cli.bench.tables import show_case
 from segaware.cli.doctor import report_lines
-from segaware.cli.tables import draw_trimap, show, table_cells, table_path
-from segaware.data import DataError, write_png
+from segaware.cli.flow import flow
+from segaware.cli.flow_tables import draw_errors, flow_cells, flow_scores_cells, is_flow
+from segaware.cli.options import DataRoot, Overrides, RecipeName, Runs, Weights, errors, read_recipe
+from segaware.cli.tables import draw_trimap, scores_cells, show, table_cells, table_path
+from segaware.data import write_png
 from segaware.recipes.comparison import draw_comparison
 from segaware.recipes.demo import write_page
 from segaware.recipes.evaluation import evaluate
 from segaware.recipes.export import export_embedding
-from segaware.recipes.files import (
-    RecipeError,
-    choose_data,
-    load_recipe,
-    recipe_folder,
-    recipe_names,
-    table_names,
-)
+from segaware.recipes.files import RecipeError, load_recipe, recipe_names, table_names
+from segaware.recipes.flow_evaluation import evaluate_flow
 from segaware.recipes.prediction import find_images, prepare_output, write_submission
 from segaware.recipes.prediction import predict as predict_images
 from segaware.recipes.provenance import provenance, write_json
 from segaware.recipes.run import load_network
 from segaware.recipes.run import train as train_recipe
-from segaware.recipes.schema import Recipe, SegmentationRecipe, SharpeningRecipe
+from segaware.recipes.schema import FlowRecipe, SegmentationRecipe, SharpeningRecipe
 from segaware.recipes.table import run_table
 from segaware.recipes.trained import run_folder, weights_path
 
@@ -45,34 +39,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console()
 console.width = max(console.width, 100)  # a table is unreadable below that; let a narrow terminal wrap its lines
 
-DataRoot = Annotated[
-    Path | None, typer.Option("--data-root", envvar="SEGAWARE_DATA", help="Folder that holds the data sets' folders.")
-]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder with a folder for every trained recipe.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the recipe, such as train.epochs=3.")]
-RecipeName = Annotated[str, typer.Argument(help="A name from `segaware recipes`, or a YAML file.")]
-Weights = Annotated[
-    Path | None, typer.Option("--checkpoint", help="Weights file; the recipe's own in --runs if not given.")
-]
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turn what a user can mend into one line and exit status 1."""
-    try:
-        yield
-    except (RecipeError, DataError, FloatingPointError, OSError, ValueError) as error:
-        print("segaware:", " ".join(str(error).split()), file=sys.stderr)  # some libraries' messages have many lines
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        print("segaware: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        raise typer.Exit(130) from None
-
 
 @app.command()
 def demo(out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("demo")) -> None:
     """Train a plain and a segmentation-aware network on procedural scenes, and compare them (a few minutes)."""
-    with _errors():
+    with errors():
         _make_folder(out)
         table = run_table("demo", out / "runs", None, costs=False)
         write_json(out / "results.json", table)
@@ -88,9 +59,9 @@ def recipes(
     overrides: Overrides = None,
 ) -> None:
     """List the recipes and tables, or print one recipe."""
-    with _errors():
+    with errors():
         if name is not None:
-            values, _ = _load(name, overrides, Path())
+            values, _ = read_recipe(name, overrides, Path())
             print(yaml.safe_dump(values.model_dump(mode="json"), sort_keys=False), end="")
             return
         listed = {recipe: load_recipe(recipe) for recipe in recipe_names()}
@@ -111,8 +82,8 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start afresh whatever the folder holds.")] = False,
 ) -> None:
     """Train a recipe, or go on with it where it was interrupted."""
-    with _errors():
-        values, runs = _load(recipe, overrides, runs)
+    with errors():
+        values, runs = read_recipe(recipe, overrides, runs)
         print(train_recipe(recipe, values, runs, data_root, overwrite))
 
 
@@ -124,27 +95,17 @@ def evaluate_(
     runs: Runs = Path("runs"),
     checkpoint: Weights = None,
 ) -> None:
-    """Score a trained recipe: mean IoU, trimap IoU and boundary IoU over its validation images."""
-    with _errors():
-        values, runs = _load(recipe, overrides, runs)
+    """Score a trained recipe on its validation images: mean, trimap and boundary IoU; or the errors of its flow."""
+    with errors():
+        values, runs = read_recipe(recipe, overrides, runs)
         network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
-        scores = evaluate(values, network, data_root)
-        trimap = dict(zip(scores.half_widths, scores.trimap_miou, strict=True))
-        result = {
-            "recipe": recipe,
-            "images": len(scores.names),
-            "miou": scores.miou,
-            "trimap_miou": trimap,
-            "boundary_iou": scores.boundary_iou,
-            "milliseconds": scores.milliseconds,
-            "measured": provenance(),
-        }
+        if isinstance(values, FlowRecipe):
+            result, headers, cells = flow_scores_cells(evaluate_flow(values, network, data_root))
+        else:
+            result, headers, cells = scores_cells(evaluate(values, network, data_root))
         folder = run_folder(runs, recipe)
-        write_json(folder / "scores.json", result)
-        headers = ["mIoU", *(f"{width} px" for width in trimap), "boundary", "ms"]
-        percent = [f"{100 * v:.2f}" for v in (scores.miou, *trimap.values(), scores.boundary_iou)]
-        cells = [*percent, f"{scores.milliseconds:.0f}"]
-        show(console, f"{values.title}, {len(scores.names)} images", headers, [cells])
+        write_json(folder / "scores.json", {"recipe": recipe, **result, "measured": provenance()})
+        show(console, f"{values.title}, {result['images']} images", headers, [cells])
         print(folder / "scores.json")
 
 
@@ -161,8 +122,8 @@ def predict(
     checkpoint: Weights = None,
 ) -> None:
     """Write the label map of every image, and a picture of it beside the image."""
-    with _errors():
-        values, runs = _load(recipe, overrides, runs)
+    with errors():
+        values, runs = read_recipe(recipe, overrides, runs)
         if not isinstance(values, SegmentationRecipe) or isinstance(values, SharpeningRecipe):
             raise RecipeError(f"{recipe} is of the {values.stage} stage; predict with a segmentation recipe")
         network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
@@ -173,6 +134,9 @@ def predict(
         for path in others:
             print(f"left out, not an image: {path}")
         print(f"{len(images)} images: {out / 'labels'}, {out / 'pictures'}")
+
+
+app.command()(flow)
 
 
 @app.command()
@@ -186,8 +150,8 @@ def submit(
     checkpoint: Weights = None,
 ) -> None:
     """Predict VOC 2012's test images, and pack the archive that its test server takes."""
-    with _errors():
-        values, runs = _load(recipe, overrides, runs)
+    with errors():
+        values, runs = read_recipe(recipe, overrides, runs)
         network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
         print(write_submission(values, network, data_root, out))
 
@@ -200,8 +164,8 @@ def export(
     runs: Runs = Path("runs"),
 ) -> None:
     """Write a trained embedding network in half precision, for `EmbeddingNet.from_pretrained`."""
-    with _errors():
-        values, runs = _load(recipe, overrides, runs)
+    with errors():
+        values, runs = read_recipe(recipe, overrides, runs)
         export_embedding(recipe, values, runs, out)
         print(out)
 
@@ -219,8 +183,8 @@ def compare(
     runs: Runs = Path("runs"),
 ) -> None:
     """Draw the images on which the second recipe gains most over the first, then those on which it loses most."""
-    with _errors():
-        recipes = [_load(name, overrides, runs) for name in (first, second)]
+    with errors():
+        recipes = [read_recipe(name, overrides, runs) for name in (first, second)]
         picture = draw_comparison(
             (first, second), (recipes[0][0], recipes[1][0]), recipes[1][1], data_root, count, reduce
         )
@@ -242,13 +206,18 @@ def table(
     ),
 ) -> None:
     """Train what is missing of a table, score every row and compare it with the control."""
-    with _errors():
+    with errors():
         _make_folder(out)
         values = run_table(name, runs, data_root, overrides or ())
         path = out / f"{table_path(values)}.json"
         write_json(path, values)
-        draw_trimap(values, path.with_suffix(".png"))
-        show(console, values["title"], *table_cells(values, (1, 3, 10), intervals=False))
+        if is_flow(values):
+            draw_errors(values, path.with_suffix(".png"))
+            cells = flow_cells(values, intervals=False)
+        else:
+            draw_trimap(values, path.with_suffix(".png"))
+            cells = table_cells(values, (1, 3, 10), intervals=False)
+        show(console, values["title"], *cells)
         print(path.with_suffix(".png"))
         print(path)
 
@@ -268,19 +237,15 @@ def bench(
     out: Annotated[Path, typer.Option("--out", help="Folder for a JSON file per group.")] = Path("results/bench"),
 ) -> None:
     """Measure operators and networks beside plain convolution and other implementations (a few minutes)."""
-    with _errors():
+    with errors("the files of groups that were not finished are as before"):
         names = choose_groups(groups or [], full)
         settings = Settings(peers, full, seed, threads)
         check_settings(settings)
         _make_folder(out)
-        try:
-            for values in run_groups(names, settings, out):
-                for case in values["cases"]:
-                    show_case(console, values["group"], case)
-                print(out / f"{values['group']}.json")
-        except KeyboardInterrupt:
-            print("segaware: interrupted; the files of groups that were not finished are as before", file=sys.stderr)
-            raise typer.Exit(130) from None
+        for values in run_groups(names, settings, out):
+            for case in values["cases"]:
+                show_case(console, values["group"], case)
+            print(out / f"{values['group']}.json")
 
 
 @app.command()
@@ -289,7 +254,7 @@ def tune(
     out: Annotated[Path, typer.Option("--out", help="The JSON file to write.")] = Path("src/segaware/ops/tiles.json"),
 ) -> None:
     """Search the tiles of the GPU kernels for the layers of the benchmark, and write the fastest (an hour on a GPU)."""
-    with _errors():
+    with errors():
         settings = Settings(Path("benchmarks/peers"), seed=seed)
         _make_folder(out.parent)
         for line in tune_tiles(settings, out):
@@ -302,12 +267,6 @@ def doctor() -> None:
     """Print versions, and which backends can run here or why they cannot."""
     for line in report_lines():
         print(line)
-
-
-def _load(recipe: str, overrides: list[str] | None, runs: Path) -> tuple[Recipe, Path]:
-    """Return a recipe, and the folder of the runs of its data set: that of its table which `data=` has chosen."""
-    data, others = choose_data(recipe_folder(recipe), overrides or ())
-    return load_recipe(recipe, others, data), runs if data is None else runs / data
 
 
 def _make_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from segaware.recipes.evaluation import Scores
 from segaware.viz import trimap_curve
 
 _NOTHING = "-"
@@ -68,6 +69,21 @@ def _cell(score: float | None, difference: dict[str, float] | None, is_control: 
     if is_control:
         return f"{value:.1f}"
     return f"{value:.1f} ({change:+.1f} [{low:+.1f}, {high:+.1f}])" if interval else f"{value:.1f} ({change:+.1f})"
+
+
+def scores_cells(scores: Scores) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Return the scores of one recipe as JSON-like values, and header and cells of a table, in percent."""
+    trimap = dict(zip(scores.half_widths, scores.trimap_miou, strict=True))
+    values = {
+        "images": len(scores.names),
+        "miou": scores.miou,
+        "trimap_miou": trimap,
+        "boundary_iou": scores.boundary_iou,
+        "milliseconds": scores.milliseconds,
+    }
+    percent = [f"{100 * v:.2f}" for v in (scores.miou, *trimap.values(), scores.boundary_iou)]
+    headers = ["mIoU", *(f"{width} px" for width in trimap), "boundary", "ms"]
+    return values, headers, [*percent, f"{scores.milliseconds:.0f}"]
 
 
 def draw_trimap(table: dict[str, Any], path: Path) -> None:

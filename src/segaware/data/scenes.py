@@ -14,7 +14,7 @@ from segaware.data.sample import Sample, Transform
 
 CLASSES = ("ground", "stripes", "checker", "dots", "grain", "waves")
 
-_LIMB_REACH = 1.8  # how far limbs reach from an object's centre, in body radii
+LIMB_REACH = 1.8  # how far limbs reach from an object's centre, in body radii
 
 
 def generate_scene(
@@ -45,7 +45,7 @@ def generate_scene(
     for _ in range(round(rng.integers(3, 8) * size[0] * size[1] / 96**2)):
         camouflaged = rng.random() < 0.6
         _add_object(rng, image, label, colours if camouflaged else _recolour(rng, colours))
-    image *= _smooth(rng, size, knots=[2, 2], low=0.8, high=1.1)
+    image *= smooth(rng, size, knots=[2, 2], low=0.8, high=1.1)
     image += rng.normal(0, 0.04, image.shape)
     return (255 * image.clip(0, 1)).round().astype(np.uint8), label
 
@@ -66,8 +66,23 @@ def _recolour(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
             return np.stack([kept, other])
 
 
-def _smooth(rng: np.random.Generator, size: tuple[int, int], knots: list[int], low: float, high: float) -> np.ndarray:
-    """Interpolate a grid of random numbers, `knots` of them along each side, linearly over the image, (H, W, 1)."""
+def smooth(rng: np.random.Generator, size: tuple[int, int], knots: list[int], low: float, high: float) -> np.ndarray:
+    """Interpolate a grid of random numbers linearly over an image.
+
+    Args:
+        rng: Source of the numbers.
+        size: (height, width) in pixels.
+        knots: How many numbers along each side, at least 2.
+        low: Lower end of the numbers' range.
+        high: Upper end.
+
+    Returns:
+        float64 (H, W, 1).
+
+    Example:
+        >>> smooth(np.random.default_rng(0), (96, 64), knots=[3, 2], low=0, high=1).shape
+        (96, 64, 1)
+    """
     grid = rng.uniform(low, high, knots)
     rows, columns = (
         np.maximum(0, 1 - abs(np.linspace(0, n - 1, side)[:, None] - np.arange(n)))
@@ -79,7 +94,7 @@ def _smooth(rng: np.random.Generator, size: tuple[int, int], knots: list[int], l
 def _ground(rng: np.random.Generator, size: tuple[int, int], colours: np.ndarray) -> np.ndarray:
     """Return blotches of the two colours that melt into each other, (H, W, 3)."""
     knots = [2 + side // 24 for side in size]
-    mix = _smooth(rng, size, knots, low=-0.3, high=1.3) + rng.normal(0, 0.07, (*size, 1))
+    mix = smooth(rng, size, knots, low=-0.3, high=1.3) + rng.normal(0, 0.07, (*size, 1))
     return colours[0] + mix.clip(0, 1) * (colours[1] - colours[0])
 
 
@@ -87,8 +102,8 @@ def _add_object(rng: np.random.Generator, image: np.ndarray, label: np.ndarray, 
     """Draw one object over `image` and `label`, in place."""
     radius = rng.uniform(10, 25)
     centre = rng.random(2) * label.shape
-    first = np.maximum(0, centre - _LIMB_REACH * radius).astype(int)
-    last = np.minimum(label.shape, centre + _LIMB_REACH * radius + 1).astype(int)
+    first = np.maximum(0, centre - LIMB_REACH * radius).astype(int)
+    last = np.minimum(label.shape, centre + LIMB_REACH * radius + 1).astype(int)
     window = (slice(first[0], last[0]), slice(first[1], last[1]))
     y, x = np.mgrid[window] - centre[:, None, None]
     inside = _shape(rng, y, x, radius)
@@ -100,16 +115,30 @@ def _add_object(rng: np.random.Generator, image: np.ndarray, label: np.ndarray, 
 
 def _shape(rng: np.random.Generator, y: np.ndarray, x: np.ndarray, radius: float) -> np.ndarray:
     """Return a random body around the origin with up to three limbs 3 to 6 pixels wide, as a boolean mask."""
-    inside = np.hypot(y, x) < _outline(rng, np.arctan2(y, x), radius)
+    inside = np.hypot(y, x) < outline(rng, np.arctan2(y, x), radius)
     for _ in range(rng.integers(0, 4)):
         along, across = _rotate(y, x, rng.uniform(0, 2 * np.pi))
-        length, half_width = radius * rng.uniform(1.2, _LIMB_REACH), rng.uniform(1.5, 3)
+        length, half_width = radius * rng.uniform(1.2, LIMB_REACH), rng.uniform(1.5, 3)
         inside |= (along > 0) & (along < length) & (abs(across) < half_width)
     return inside
 
 
-def _outline(rng: np.random.Generator, angle: np.ndarray, radius: float) -> np.ndarray:
-    """Return the distance of a random outline from the origin in each direction."""
+def outline(rng: np.random.Generator, angle: np.ndarray, radius: float) -> np.ndarray:
+    """Draw a random outline around the origin: an ellipse, a star or a blob.
+
+    Args:
+        rng: Source of randomness.
+        angle: Directions in radians, any shape.
+        radius: Size of the outline, which may reach a third further out.
+
+    Returns:
+        Distance of the outline from the origin in each direction, in the shape of `angle`.
+
+    Example:
+        >>> distance = outline(np.random.default_rng(0), np.linspace(0, 2 * np.pi, 100), radius=20)
+        >>> bool((distance > 0).all() and (distance < 28).all())
+        True
+    """
     body = rng.choice(("ellipse", "star", "blob"))
     angle = angle + rng.uniform(0, 2 * np.pi)
     if body == "ellipse":

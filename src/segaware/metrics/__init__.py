@@ -1,21 +1,44 @@
-"""Counting pixels against labels: mean IoU of a whole set, near borders, of boundaries, and with its uncertainty."""
+"""Comparing predictions with the truth: mean IoU, also near borders, errors of flow, and how sure a difference is."""
 
 from segaware.metrics.bootstrap import Interval, paired_bootstrap
 from segaware.metrics.boundary_iou import BoundaryIoU, boundary_counts, mean_boundary_iou
+from segaware.metrics.flow_error import (
+    AngularError,
+    BoundaryEndPointError,
+    EndPointError,
+    FlAll,
+    angular_error,
+    end_point_error,
+    fl_outliers,
+    flow_error_sums,
+    mean_flow_errors,
+)
 from segaware.metrics.iou import MeanIoU, class_iou, confusion_matrix, mean_iou
+from segaware.metrics.motion_boundary import boundary_distance, motion_boundaries
 from segaware.metrics.trimap_iou import TrimapIoU, border_distance, trimap_confusion
 
 __all__ = [
+    "AngularError",
+    "BoundaryEndPointError",
     "BoundaryIoU",
+    "EndPointError",
+    "FlAll",
     "Interval",
     "MeanIoU",
     "TrimapIoU",
+    "angular_error",
     "border_distance",
     "boundary_counts",
+    "boundary_distance",
     "class_iou",
     "confusion_matrix",
+    "end_point_error",
+    "fl_outliers",
+    "flow_error_sums",
     "mean_boundary_iou",
+    "mean_flow_errors",
     "mean_iou",
+    "motion_boundaries",
     "paired_bootstrap",
     "trimap_confusion",
 ]

@@ -1,6 +1,18 @@
 """Whole networks."""
 
 from segaware.models.deeplab import DeepLabLargeFOV
+from segaware.models.flownet import FlowNetS
+from segaware.models.flownet_c import FlowNetC
 from segaware.models.refinement import ScoreRefinement, Sharpener
+from segaware.models.segaware_flownet import SegAwareFlowNetS
+from segaware.models.variational import VariationalRefinement
 
-__all__ = ["DeepLabLargeFOV", "ScoreRefinement", "Sharpener"]
+__all__ = [
+    "DeepLabLargeFOV",
+    "FlowNetC",
+    "FlowNetS",
+    "ScoreRefinement",
+    "SegAwareFlowNetS",
+    "Sharpener",
+    "VariationalRefinement",
+]

@@ -3,6 +3,7 @@
 from segaware.nn.bilateral_filter import BilateralFilter2d
 from segaware.nn.dense_crf import DenseCRF, dense_crf
 from segaware.nn.embedding_net import ColorEmbedding, EmbeddingNet
+from segaware.nn.end_point_loss import MultiscaleEndPointLoss
 from segaware.nn.hardness import clamp_hardness
 from segaware.nn.pair_loss import PairLoss
 from segaware.nn.resampling import upsample
@@ -16,6 +17,7 @@ __all__ = [
     "ColorEmbedding",
     "DenseCRF",
     "EmbeddingNet",
+    "MultiscaleEndPointLoss",
     "PairLoss",
     "SegAwareCRF",
     "SegAwareConv2d",

@@ -2,6 +2,7 @@
 
 from segaware.ops._backends import use_backend
 from segaware.ops.convolution.op import segaware_conv2d
+from segaware.ops.correlation.op import correlation
 from segaware.ops.distance.op import embedding_distance
 from segaware.ops.filtering.op import segaware_filter2d
 from segaware.ops.mask import attention_mask
@@ -10,6 +11,7 @@ from segaware.ops.permutohedral.op import PermutohedralLattice, mean_field
 __all__ = [
     "PermutohedralLattice",
     "attention_mask",
+    "correlation",
     "embedding_distance",
     "mean_field",
     "segaware_conv2d",

@@ -22,11 +22,21 @@ from segaware.data import (
     coarse_scores,
     dataset_info,
 )
+from segaware.data.flow import FlowSample
 from segaware.models import DeepLabLargeFOV, ScoreRefinement, Sharpener
 from segaware.nn import ColorEmbedding, DenseCRF, EmbeddingNet, PairLoss
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import Embedding, EmbeddingRecipe, Recipe, SegmentationRecipe, SharpeningRecipe
-from segaware.training import EmbeddingStage, Optimization, RefinementStage, SegmentationStage, SharpeningStage
+from segaware.recipes.flow_build import flow_network, flow_optimization, open_pairs
+from segaware.recipes.schema import Embedding, EmbeddingRecipe, FlowRecipe, Recipe, SegmentationRecipe, SharpeningRecipe
+from segaware.training import (
+    EmbeddingStage,
+    FlowStage,
+    Optimization,
+    RefinementStage,
+    SegmentationStage,
+    SharpeningStage,
+    Stage,
+)
 
 _VALIDATION_SCENES = 64  # of the procedural data set; data sets on disk have their own number
 
@@ -54,6 +64,8 @@ def _network(recipe: Recipe) -> nn.Module:
             raise ValueError("an embedding stage trains embedding.kind=learned")
         return build_embedding(recipe.embedding)
     embedding = None if recipe.embedding is None else build_embedding(recipe.embedding)
+    if isinstance(recipe, FlowRecipe):
+        return flow_network(recipe, embedding)
     options = recipe.model.model_dump(exclude={"dense_crf"})
     if recipe.model.dense_crf is not None:
         options["dense_crf"] = DenseCRF(**recipe.model.dense_crf.model_dump())
@@ -76,15 +88,17 @@ def num_classes(recipe: SegmentationRecipe) -> int:
     return count
 
 
-def build_stage(recipe: Recipe, network: nn.Module) -> EmbeddingStage | SegmentationStage:
+def build_stage(recipe: Recipe, network: nn.Module) -> Stage:
     """Return the training stage of a recipe around its network.
 
     Raises:
         RecipeError: If the recipe trains nothing.
     """
-    train = recipe.train
-    if train is None:
+    if recipe.train is None:
         raise RecipeError(f"recipe {recipe.title!r} trains nothing: its train is null")
+    if isinstance(recipe, FlowRecipe):
+        return FlowStage(network, flow_optimization(recipe.train))
+    train = recipe.train
     optimization = Optimization(
         train.optimizer,
         train.learning_rate,
@@ -139,14 +153,16 @@ def sharpener(network: DeepLabLargeFOV) -> Sharpener:
     return Sharpener(network.refinement, network.embedding if network.refinement.needs_embedding else None)
 
 
-def network_inputs(recipe: SegmentationRecipe, sample: Sample, index: int) -> tuple[Any, ...]:
+def network_inputs(recipe: Recipe, sample: Sample | FlowSample, index: int) -> tuple[Any, ...]:
     """Return what a trained network is called with to predict a validation image.
 
     Args:
-        recipe: The recipe.
-        sample: A batch of one image.
+        recipe: The recipe, of a segmentation or of flow.
+        sample: A batch of one image, or of one pair of images.
         index: Its number; a sharpening's coarse scores have noise that depends on it alone.
     """
+    if isinstance(sample, FlowSample):
+        return sample.image1, sample.image2
     if not isinstance(recipe, SharpeningRecipe):
         return (sample.image,)
     generator = torch.Generator().manual_seed(index)
@@ -155,8 +171,8 @@ def network_inputs(recipe: SegmentationRecipe, sample: Sample, index: int) -> tu
 
 def open_data(
     recipe: Recipe, split: Literal["train", "val"], root: Path | None, limit: int | None = None
-) -> Dataset[Sample]:
-    """Return a recipe's images: varied at random for training, as they are for validation.
+) -> Dataset[Any]:
+    """Return a recipe's images, or pairs of images: varied at random for training, as they are for validation.
 
     Args:
         recipe: The recipe.
@@ -168,6 +184,16 @@ def open_data(
         RecipeError: If a number of images is missing for scenes, or given for another data set.
         DataError: If files are missing.
     """
+    dataset = open_pairs(recipe, split, root) if isinstance(recipe, FlowRecipe) else _open_images(recipe, split, root)
+    total = len(dataset)  # type: ignore[arg-type]
+    if limit is None or limit >= total:
+        return dataset
+    return Subset(dataset, [i * total // limit for i in range(limit)])
+
+
+def _open_images(
+    recipe: EmbeddingRecipe | SegmentationRecipe, split: Literal["train", "val"], root: Path | None
+) -> Dataset[Sample]:
     data = recipe.data
     if (data.length is None) == (data.name == "scenes"):
         raise RecipeError(f"data.length: scenes need a number and other data null, got {data.length} for {data.name}")
@@ -178,14 +204,10 @@ def open_data(
             parts += [RandomCrop(*data.crop), RandomFlip(data.flip), ColorJitter(data.jitter)]
         transform = Compose(parts)
     length = _VALIDATION_SCENES if split == "val" else data.length
-    dataset = build_dataset(data.name, split, root, transform, length or 1, data.crop)
-    total = len(dataset)  # type: ignore[arg-type]
-    if limit is None or limit >= total:
-        return dataset
-    return Subset(dataset, [i * total // limit for i in range(limit)])
+    return build_dataset(data.name, split, root, transform, length or 1, data.crop)
 
 
-def training_batches(recipe: Recipe, root: Path | None) -> DataLoader[Sample]:
+def training_batches(recipe: Recipe, root: Path | None) -> DataLoader[Any]:
     """Return shuffled training batches."""
     return DataLoader(
         open_data(recipe, "train", root),
@@ -197,6 +219,6 @@ def training_batches(recipe: Recipe, root: Path | None) -> DataLoader[Sample]:
     )
 
 
-def validation_batches(recipe: Recipe, root: Path | None, limit: int | None) -> DataLoader[Sample]:
-    """Return validation images one by one, at their own size and in order."""
+def validation_batches(recipe: Recipe, root: Path | None, limit: int | None) -> DataLoader[Any]:
+    """Return validation images or pairs one by one, at their own size and in order."""
     return DataLoader(open_data(recipe, "val", root, limit), 1)

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from segaware.data import Sample, dataset_info
+from segaware.data.flow import FlowSample
 from segaware.metrics import mean_iou
 from segaware.recipes.build import network_inputs, open_data
 from segaware.recipes.evaluation import Scores
 from segaware.recipes.files import RecipeError
+from segaware.recipes.flow_comparison import draw_flow_row, flow_gains
+from segaware.recipes.flow_evaluation import FlowScores
 from segaware.recipes.masks import draw_masks, points_inside
 from segaware.recipes.run import load_network
-from segaware.recipes.schema import Recipe, SegmentationRecipe
+from segaware.recipes.schema import FlowRecipe, Recipe, SegmentationRecipe
 from segaware.recipes.trained import run_folder, weights_path
 from segaware.viz import colorize, embedding_colors, error_map, side_by_side
 
@@ -37,14 +40,16 @@ def draw_comparison(
         reduce: Show every so many-th pixel.
 
     Returns:
-        Picture, uint8 (H, W, 3): per image the photograph, the truth, what both predict, their errors, and the
-        embedding of the second; below, masks of three pixels near the border of an object, if the second has a filter
-        or CRF.
+        Picture, uint8 (H, W, 3): per image (of flow, the first of its pair) the photograph, the truth, what both
+        predict, their errors, and the embedding of the second; below, masks of three pixels near the border of an
+        object, if the second has a filter or CRF.
 
     Raises:
-        RecipeError: If a recipe has no scores, or they are of other images.
+        RecipeError: If a recipe has no scores, they are of other images, or one recipe is of flow and the other not.
     """
-    gains = _gains([_scores(run_folder(runs, name)) for name in names])
+    if isinstance(recipes[0], FlowRecipe) != isinstance(recipes[1], FlowRecipe):
+        raise RecipeError(f"{names[0]} and {names[1]} are of different stages: nothing to compare")
+    gains = _gains([_scores(run_folder(runs, n), r) for n, r in zip(names, recipes, strict=True)])
     order = gains.argsort(descending=True, stable=True).tolist()
     chosen = [*order[:count], *order[-count:]]
     networks = [load_network(n, r, weights_path(runs, n))[0] for n, r in zip(names, recipes, strict=True)]
@@ -52,7 +57,10 @@ def draw_comparison(
     rows = []
     for index in chosen:
         caption = f"{gains[index]:+.3f}"
-        rows.append(_row(images[index], index, recipes, networks, caption, reduce))
+        if isinstance(images[index], FlowSample):
+            rows.append(draw_flow_row(images[index], [r.title for r in recipes], networks, caption, reduce))
+        else:
+            rows.append(_row(images[index], index, recipes, networks, caption, reduce))
     return _stack(rows)
 
 
@@ -62,17 +70,20 @@ def _stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures])
 
 
-def _scores(folder: Path) -> Scores:
+def _scores(folder: Path, recipe: Recipe) -> Scores | FlowScores:
     if not (folder / "scores.npz").is_file():
         raise RecipeError(f"{folder} holds no scores.npz; run `segaware table` first")
-    return Scores.load(folder / "scores.npz")
+    return (FlowScores if isinstance(recipe, FlowRecipe) else Scores).load(folder / "scores.npz")
 
 
-def _gains(scores: Sequence[Scores]) -> Tensor:
-    """Return how much higher the second's mean IoU is on each image."""
+def _gains(scores: Sequence[Scores | FlowScores]) -> Tensor:
+    """Return how much higher the second's mean IoU is on each image, or how much lower its end-point error."""
     first, second = scores
     if first.names != second.names:
         raise RecipeError("the two recipes were scored on different images")
+    if isinstance(first, FlowScores) and isinstance(second, FlowScores):
+        return flow_gains(first, second)
+    assert isinstance(first, Scores) and isinstance(second, Scores)
     gains = mean_iou(second.confusion) - mean_iou(first.confusion)
     return gains.nan_to_num(0)  # an image that is void altogether
 
@@ -82,6 +93,7 @@ def _row(
     sample: Sample, index: int, recipes: Sequence[Recipe], networks: Sequence[nn.Module], caption: str, reduce: int
 ) -> np.ndarray:
     image, label, name = sample
+    assert isinstance(recipes[1], SegmentationRecipe)
     palette = dataset_info(recipes[1].data.name).palette
     truth = label.numpy()
     batch = Sample(image[None], label[None], name)

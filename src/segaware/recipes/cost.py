@@ -15,13 +15,12 @@ from typing import Any
 
 import torch
 
-from segaware.data import Sample
 from segaware.recipes.build import network_inputs, open_data
 from segaware.recipes.files import RecipeError, load_recipe
 from segaware.recipes.fresh_process import process_memory, run_fresh
 from segaware.recipes.provenance import provenance, write_json
 from segaware.recipes.run import load_network
-from segaware.recipes.schema import SegmentationRecipe
+from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe
 from segaware.recipes.trained import is_up_to_date
 
 _CALLS = 5
@@ -59,27 +58,30 @@ def measure_cost(folder: Path, index: int, root: Path | None) -> dict[str, Any]:
 def _main(folder: Path, index: int, root: Path | None) -> None:
     recipe = load_recipe(str(folder / "recipe.yaml"))
     network, _ = load_network(str(folder), recipe, folder / "model.safetensors")
-    assert isinstance(recipe, SegmentationRecipe)
-    image, label, name = open_data(recipe, "val", root, recipe.evaluation.images)[index]
+    assert not isinstance(recipe, EmbeddingRecipe)
+    sample = open_data(recipe, "val", root, recipe.evaluation.images)[index]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device)
 
-    def predict(sample: Sample) -> float:
-        inputs = network_inputs(recipe, sample, index)
+    def predict(side: int | None = None) -> float:
+        """Predict a batch of the image, or of its corner; return the seconds that it took."""
+        parts = (x[None, ..., :side, :side] if isinstance(x, torch.Tensor) else x for x in sample)
+        inputs = network_inputs(recipe, type(sample)(*parts), index)
         started = time.perf_counter()
         with torch.inference_mode():
-            network(*(x.to(device) if isinstance(x, torch.Tensor) else x for x in inputs)).argmax(1).cpu()
+            output = network(*(x.to(device) if isinstance(x, torch.Tensor) else x for x in inputs))
+            (output if isinstance(recipe, FlowRecipe) else output.argmax(1)).cpu()
         return time.perf_counter() - started
 
     # A corner of the image loads libraries and compiled kernels, which take a hundred megabytes of their own.
-    predict(Sample(image[None, :, :_CORNER, :_CORNER], label[None, :_CORNER, :_CORNER], name))
+    predict(_CORNER)
     before = _memory(device, peak=False)
-    seconds = [predict(Sample(image[None], label[None], name)) for _ in range(1 + _CALLS)]
+    seconds = [predict() for _ in range(1 + _CALLS)]
     peak = _memory(device, peak=True)
     cost = {
         "milliseconds": 1000 * statistics.median(seconds[1:]),
         "peak_mb": None if before is None or peak is None else peak - before,
-        "image": list(image.shape[-2:]),
+        "image": list(sample[0].shape[-2:]),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         **{key: provenance()[key] for key in ("commit", "torch", "machine")},
     }

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from segaware.recipes.schema import (
     RECIPE,
     EmbeddingRecipe,
+    FlowRecipe,
     Recipe,
     SegmentationRecipe,
     SharpeningRecipe,
@@ -240,6 +241,7 @@ _STAGES: dict[str, type[BaseModel]] = {
     "embedding": EmbeddingRecipe,
     "segmentation": SegmentationRecipe,
     "sharpening": SharpeningRecipe,
+    "flow": FlowRecipe,
 }
 
 

@@ -24,7 +24,7 @@ from segaware.recipes.build import (
 from segaware.recipes.cached import with_cached_scores
 from segaware.recipes.files import RecipeError
 from segaware.recipes.provenance import provenance
-from segaware.recipes.schema import Recipe, SegmentationRecipe, Train
+from segaware.recipes.schema import FlowTrain, Recipe, SegmentationRecipe, Train
 from segaware.recipes.start import copy_start
 from segaware.recipes.trained import CACHE, copy_weights, load_trained, run_folder, weights_path
 from segaware.training import find_checkpoint, fit, save_weights
@@ -74,7 +74,13 @@ def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: b
 
 
 def _fit(
-    network: nn.Module, recipe: Recipe, train: Train, runs: Path, root: Path | None, folder: Path, goes_on: bool
+    network: nn.Module,
+    recipe: Recipe,
+    train: Train | FlowTrain,
+    runs: Path,
+    root: Path | None,
+    folder: Path,
+    goes_on: bool,
 ) -> tuple[int, int | None]:
     """Train a network; return how many steps, and in how many seconds, which a resumed training does not know."""
     cached = trains_on_cached_scores(recipe)

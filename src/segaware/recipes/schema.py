@@ -15,6 +15,7 @@ from pydantic import (
     TypeAdapter,
 )
 
+from segaware.data.flow.registry import FlowDatasetName
 from segaware.data.registry import DatasetName
 from segaware.models.deeplab import SegAwareLayers, Trunk
 from segaware.models.refinement import CRF
@@ -115,13 +116,17 @@ class EmbeddingStart(Section):
     )
 
 
-class SegmentationStart(EmbeddingStart):
-    """Where the weights of a segmentation stage come from."""
+class FlowStart(Section):
+    """Where the weights of a flow stage come from."""
 
     model: str | None = Field(description="recipe whose trained network to start from")
     embedding: str | None = Field(
         description="recipe whose trained embedding network to start from; or segaware, for the one that comes with it"
     )
+
+
+class SegmentationStart(FlowStart, EmbeddingStart):
+    """Where the weights of a segmentation stage come from."""
 
 
 class Train(Section):
@@ -195,7 +200,100 @@ class SharpeningRecipe(SegmentationRecipe):
     model: Refinement  # type: ignore[assignment]
 
 
-Recipe = EmbeddingRecipe | SegmentationRecipe | SharpeningRecipe
+class Affine(Section):
+    """Random affine maps of both images; see `segaware.data.flow.FlowRandomAffine`."""
+
+    scale: tuple[PositiveFloat, PositiveFloat]
+    rotate: NonNegativeFloat = Field(description="degrees")
+    translate: Fraction = Field(description="of the image's sides")
+    relative_scale: NonNegativeFloat = Field(description="of the second image to the first: standard deviation of log")
+    relative_rotate: NonNegativeFloat = Field(description="standard deviation in degrees")
+    relative_translate: NonNegativeFloat = Field(description="standard deviation in pixels")
+
+
+class ColorChange(Section):
+    """Random colours of both images; see `segaware.data.flow.FlowColorJitter`."""
+
+    brightness: NonNegativeFloat
+    contrast: tuple[PositiveFloat, PositiveFloat]
+    gamma: tuple[PositiveFloat, PositiveFloat]
+    color: tuple[PositiveFloat, PositiveFloat]
+    noise: NonNegativeFloat
+
+
+class FlowData(Section):
+    """The pairs of images and how they are varied in training."""
+
+    name: FlowDatasetName
+    length: PositiveInt | None = Field(description="how many pairs to make; data sets on disk have their own number")
+    size: tuple[PositiveInt, PositiveInt] | None = Field(description="height and width of pairs that are made")
+    crop: tuple[PositiveInt, PositiveInt] = Field(description="height and width of training crops")
+    flip: tuple[Fraction, Fraction] = Field(description="probabilities of mirroring left and right, top and bottom")
+    affine: Affine | None
+    color: ColorChange | None
+    batch_size: PositiveInt
+    workers: int = Field(ge=0, description="processes that load data")
+
+
+class FlowModel(Section):
+    """FlowNet; see `segaware.models.FlowNetS`, `SegAwareFlowNetS` and `FlowNetC`."""
+
+    network: Literal["flownets", "flownetc"]
+    width: PositiveFloat
+    batch_norm: bool
+    segaware_prediction: bool = Field(description="whether the last layer that predicts flow is segmentation-aware")
+    hardness: NonNegativeFloat
+    normalize: Normalize
+    filter_kernel_size: int = Field(ge=0)
+    filter_iterations: PositiveInt
+    filter_hardness: NonNegativeFloat
+    filter_stride: Literal[1, 2, 4]
+    variational: bool = Field(description="refine the flow; see `segaware.models.VariationalRefinement`")
+
+
+class FlowTrain(Section):
+    """Optimisation with Adam; see `segaware.training.Optimization`."""
+
+    epochs: PositiveInt
+    steps: PositiveInt | None = Field(description="end after so many steps, if the epochs do not end before")
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    halve_at: tuple[PositiveInt, ...] = Field(description="steps at each of which the rate falls to a half")
+    embedding_multiplier: NonNegativeFloat
+    hardness_multiplier: NonNegativeFloat
+    frozen: tuple[str, ...] = Field(description="layers that are not trained: their names begin so")
+    gradient_clip: PositiveFloat | None
+    precision: Precision
+
+
+class FlowEvaluation(Section):
+    """What is scored."""
+
+    validation_images: PositiveInt = Field(description="pairs scored after every epoch")
+    images: PositiveInt | None = Field(description="pairs scored in the end; null is all of them")
+    distances: Annotated[tuple[PositiveInt, ...], AfterValidator(_increasing)] = Field(
+        description="distances to a motion boundary in pixels"
+    )
+    also: tuple[FlowDatasetName, ...] = Field(description="other data sets to score; those that are not there are not")
+
+
+class FlowRecipe(Section):
+    """Train a network that estimates optical flow."""
+
+    stage: Literal["flow"]
+    title: str
+    published: float | None = Field(description="mean end-point error in the paper, in pixels; null where it has none")
+    published_angle: float | None = Field(description="mean angular error in the paper, in degrees")
+    seed: int
+    data: FlowData
+    embedding: Embedding | None
+    model: FlowModel
+    start: FlowStart
+    train: FlowTrain | None = Field(description="null trains nothing: the network is what it starts from")
+    evaluation: FlowEvaluation
+
+
+Recipe = EmbeddingRecipe | SegmentationRecipe | SharpeningRecipe | FlowRecipe
 RECIPE: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="stage")])
 
 
@@ -208,6 +306,14 @@ class TableData(Section):
     )
 
 
+class Published(Section):
+    """Another method's scores as the paper has them."""
+
+    title: str
+    error: float
+    angle: float | None
+
+
 class Table(Section):
     """Recipes that are compared with one another."""
 
@@ -216,4 +322,5 @@ class Table(Section):
     control: str = Field(description="the row all others are compared with: same start, same extra steps, nothing new")
     rows: tuple[str, ...]
     figure: tuple[str, ...] | None = Field(description="rows drawn in the figure; null is all of them")
+    published: tuple[Published, ...] = Field(description="lines for comparison that are not measured here")
     data: dict[str, TableData] = Field(description="what `data=` chooses from, the first if not given; may be empty")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segaware.data import Sample
 from segaware.nn import EmbeddingNet
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import Recipe, SegmentationRecipe
+from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe
 from segaware.recipes.trained import copy_weights, load_trained, weights_path
 
 _HUB = "hub:"
@@ -56,7 +56,7 @@ def _fetch(vgg: str) -> Path:
 
 
 def copy_start(
-    network: nn.Module, recipe: Recipe, runs: Path, root: Path | None, batches: DataLoader[Sample] | None
+    network: nn.Module, recipe: Recipe, runs: Path, root: Path | None, batches: DataLoader[Any] | None
 ) -> None:
     """Copy the weights that a recipe starts from into its network.
 
@@ -71,11 +71,11 @@ def copy_start(
         RecipeError: If weights are missing, or those of another recipe do not fit the network.
         ValueError: If VGG weights do not fit.
     """
-    if recipe.start.vgg is not None:
+    if not isinstance(recipe, FlowRecipe) and recipe.start.vgg is not None:
         network.load_vgg(find_vgg(recipe.start.vgg, root))  # type: ignore[operator]
     if isinstance(network, EmbeddingNet) and batches is not None:
         network.calibrate(next(iter(batches)).image)
-    if isinstance(recipe, SegmentationRecipe):
+    if not isinstance(recipe, EmbeddingRecipe):
         model, embedding = recipe.start.model, recipe.start.embedding
         if model is not None:
             tensors, _ = load_trained(model, weights_path(runs, model))

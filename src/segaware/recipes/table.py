@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segaware.metrics import Interval, mean_boundary_iou, paired_bootstrap
+from segaware.metrics import mean_boundary_iou, paired_bootstrap
 from segaware.recipes.build import open_data
 from segaware.recipes.cost import measure_cost
 from segaware.recipes.evaluation import Scores, evaluate
 from segaware.recipes.files import RecipeError, choose_data, has_key, load_recipe, load_table
+from segaware.recipes.flow_rows import flow_rows
 from segaware.recipes.provenance import provenance
+from segaware.recipes.rows import interval_values, trained_row
 from segaware.recipes.run import load_network, train
-from segaware.recipes.schema import Recipe, SegmentationRecipe, Table
+from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe, SegmentationRecipe, Table
 from segaware.recipes.start import SHIPPED, find_vgg
 from segaware.recipes.trained import CACHE, is_up_to_date, run_folder, weights_path
 
@@ -51,26 +53,25 @@ def run_table(
             _check_files(recipe, root)
     for recipe_name, recipe in recipes.items():
         train(recipe_name, recipe, runs, root)
-    # Times of rows that share scores would not be their own, so without costs nothing is shared.
-    scores = {row: _scores(row, recipes[row], runs, root, runs / CACHE if costs else None) for row in table.rows}
-    control = scores[table.control]
-    rows = [_row(row, recipes[row], scores[row], control, runs) for row in table.rows]
-    if costs:
-        for row, values in zip(table.rows, rows, strict=True):
-            cost = measure_cost(run_folder(runs, row), scores[row].largest, root)
+    if isinstance(recipes[table.control], FlowRecipe):
+        largest, measured = flow_rows(table, recipes, runs, root)
+    else:
+        largest, measured = _rows(table, recipes, runs, root, share=costs)
+    for values in measured["rows"]:
+        values |= trained_row(values["recipe"], recipes[values["recipe"]], runs)
+        if costs:
+            cost = measure_cost(run_folder(runs, values["recipe"]), largest, root)
             values |= {key: cost[key] for key in ("milliseconds", "peak_mb")}
     return {
         "table": name,
         "data": data,
         "title": table.title,
         "about": table.about if data is None else f"{table.about} {table.data[data].about}",
-        "images": len(control.names),
         "control": table.control,
         "figure": list(table.figure or table.rows),
-        "half_widths": list(control.half_widths),
         "interval": "95 %, paired bootstrap over images, 2000 draws, seed 0",
         "measured": provenance(),
-        "rows": rows,
+        **measured,
     }
 
 
@@ -90,7 +91,7 @@ def _recipes(table: Table, data: str | None, overrides: Sequence[str]) -> dict[s
 
     for row in table.rows:
         add(row)
-        if not isinstance(recipes[row], SegmentationRecipe):
+        if isinstance(recipes[row], EmbeddingRecipe):
             raise RecipeError(f"a table compares segmentation recipes; {row} trains embeddings")
     for override in overrides:
         if not any(has_key(recipe, override) for recipe in recipes.values()):
@@ -100,7 +101,7 @@ def _recipes(table: Table, data: str | None, overrides: Sequence[str]) -> dict[s
 
 def _check_files(recipe: Recipe, root: Path | None) -> None:
     """Find out what is missing for a training before the trainings that come before it."""
-    if recipe.start.vgg is not None:
+    if not isinstance(recipe, FlowRecipe) and recipe.start.vgg is not None:
         find_vgg(recipe.start.vgg, root)
     if recipe.train is not None:
         open_data(recipe, "train", root)
@@ -115,10 +116,22 @@ def _scores(name: str, recipe: Recipe, runs: Path, root: Path | None, cache: Pat
     return Scores.load(path)
 
 
-def _row(name: str, recipe: Recipe, scores: Scores, control: Scores, runs: Path) -> dict[str, Any]:
+def _rows(
+    table: Table, recipes: dict[str, Recipe], runs: Path, root: Path | None, share: bool
+) -> tuple[int, dict[str, Any]]:
+    """Score rows of segmentation; return the index of a largest image, and what the table says of the rows."""
+    # Times of rows that share scores would not be their own, so without costs nothing is shared.
+    scores = {row: _scores(row, recipes[row], runs, root, runs / CACHE if share else None) for row in table.rows}
+    control = scores[table.control]
+    return control.largest, {
+        "images": len(control.names),
+        "half_widths": list(control.half_widths),
+        "rows": [_row(row, recipes[row], scores[row], control) for row in table.rows],
+    }
+
+
+def _row(name: str, recipe: Recipe, scores: Scores, control: Scores) -> dict[str, Any]:
     assert isinstance(recipe, SegmentationRecipe)
-    network, description = load_network(name, recipe, weights_path(runs, name))
-    parameters = {key.removeprefix("refinement."): parameter for key, parameter in network.named_parameters()}
     return {
         "recipe": name,
         "title": recipe.title,
@@ -126,22 +139,14 @@ def _row(name: str, recipe: Recipe, scores: Scores, control: Scores, runs: Path)
         "miou": scores.miou,
         "trimap_miou": scores.trimap_miou,
         "boundary_iou": scores.boundary_iou,
-        "miou_difference": _interval(paired_bootstrap(scores.confusion, control.confusion)),
+        "miou_difference": interval_values(paired_bootstrap(scores.confusion, control.confusion)),
         "trimap_miou_difference": [
-            _interval(paired_bootstrap(scores.trimap[:, w], control.trimap[:, w]))
+            interval_values(paired_bootstrap(scores.trimap[:, w], control.trimap[:, w]))
             for w in range(len(scores.half_widths))
         ],
-        "boundary_iou_difference": _interval(paired_bootstrap(scores.boundary, control.boundary, mean_boundary_iou)),
+        "boundary_iou_difference": interval_values(
+            paired_bootstrap(scores.boundary, control.boundary, mean_boundary_iou)
+        ),
         "milliseconds": scores.milliseconds,
         "peak_mb": None,
-        "parameters": sum(p.numel() for p in parameters.values()),
-        "hardness": {key: round(p.item(), 4) for key, p in parameters.items() if key.endswith("hardness")},
-        "seed": recipe.seed,
-        "steps": description["steps"],
-        "seconds": description["seconds"],
-        "trained": {key: description[key] for key in ("command", "commit", "torch", "machine")},
     }
-
-
-def _interval(interval: Interval) -> dict[str, float]:
-    return {"difference": interval.difference, "low": interval.low, "high": interval.high}

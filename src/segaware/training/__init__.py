@@ -1,17 +1,20 @@
 """Training stages and the engine that runs them; the only room that imports Lightning."""
 
 from segaware.training.engine import Precision, find_checkpoint, fit
+from segaware.training.flow_stage import FlowStage
 from segaware.training.optimization import Optimization
-from segaware.training.stages import EmbeddingStage, RefinementStage, SegmentationStage, SharpeningStage
+from segaware.training.stages import EmbeddingStage, RefinementStage, SegmentationStage, SharpeningStage, Stage
 from segaware.training.weights_file import load_weights, save_weights
 
 __all__ = [
     "EmbeddingStage",
+    "FlowStage",
     "Optimization",
     "Precision",
     "RefinementStage",
     "SegmentationStage",
     "SharpeningStage",
+    "Stage",
     "find_checkpoint",
     "fit",
     "load_weights",

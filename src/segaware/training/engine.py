@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from segaware.data import Sample
 from segaware.training.stages import Stage
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -61,8 +60,8 @@ def _set_aside(metrics: Path) -> None:
 
 def fit(
     stage: Stage,
-    train: DataLoader[Sample],
-    validation: DataLoader[Sample],
+    train: DataLoader[Any],
+    validation: DataLoader[Any],
     folder: Path,
     epochs: int,
     precision: Precision = "32-true",

@@ -20,6 +20,7 @@ class Optimization:
         weight_decay: Weight decay; never applied to hardness and refinement.
         power: The rate falls as (1 - step / steps) ** power; 0 keeps it.
         drop_every: Instead, the rate falls to a tenth after every so many steps.
+        halve_at: Instead, the rate falls to a half at each of these steps.
         head_multiplier: Factor on the rate of the classifier, fc8.
         embedding_multiplier: Factor on the rate of an embedding network inside a task network; 0 freezes it.
         hardness_multiplier: Factor on the rate of hardness, and of all that a refinement learns: the bandwidths and
@@ -37,6 +38,7 @@ class Optimization:
     hardness_multiplier: float = 1.0
     frozen: tuple[str, ...] = ()
     drop_every: int | None = None
+    halve_at: tuple[int, ...] = ()
 
     def freeze(self, network: nn.Module) -> None:
         """Take the frozen parameters out of the training.
@@ -64,6 +66,8 @@ class Optimization:
         schedule: torch.optim.lr_scheduler.LRScheduler = (
             torch.optim.lr_scheduler.StepLR(optimizer, self.drop_every, gamma=0.1)
             if self.drop_every is not None
+            else torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.halve_at), gamma=0.5)
+            if self.halve_at
             else torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=self.power)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

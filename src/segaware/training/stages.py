@@ -46,7 +46,7 @@ class Stage(LightningModule):
                 f"the loss is {loss.item()} at step {self.global_step}, in the batch of {', '.join(batch.name)}; "
                 "a lower learning rate or gradient_clip may help"
             )
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.image))
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.name))
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -1,17 +1,23 @@
 """Pictures, plots and reports; everything here works without a display."""
 
 from segaware.viz.atomic import write_atomically
+from segaware.viz.boundary_curves import boundary_curve, displacement_histogram
 from segaware.viz.colors import colorize, embedding_colors, error_map, mask_picture, overlay
 from segaware.viz.curves import curve_png, trimap_curve
+from segaware.viz.flow_colors import flow_colors, flow_legend
 from segaware.viz.panels import mark_points, side_by_side
 from segaware.viz.report import Report
 
 __all__ = [
     "Report",
+    "boundary_curve",
     "colorize",
     "curve_png",
+    "displacement_histogram",
     "embedding_colors",
     "error_map",
+    "flow_colors",
+    "flow_legend",
     "mark_points",
     "mask_picture",
     "overlay",

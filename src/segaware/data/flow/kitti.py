@@ -1,0 +1,64 @@
+"""KITTI's streets, flow from a laser scanner: 2012 (Geiger et al. 2012) and 2015 (Menze and Geiger 2015)."""
+
+from pathlib import Path
+from typing import Literal
+
+from segaware.data.flow.files import read_kitti_flow
+from segaware.data.flow.pairs import FlowPairs, Motion, Pair, check_size, find_folder
+from segaware.data.flow.sample import FlowTransform
+from segaware.data.images import DataError
+
+_ARCHIVES = {2012: "data_stereo_flow", 2015: "data_scene_flow"}
+_IMAGES = {2012: ("colored_0", "image_0"), 2015: ("image_2",)}  # image_0 is in gray
+
+
+class KITTI(FlowPairs):
+    """The 194 (2012) or 200 (2015) pairs whose flow is public: the `training` folder, which has no official split.
+
+    Reads `training/image_2/NNNNNN_10.png` and `_11.png` (2012: `colored_0`, or `image_0` where that is missing) and
+    `training/flow_occ/NNNNNN_10.png`, known for some of the pixels. With `training/flow_noc` there, what only
+    `flow_occ` has is occluded; without, nothing is. That all files are there is checked here, at construction; their
+    contents when they are read.
+
+    Args:
+        root: Folder that holds `kitti2012/` or `data_stereo_flow/`, or `kitti2015/` or `data_scene_flow/`, itself or in
+            `flow/`.
+        year: 2012 or 2015.
+        transform: Applied to each sample.
+
+    Raises:
+        DataError: A folder or file is missing; on access, a file is broken or the files of a sample differ in size.
+        ValueError: `year` is unknown.
+        ModuleNotFoundError: On access, OpenCV is not installed.
+    """
+
+    def __init__(self, root: str | Path, year: Literal[2012, 2015], transform: FlowTransform | None = None) -> None:
+        if year not in (2012, 2015):
+            raise ValueError(f"year must be 2012 or 2015, got {year!r}")
+        folder = find_folder(root, f"kitti{year}", _ARCHIVES[year]) / "training"
+        flows = sorted((folder / "flow_occ").glob("[0-9]*_10.png"))
+        if not flows:
+            raise DataError(f"{folder}: no such folder, or it holds no flow_occ/NNNNNN_10.png")
+        images = next((folder / name for name in _IMAGES[year] if (folder / name).is_dir()), folder / _IMAGES[year][0])
+        noc = folder / "flow_noc"
+        super().__init__(
+            [
+                Pair(
+                    flow.stem,
+                    images / flow.name,
+                    images / flow.name.replace("_10.png", "_11.png"),
+                    flow,
+                    (noc / flow.name,) if noc.is_dir() else (),
+                )
+                for flow in flows
+            ],
+            transform,
+        )
+
+    def _read_motion(self, pair: Pair) -> Motion:
+        flow, valid = read_kitti_flow(pair.flow)
+        if not pair.masks:
+            return Motion(flow, valid)
+        _, visible = read_kitti_flow(pair.masks[0])
+        check_size(visible, pair.masks[0], flow, pair.flow)
+        return Motion(flow, valid, valid & ~visible)

@@ -1,0 +1,1 @@
+"""The operator `correlation`: op.py is its contract and its equation."""

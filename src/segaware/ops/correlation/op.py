@@ -1,0 +1,70 @@
+"""Correlation of the features of two images, what FlowNetC matches them by."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: int = 1) -> Tensor:
+    """Likeness of every pixel's features to those around it in the other image, c(x, d) = <f1(x), f2(x + d)> / C.
+
+    The correlation layer of Dosovitskiy et al. 2015 (FlowNet, Eq. 1) for patches of one pixel. Outside the image, f2
+    is 0.
+
+    Args:
+        input1: Features f1 of the first image, (N, C, H, W), floating-point.
+        input2: Features f2 of the second, (N, C, H, W).
+        max_displacement: The largest displacement along either axis, 0 or more.
+        stride: Step between displacements, which are the multiples of it, 0 among them.
+
+    Returns:
+        Correlations (N, D * D, H, W) with D = 2 * (max_displacement // stride) + 1. Displacements d = (dy, dx) are in
+        row-major order, from the most negative.
+
+    Raises:
+        ValueError: If the inputs are not floating-point images of one shape and dtype, or a number is out of range.
+
+    Example:
+        >>> from segaware.ops.correlation.op import correlation
+        >>> row1, row2 = torch.tensor([[[[1.0, 2.0, 3.0]]], [[[0.0, 1.0, 2.0]]]]).split(1)
+        >>> correlation(row1, row2, max_displacement=1)[0, 3:6, 0]  # dx = -1, 0, 1 at dy = 0
+        tensor([[0., 0., 3.],
+                [0., 2., 6.],
+                [1., 4., 0.]])
+    """
+    for name, input in (("input1", input1), ("input2", input2)):
+        if input.dim() != 4 or not input.is_floating_point():
+            raise ValueError(
+                f"{name} must be a floating-point tensor of shape (N, C, H, W), got {input.dtype} of shape "
+                f"{tuple(input.shape)}"
+            )
+    if input1.shape != input2.shape or input1.dtype != input2.dtype:
+        raise ValueError(
+            f"input1 and input2 must have the same shape and dtype, got {tuple(input1.shape)} of {input1.dtype} and "
+            f"{tuple(input2.shape)} of {input2.dtype}"
+        )
+    for name, number, least in (("max_displacement", max_displacement, 0), ("stride", stride, 1)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise ValueError(f"{name} must be an int of at least {least}, got {number!r}")
+
+    batch, channels, height, width = input1.shape
+    steps = max_displacement // stride
+    displacements, reach = 2 * steps + 1, steps * stride
+    # All products of a row of f1 with a row of f2 are one matrix product, of which a band along the diagonal is wanted.
+    # Columns x and x + d are the same modulo the stride, so a row is taken apart into as many rows, each its own
+    # product. H is the first dimension: f2 at a vertical displacement is a slice of it, and autograd saves no copies.
+    over = -width % stride
+    rows1 = F.pad(input1 / channels, (0, over)).unflatten(3, (-1, stride)).permute(2, 0, 4, 3, 1).flatten(0, 2)
+    rows2 = F.pad(input2, (reach, reach + over, reach, reach)).unflatten(3, (-1, stride)).permute(2, 0, 4, 1, 3)
+    rows2 = rows2.contiguous()  # (H + 2 * reach, N, stride, C, columns of f2)
+    bands = []
+    for y in range(0, 2 * reach + 1, stride):
+        products = rows1 @ rows2[y : y + height].flatten(0, 2)
+        # Entry (x, x + k), k = 0 ... displacements - 1, lies x * (columns of f2 + 1) + k numbers in.
+        band = products.flatten(1).unfold(1, displacements, products.shape[2] + 1)
+        bands.append(band.contiguous())  # without the rest of the products
+    correlations = torch.stack(bands).unflatten(1, (height, batch, stride))
+    correlations = correlations.permute(2, 0, 5, 1, 4, 3).flatten(4)[..., :width]  # (N, dy, dx, H, W)
+    return correlations.flatten(1, 2)
