@@ -11,9 +11,11 @@ import yaml
 
 from segaware.data import dataset_info
 from segaware.recipes import files
-from segaware.recipes.build import build_network, build_stage
-from segaware.recipes.files import RecipeError, load_recipe, load_table, recipe_names, table_names
-from segaware.recipes.schema import EmbeddingRecipe, Recipe
+from segaware.nn import EmbeddingNet
+from segaware.recipes.build import build_embedding, build_network, build_stage
+from segaware.recipes.files import RecipeError, load_recipe, load_table, recipe_folder, recipe_names, table_names
+from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe
+from segaware.recipes.start import SHIPPED
 
 FOLDER = Path(files.__file__).parent
 TABLE_DATA = [(name, data) for name in table_names() for data in load_table(name).data or [None]]
@@ -47,9 +49,12 @@ def test_recipe_builds_a_network_that_runs(name: str) -> None:
         build_stage(recipe, network)
     with torch.inference_mode():
         image = torch.rand(1, 3, 33, 47)
-        output = network(image, torch.randn(1, 7, 5, 6), 8) if recipe.stage == "sharpening" else network(image)
+        others = {"sharpening": (torch.randn(1, 7, 5, 6), 8), "flow": (torch.rand(1, 3, 33, 47),)}
+        output = network(image, *others.get(recipe.stage, ()))
     if isinstance(recipe, EmbeddingRecipe):
         channels: int | None = recipe.embedding.dim
+    elif isinstance(recipe, FlowRecipe):
+        channels = 2
     else:
         channels = dataset_info(recipe.data.name).num_classes
     assert output.shape == (1, channels, 33, 47)
@@ -65,7 +70,10 @@ def _keys(values: dict[str, Any]) -> Iterator[list[str]]:
 @pytest.mark.parametrize("name", [name for name in recipe_names() if "base" in _read(name)])
 def test_file_with_a_base_says_only_what_differs(name: str) -> None:
     values = _read(name)
-    below = load_recipe(values.pop("base")).model_dump(mode="json")
+    base = values.pop("base")
+    known = load_table(recipe_folder(base)).data
+    unchanged = next((key for key, data in known.items() if not data.changes), None)
+    below = load_recipe(base, data=unchanged).model_dump(mode="json")
     for *sections, key in _keys(values):
         theirs, ours = below, values
         for section in sections:
@@ -96,13 +104,17 @@ def test_every_value_is_in_the_file(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_starts_are_recipes_that_fit(name: str) -> None:
-    start = load_recipe(name).start
-    for kind, stage in (("model", "segmentation"), ("embedding", "embedding")):
-        source = getattr(start, kind, None)
-        if source is not None:
-            assert load_recipe(source).stage == stage
     recipe = load_recipe(name)
-    if getattr(start, "embedding", None):
+    start = recipe.start
+    for kind, stage in (("model", "flow" if recipe.stage == "flow" else "segmentation"), ("embedding", "embedding")):
+        source = getattr(start, kind, None)
+        if source not in (None, SHIPPED):
+            assert load_recipe(source).stage == stage
+    if getattr(start, "embedding", None) == SHIPPED:
+        assert (
+            build_embedding(recipe.embedding).state_dict().keys() == EmbeddingNet.from_pretrained().state_dict().keys()
+        )  # type: ignore[arg-type]
+    elif getattr(start, "embedding", None):
         assert recipe.embedding == load_recipe(start.embedding).embedding  # type: ignore[union-attr]
 
 
@@ -126,6 +138,10 @@ def test_rows_have_the_control_s_budget(name: str, data: str | None) -> None:
     control = load_recipe(table.control, data=data)
     assert control.embedding is None
     rows = {row: load_recipe(row, data=data) for row in table.rows}
+    titles = [recipe.title for recipe in rows.values() if not recipe.title.startswith("... + variational")]
+    assert len(set(titles)) == len(titles)
+    if isinstance(control, FlowRecipe):
+        return
     for row, recipe in rows.items():
         if row == control.start.model:  # type: ignore[union-attr]
             continue
@@ -143,8 +159,27 @@ def test_rows_have_the_control_s_budget(name: str, data: str | None) -> None:
             assert (recipe.start.vgg, start) == (control.start.vgg, control.start.model)  # type: ignore[union-attr]
             assert set(recipe.train.frozen) <= {"embedding", *control.train.frozen}, row  # type: ignore[union-attr]
             assert recipe.train.model_copy(update={"frozen": control.train.frozen}) == control.train, row  # type: ignore[union-attr]
-    titles = [recipe.title for recipe in rows.values()]
-    assert len(set(titles)) == len(titles)
+
+
+@pytest.mark.parametrize("data", load_table("harley2017/table3").data)
+def test_rows_of_flow_have_the_control_s_budget(data: str) -> None:
+    """Each starts from its own network, trained like the control's, and trains as long; or refines another row's."""
+    table = load_table("harley2017/table3")
+    control, first = (load_recipe(f"harley2017/table3/{name}", data=data) for name in ("control", "flownets"))
+    assert isinstance(control, FlowRecipe) and isinstance(first, FlowRecipe) and control.train
+    for row in table.rows:
+        recipe = load_recipe(row, data=data)
+        assert isinstance(recipe, FlowRecipe)
+        assert (recipe.seed, recipe.data, recipe.evaluation) == (control.seed, control.data, control.evaluation)
+        assert (recipe.model.width, recipe.model.batch_norm) == (control.model.width, control.model.batch_norm)
+        if recipe.train is None:
+            assert recipe.start.model in table.rows
+            continue
+        assert set(recipe.train.frozen) <= {"embedding"}
+        assert recipe.train.model_copy(update={"frozen": ()}) == control.train
+        start = load_recipe(recipe.start.model or "", data=data)
+        assert isinstance(start, FlowRecipe)
+        assert (start.data, start.train, start.model.network) == (first.data, first.train, recipe.model.network)
 
 
 @pytest.mark.parametrize(("name", "data"), TABLE_DATA)
@@ -155,7 +190,8 @@ def test_control_goes_on_with_the_baseline_unchanged(name: str, data: str | None
     baseline = load_recipe(control["start"]["model"], data=data).model_dump(mode="json")
     for key in ("stage", "seed", "embedding", "model", "evaluation"):
         assert control[key] == baseline[key], key
-    assert control["data"] | {"batch_size": None} == baseline["data"] | {"batch_size": None}
+    may_differ = dict.fromkeys(("batch_size", "affine") if control["stage"] == "flow" else ("batch_size",))
+    assert control["data"] | may_differ == baseline["data"] | may_differ
 
 
 @pytest.mark.parametrize(("name", "data"), [(name, data) for name, data in TABLE_DATA if data])

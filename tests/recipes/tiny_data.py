@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from segaware.data.flow import write_flo
+
 SIZE = (40, 56)
 _CLASS = 8  # VOC's cat
 _COUNTS = {"train": 4, "val": 2}
@@ -36,6 +38,12 @@ def write_data(root: Path) -> Path:
         savemat(path, {"GTcls": {"Segmentation": _classes(i, _CLASS, void=0)}})
     for split in ("train2014", "val2014"):
         _coco(root / "coco", split)
+    chairs = root / "FlyingChairs_release"
+    for number in range(1, 1 + sum(_COUNTS.values())):
+        for image in (1, 2):
+            _image(chairs / f"data/{number:05d}_img{image}.ppm", 2 * number + image)
+        write_flo(chairs / f"data/{number:05d}_flow.flo", np.full((*SIZE, 2), number, np.float32))
+    _list(chairs / "FlyingChairs_train_val.txt", ["1"] * _COUNTS["train"] + ["2"] * _COUNTS["val"])
     return root
 
 
