@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from segaware.data import dataset_info
-from segaware.recipes import files
 from segaware.nn import EmbeddingNet
+from segaware.recipes import files
 from segaware.recipes.build import build_embedding, build_network, build_stage
 from segaware.recipes.files import RecipeError, load_recipe, load_table, recipe_folder, recipe_names, table_names
 from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe
