@@ -76,7 +76,7 @@ def test_save_and_load(scores: Scores, tmp_path: Path) -> None:
 def test_embeddings_have_no_score(runs: Path) -> None:
     recipe = tiny("demo/embedding")
     network, _ = load_network("demo/embedding", recipe, weights_path(runs, "demo/embedding"))
-    with pytest.raises(RecipeError, match="an embedding recipe has no score of its own"):
+    with pytest.raises(RecipeError, match="a recipe of the embedding stage has no mean IoU"):
         evaluate(recipe, network, None)
 
 

@@ -118,6 +118,16 @@ def test_rate_drops_to_a_tenth_instead() -> None:
     assert rates == pytest.approx([RATE, RATE, RATE, RATE / 10, RATE / 10, RATE / 10, RATE / 100, RATE / 100])
 
 
+def test_rate_falls_to_a_half_instead() -> None:
+    configured = replace(_optimization("sgd"), halve_at=(2, 5)).configure(_Network(), steps=7)
+    rates = []
+    for _ in range(7):
+        rates.append(configured["optimizer"].param_groups[0]["lr"])
+        configured["optimizer"].step()
+        configured["lr_scheduler"]["scheduler"].step()
+    assert rates == pytest.approx([RATE, RATE, RATE / 2, RATE / 2, RATE / 2, RATE / 4, RATE / 4])
+
+
 def test_refinement_learns_like_hardness() -> None:
     network = nn.ModuleDict({"refinement": nn.Linear(1, 1), "fc7": nn.Linear(1, 1)})
     optimization = replace(_optimization("sgd"), weight_decay=0.5)

@@ -107,10 +107,10 @@ def evaluate(recipe: Recipe, network: nn.Module, root: Path | None, cache: Path 
             precision is that of the recipe's evaluation. None computes everything, in float32.
 
     Raises:
-        RecipeError: If the recipe trains embeddings, which have no score.
+        RecipeError: If the recipe is none of segmentation.
     """
     if not isinstance(recipe, SegmentationRecipe):
-        raise RecipeError("an embedding recipe has no score of its own; evaluate a recipe that uses its embeddings")
+        raise RecipeError(f"a recipe of the {recipe.stage} stage has no mean IoU; evaluate one of segmentation")
     images = validation_batches(recipe, root, recipe.evaluation.images)
     classes, widths = num_classes(recipe), recipe.evaluation.half_widths
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
