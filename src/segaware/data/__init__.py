@@ -5,6 +5,7 @@ from segaware.data.camvid import CamVid
 from segaware.data.coarse_scores import COARSE_STRIDE, coarse_scores
 from segaware.data.coco import COCO
 from segaware.data.images import (
+    IMAGE_SUFFIXES,
     DataError,
     check_pair,
     find_pairs,
@@ -29,6 +30,7 @@ __all__ = [
     "COARSE_STRIDE",
     "COCO",
     "IGNORE_INDEX",
+    "IMAGE_SUFFIXES",
     "SBD",
     "SCENES_PALETTE",
     "VOC",

@@ -9,6 +9,8 @@ from PIL import Image
 
 from segaware.data.sample import IGNORE_INDEX, Sample
 
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
 
 class DataError(ValueError):
     """A file or folder of a data set is missing, broken or not what it should be."""

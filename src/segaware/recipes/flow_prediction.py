@@ -11,13 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from segaware.data import write_png
-from segaware.data.flow.files import write_flo, write_kitti_flow
+from segaware.data.flow.files import KITTI_RANGE, write_flo, write_kitti_flow
 from segaware.data.flow.frames import Frames
 from segaware.viz import side_by_side
 from segaware.viz.flow_colors import flow_colors, flow_legend
 from segaware.viz.panels import MIN_WIDTH
-
-_KITTI_RANGE = (-512, 511.984375)  # pixels; 16 bits in steps of 1/64
 
 
 def predict_flow(network: nn.Module, frames: Frames, out: Path, max_norm: float | None = None) -> Iterator[Path]:
@@ -53,7 +51,7 @@ def _predict(network: nn.Module, frames: Frames, out: Path, max_norm: float | No
         if not flow.isfinite().all():
             raise FloatingPointError(f"{name}: the network's flow is not finite")
         write_png(out / "pictures" / f"{name}.png", _picture(image1, flow, max_norm))
-        fits = ((flow >= _KITTI_RANGE[0]) & (flow <= _KITTI_RANGE[1])).all(0)
+        fits = ((flow >= KITTI_RANGE[0]) & (flow <= KITTI_RANGE[1])).all(0)
         values = flow.permute(1, 2, 0).contiguous().numpy()
         write_kitti_flow(out / "kitti" / f"{name}.png", values, fits.numpy())
         write_flo(out / "flo" / f"{name}.flo", values)

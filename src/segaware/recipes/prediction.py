@@ -12,6 +12,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from segaware.data import (
+    IMAGE_SUFFIXES,
     VOC_CLASSES,
     DataError,
     dataset_info,
@@ -24,8 +25,6 @@ from segaware.data.voc import read_voc_list, voc_folder
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe, SegmentationRecipe
 from segaware.viz import overlay, side_by_side
-
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def find_images(source: Path) -> tuple[list[Path], list[Path]]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from segaware.viz.atomic import write_atomically
-from segaware.viz.curves import Interval, _styles
+from segaware.viz.curves import Interval, line_styles
 
 SPREAD = 0.5  # of the width between two categories, for the intervals of all methods
 MAX_LABELS = 16  # on the axis of displacements
@@ -52,14 +52,14 @@ def boundary_curve(
     figure = Figure(figsize=(6.4 * panels, 4.8), dpi=150, layout="constrained")
     absolute, *relative = figure.subplots(1, panels, squeeze=False)[0]
     positions = range(len(categories))
-    for style, (name, errors) in zip(_styles(), curves.items(), strict=False):
+    for style, (name, errors) in zip(line_styles(), curves.items(), strict=False):
         absolute.plot(positions[:-1], errors[:-1], label=name, **style)
         absolute.plot(positions[-1:], errors[-1:], **style)  # all pixels are no distance, so no line leads there
     absolute.set_ylim(bottom=0)
     absolute.set_ylabel("end-point error [px]")
     for axes in relative:
         axes.axhline(0, color="0.6", linewidth=1)
-        for index, (style, intervals) in enumerate(zip(_styles(), (differences or {}).values(), strict=False)):
+        for index, (style, intervals) in enumerate(zip(line_styles(), (differences or {}).values(), strict=False)):
             # Side by side, for intervals hide each other.
             shift = SPREAD * ((index + 0.5) / len(curves) - 0.5)
             difference, low, high = zip(*intervals, strict=True)
@@ -95,7 +95,7 @@ def displacement_histogram(histograms: Mapping[str, Sequence[float]], edges: Seq
     figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
     axes = figure.subplots()
     positions = range(len(edges))
-    for style, (name, shares) in zip(_styles(), histograms.items(), strict=False):
+    for style, (name, shares) in zip(line_styles(), histograms.items(), strict=False):
         axes.stairs(
             [100 * share for share in shares],
             positions,

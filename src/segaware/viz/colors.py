@@ -35,7 +35,7 @@ def colorize(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
     if label.size and not (label.min() >= 0 and label.max() <= 255):
         raise ValueError(f"label must lie in 0..255, got {label.min()}..{label.max()}")
     if not isinstance(palette, np.ndarray) or palette.shape != (256, 3) or palette.dtype != np.uint8:
-        raise ValueError(f"palette must be a uint8 array of shape (256, 3), got {_describe(palette)}")
+        raise ValueError(f"palette must be a uint8 array of shape (256, 3), got {describe(palette)}")
     return palette[label]
 
 
@@ -102,9 +102,9 @@ def embedding_colors(embedding: Tensor) -> np.ndarray:
         ValueError: `embedding` has another type or shape, or is not finite.
     """
     if not isinstance(embedding, Tensor) or embedding.ndim != 3 or not embedding.is_floating_point():
-        raise ValueError(f"embedding must be a floating point tensor of shape (E, H, W), got {_describe(embedding)}")
+        raise ValueError(f"embedding must be a floating point tensor of shape (E, H, W), got {describe(embedding)}")
     if embedding.numel() == 0 or not embedding.isfinite().all():
-        raise ValueError(f"embedding must be finite and not empty, got {_describe(embedding)}")
+        raise ValueError(f"embedding must be finite and not empty, got {describe(embedding)}")
     height, width = embedding.shape[1:]
     pixels = embedding.detach().cpu().double().flatten(1).T
     centred = pixels - pixels.mean(0)
@@ -150,7 +150,7 @@ def mask_picture(mask: Tensor, kernel_size: int | tuple[int, int], scale: int = 
     if height < 1 or width < 1 or height % 2 == 0 or width % 2 == 0:
         raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
     if not isinstance(mask, Tensor) or mask.shape != (height * width,) or not mask.is_floating_point():
-        raise ValueError(f"mask must be a floating point tensor of shape ({height * width},), got {_describe(mask)}")
+        raise ValueError(f"mask must be a floating point tensor of shape ({height * width},), got {describe(mask)}")
     if not ((mask >= 0) & (mask <= 1)).all():
         raise ValueError(f"mask must lie in 0..1, got {mask.min():g}..{mask.max():g}")
     if scale < 3:
@@ -168,15 +168,16 @@ def require_picture(name: str, picture: np.ndarray) -> None:
     """Raise a ValueError that names the argument unless it is a uint8 array of shape (H, W, 3), not empty."""
     fits = isinstance(picture, np.ndarray) and picture.ndim == 3 and picture.shape[2] == 3 and picture.size > 0
     if not fits or picture.dtype != np.uint8:
-        raise ValueError(f"{name} must be a uint8 array of shape (H, W, 3), got {_describe(picture)}")
+        raise ValueError(f"{name} must be a uint8 array of shape (H, W, 3), got {describe(picture)}")
 
 
 def _require_label(name: str, label: np.ndarray) -> None:
     if not isinstance(label, np.ndarray) or label.ndim != 2 or not np.issubdtype(label.dtype, np.integer):
-        raise ValueError(f"{name} must be an integer array of shape (H, W), got {_describe(label)}")
+        raise ValueError(f"{name} must be an integer array of shape (H, W), got {describe(label)}")
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
+    """Return the type and shape of an argument, for an error."""
     if isinstance(value, np.ndarray | Tensor):
         return f"{type(value).__name__} of {value.dtype} and shape {tuple(value.shape)}"
     return type(value).__name__

@@ -74,11 +74,11 @@ def _render(
     # No pyplot: no display, no global state.
     figure = Figure(figsize=(6.4 * panels, 4.8), dpi=150, layout="constrained")
     absolute, *relative = figure.subplots(1, panels, squeeze=False)[0]
-    for style, (name, values) in zip(_styles(), curves.items(), strict=False):
+    for style, (name, values) in zip(line_styles(), curves.items(), strict=False):
         absolute.plot(half_widths, _percent(values), label=name, **style)
     absolute.set_ylabel("mIoU [%]")
     for axes in relative:
-        for style, intervals in zip(_styles(), (differences or {}).values(), strict=False):
+        for style, intervals in zip(line_styles(), (differences or {}).values(), strict=False):
             difference, low, high = (_percent(values) for values in zip(*intervals, strict=True))
             axes.plot(half_widths, difference, **style)
             axes.fill_between(half_widths, low, high, color=style["color"], alpha=0.2, linewidth=0)
@@ -102,7 +102,7 @@ def _render(
     return content.getvalue()
 
 
-def _styles() -> Iterator[dict[str, Any]]:
+def line_styles() -> Iterator[dict[str, Any]]:
     """Twenty styles, so that more rows than there are colours can be told apart."""
     colors = [f"C{i}" for i in range(10)]
     for linestyle, (color, marker) in cycle(product(("-", "--"), zip(colors, "osD^v<>pX*", strict=True))):

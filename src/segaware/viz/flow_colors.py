@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from segaware.viz.colors import _describe
+from segaware.viz.colors import describe
 
 UNKNOWN_FLOW = 1e9  # pixels; from here on a number marks flow that is not known, as in Middlebury's files
 MIN_LEGEND = 64  # pixels; smaller numbers cannot be read
@@ -39,9 +39,9 @@ def flow_colors(flow: Tensor, max_norm: float | None = None, valid: Tensor | Non
         [[[255, 255, 255], [255, 0, 0], [191, 0, 0]]]
     """
     if not isinstance(flow, Tensor) or flow.ndim != 3 or len(flow) != 2 or not flow.is_floating_point():
-        raise ValueError(f"flow must be a floating point tensor of shape (2, H, W), got {_describe(flow)}")
+        raise ValueError(f"flow must be a floating point tensor of shape (2, H, W), got {describe(flow)}")
     if valid is not None and (valid.dtype != torch.bool or valid.shape != flow.shape[1:]):
-        raise ValueError(f"valid must be a bool tensor of shape {tuple(flow.shape[1:])}, got {_describe(valid)}")
+        raise ValueError(f"valid must be a bool tensor of shape {tuple(flow.shape[1:])}, got {describe(valid)}")
     if max_norm is not None:
         _check_max_norm(max_norm)
     known = (flow.abs() < UNKNOWN_FLOW).all(0)  # False for nan

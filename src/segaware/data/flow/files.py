@@ -11,6 +11,8 @@ import numpy as np
 
 from segaware.data.images import DataError
 
+KITTI_RANGE = (-512, 511.984375)  # pixels; 16 bits in steps of 1/64
+
 _FLO_MAGIC = b"PIEH"  # The float32 202021.25, little endian.
 _UNKNOWN = 1e9  # Middlebury's own threshold; its files mark unknown flow by 1666666752.
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

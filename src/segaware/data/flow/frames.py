@@ -11,9 +11,8 @@ from types import ModuleType
 
 import numpy as np
 
-from segaware.data.images import DataError, read_image
+from segaware.data.images import IMAGE_SUFFIXES, DataError, read_image
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 
 
