@@ -206,6 +206,6 @@ def test_cost_is_that_of_the_largest_image(
 
 
 def test_embedding_is_no_row(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="a table compares segmentation recipes; odd/embedding trains embeddings"):
+    with pytest.raises(RecipeError, match="a table compares what predicts; odd/embedding trains embeddings"):
         run_table("odd", tmp_path / "runs", None)
     assert not (tmp_path / "runs").exists()

@@ -38,7 +38,7 @@ def run_table(
     Returns:
         The table as JSON-like values: where it comes from, and per row the paper's number, mean IoU, trimap IoU,
         boundary IoU, the differences of these to the control with their 95 % intervals by paired bootstrap over
-        images, time per image, memory and budget.
+        images, time per image, memory and budget. For optical flow, errors as `flow_rows` says instead.
 
     Raises:
         RecipeError: If an override fits no recipe, a row trains embeddings, or a folder holds another training.
@@ -92,7 +92,7 @@ def _recipes(table: Table, data: str | None, overrides: Sequence[str]) -> dict[s
     for row in table.rows:
         add(row)
         if isinstance(recipes[row], EmbeddingRecipe):
-            raise RecipeError(f"a table compares segmentation recipes; {row} trains embeddings")
+            raise RecipeError(f"a table compares what predicts; {row} trains embeddings")
     for override in overrides:
         if not any(has_key(recipe, override) for recipe in recipes.values()):
             load_recipe(table.control, [override], data)  # says what is wrong with it
