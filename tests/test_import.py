@@ -38,6 +38,7 @@ def test_public_names() -> None:
     assert sorted(segaware.ops.__all__) == [
         "PermutohedralLattice",
         "attention_mask",
+        "correlation",
         "embedding_distance",
         "mean_field",
         "segaware_conv2d",
@@ -49,6 +50,7 @@ def test_public_names() -> None:
         "ColorEmbedding",
         "DenseCRF",
         "EmbeddingNet",
+        "MultiscaleEndPointLoss",
         "PairLoss",
         "SegAwareCRF",
         "SegAwareConv2d",

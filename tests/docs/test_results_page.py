@@ -20,8 +20,9 @@ def test_every_results_file_has_a_commit_a_command_and_intervals() -> None:
         table = json.loads(path.read_text())
         assert table["measured"]["commit"] and table["measured"]["command"].startswith("segaware ")
         for row in table["rows"]:
-            interval = row["miou_difference"]
-            assert interval["low"] <= interval["difference"] <= interval["high"]
+            for interval in row.get("differences") or [row["miou_difference"]]:  # of flow, or of segmentation
+                assert interval["low"] <= interval["difference"] <= interval["high"]
+            assert row["trained"]["command"].startswith("segaware ")
             assert row["seed"] is not None and row["trained"]["commit"]
 
 
@@ -30,6 +31,17 @@ def test_page_shows_the_figures_of_a_row(generate: ModuleType) -> None:
     row = table["rows"][-1]
     lines = [line for line in generate.page().splitlines() if line.startswith(f"| {row['title']} |")]
     assert f"| {100 * row['miou']:.1f} (" in lines[0]
+
+
+def test_page_shows_errors_of_flow(generate: ModuleType) -> None:
+    table = next(table for table in generate.load_tables() if table["table"] == "harley2017/table3")
+    row, page = table["rows"][1], generate.page()
+    assert f"| {row['title']} | 2.86 | {row['errors'][0]:.2f} ({row['differences'][0]['difference']:+.2f} [" in page
+    for kind in ("errors", "displacements"):
+        name = f"figures/harley2017_table3_flying_voc_{kind}.png"
+        assert f"({name})" in page and (ROOT / "docs" / name).is_file()
+    other = row["also"]["middlebury"]
+    assert f"| {other['end_point_error']:.2f} / {other['angular_error']:.1f} |" in page
 
 
 def test_table_of_a_data_set(generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
