@@ -1,5 +1,6 @@
 """Whole networks."""
 
+from segaware.models.caffemodel import read_caffemodel
 from segaware.models.deeplab import DeepLabLargeFOV
 from segaware.models.flownet import FlowNetS
 from segaware.models.flownet_c import FlowNetC
@@ -15,4 +16,5 @@ __all__ = [
     "SegAwareFlowNetS",
     "Sharpener",
     "VariationalRefinement",
+    "read_caffemodel",
 ]
