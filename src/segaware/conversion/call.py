@@ -32,10 +32,11 @@ class Call:
 
     def __init__(self, embedding: Tensor) -> None:
         self.shared = SharedDistances(embedding)
+        self._without_gradients: set[str] = set()
 
-    def distance(self, layer: SegAwareConv2d, input: Tensor) -> Tensor:
+    def distance(self, layer: SegAwareConv2d, name: str, input: Tensor) -> Tensor:
         """Return the distances of a layer's window over the embedding, sampled at the size of its input."""
-        embedding, name = self.shared.embedding, getattr(layer, "name", "")
+        embedding = self.shared.embedding
         if not torch.compiler.is_exporting():
             if input.shape[0] != embedding.shape[0]:
                 raise ValueError(
@@ -47,11 +48,27 @@ class Call:
                     f"embedding must not be smaller than the features of {name}, {tuple(input.shape[-2:])}, got "
                     f"{tuple(embedding.shape[-2:])}; let the embedding upsample its result, or convert other layers"
                 )
+            self._check_checkpoint(name)
         # Kept outside of any checkpoint: the first layer that needs a distance computes it, and it alone, so that a
         # checkpoint would see different work when it runs the layer again.
         keep = nullcontext() if torch.compiler.is_compiling() else saved_tensors_hooks(_same, _same)
         with keep:
             return self.shared.at_size(layer, (input.shape[-2], input.shape[-1]))
+
+    def _check_checkpoint(self, name: str) -> None:
+        """Raise where a layer that ran without gradients runs again with them, in a graph that is not the embedding's.
+
+        That is what a reentrant checkpoint does.
+        """
+        if torch.compiler.is_compiling() or not self.shared.embedding.requires_grad:
+            return
+        if not torch.is_grad_enabled():
+            self._without_gradients.add(name)
+        elif name in self._without_gradients and _thread.call is not self:
+            raise RuntimeError(
+                f"{name} is in a checkpoint with use_reentrant=True, which cannot train the embedding; pass "
+                "use_reentrant=False, or freeze the embedding"
+            )
 
 
 def _same(x: Any) -> Any:

@@ -27,7 +27,7 @@ class ConvertedConv2d(SegAwareConv2d):
             RuntimeError: If it is called outside the converted network.
             ValueError: If the embedding is smaller than `input`, or of another batch.
         """
-        return super().forward(input, distance=current_call(self.name).distance(self, input))
+        return super().forward(input, distance=current_call(self.name).distance(self, self.name, input))
 
 
 def become_segaware(layer: nn.Conv2d, name: str, hardness: float) -> None:
