@@ -22,8 +22,8 @@ def test_import_loads_nothing_optional_and_warns_of_nothing() -> None:
 def test_public_names() -> None:
     assert sorted(segaware.__all__) == [
         "BilateralFilter2d",
-        "DenseCRF",
         "Denormalize",
+        "DenseCRF",
         "EmbeddingNet",
         "PairLoss",
         "SegAwareCRF",
