@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.variable import Variable
 from torch.utils._pytree import tree_map
 
 from segaware.nn import SegAwareConv2d, SharedDistances
@@ -128,7 +129,11 @@ class _Remember(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        _backward[torch._C._current_graph_task_id()] = ctx.call
+        if ctx.call is not None:  # else autograd is about to say that this graph has been freed
+            _backward[torch._C._current_graph_task_id()] = ctx.call
+        if not torch._C._autograd._get_current_graph_task_keep_graph():
+            # Autograd frees its tensors then, and an output that somebody keeps should hold none of the call's either.
+            Variable._execution_engine.queue_callback(lambda: setattr(ctx, "call", None))
         return grad, None
 
 
