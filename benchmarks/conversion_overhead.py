@@ -111,10 +111,10 @@ def unfold_conv2d(
 def unfold_distance(
     embedding: Tensor, kernel_size: tuple[int, int], stride: Any, padding: tuple[int, int], dilation: tuple[int, int]
 ) -> Tensor:
-    """L1 distances of windows with an odd side, padded on both sides alike."""
+    """L1 distances of windows, padded on both sides alike."""
     columns = F.unfold(embedding, kernel_size, dilation, padding, stride).unflatten(1, (embedding.shape[1], -1))
     inside = F.unfold(torch.ones_like(embedding[:, :1]), kernel_size, dilation, padding, stride)
-    centre = columns.shape[2] // 2
+    centre = kernel_size[0] // 2 * kernel_size[1] + kernel_size[1] // 2
     distance = (columns - columns[:, :, centre : centre + 1]).abs().sum(1) * inside * inside[:, centre : centre + 1]
     height, width = (
         (side + 2 * p - d * (k - 1) - 1) // s + 1
