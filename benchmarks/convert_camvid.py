@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from architectures import find_libraries
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, Subset
-from torchvision.models.segmentation import deeplabv3_resnet50
 
 import segaware
 from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
@@ -58,6 +58,9 @@ class ClassScores(nn.Module):
 
 def deeplab() -> nn.Module:
     """Return DeepLabV3 with random weights."""
+    find_libraries()
+    from torchvision.models.segmentation import deeplabv3_resnet50
+
     network = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=CamVid.num_classes)
     return ClassScores(network).to(memory_format=torch.channels_last)
 
