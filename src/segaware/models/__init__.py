@@ -1,7 +1,8 @@
 """Whole networks."""
 
 from segaware.models.caffemodel import read_caffemodel
-from segaware.models.deeplab import DeepLabLargeFOV
+from segaware.models.deeplab import DeepLab, DeepLabLargeFOV
+from segaware.models.deeplab_v2 import DeepLabV2
 from segaware.models.flownet import FlowNetS
 from segaware.models.flownet_c import FlowNetC
 from segaware.models.refinement import ScoreRefinement, Sharpener
@@ -9,7 +10,9 @@ from segaware.models.segaware_flownet import SegAwareFlowNetS
 from segaware.models.variational import VariationalRefinement
 
 __all__ = [
+    "DeepLab",
     "DeepLabLargeFOV",
+    "DeepLabV2",
     "FlowNetC",
     "FlowNetS",
     "ScoreRefinement",
