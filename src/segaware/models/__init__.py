@@ -1,5 +1,6 @@
 """Whole networks."""
 
+from segaware.models.caffe_weights import CaffeReport, load_caffe
 from segaware.models.caffemodel import read_caffemodel
 from segaware.models.deeplab import DeepLab, DeepLabLargeFOV
 from segaware.models.deeplab_v2 import DeepLabV2
@@ -10,6 +11,7 @@ from segaware.models.segaware_flownet import SegAwareFlowNetS
 from segaware.models.variational import VariationalRefinement
 
 __all__ = [
+    "CaffeReport",
     "DeepLab",
     "DeepLabLargeFOV",
     "DeepLabV2",
@@ -19,5 +21,6 @@ __all__ = [
     "SegAwareFlowNetS",
     "Sharpener",
     "VariationalRefinement",
+    "load_caffe",
     "read_caffemodel",
 ]

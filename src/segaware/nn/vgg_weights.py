@@ -99,25 +99,28 @@ def copy_vgg_weights(module: nn.Module, weights: dict[str, Tensor], path: str | 
     return list(layers)
 
 
-@torch.no_grad()
-def copy_tensors(
-    targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str, path: str | Path
-) -> None:
-    """Copy tensors to those of the same names, all or none.
+def check_shapes(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str, path: str | Path) -> None:
+    """Find out whether tensors fit those of the same names.
 
     Args:
-        targets: Where to.
-        tensors: Where from; others in it are passed over.
-        what: What the tensors are, for the message of an error.
+        targets: What they shall be copied to.
+        tensors: The tensors; others in it are passed over.
+        what: What they are, for the message of an error.
         path: The file that they are from.
 
     Raises:
-        ValueError: If one is missing or has another shape; nothing is changed then.
+        ValueError: If one is missing or has another shape.
     """
     for name, target in targets.items():
         wanted, given = tuple(target.shape), tuple(tensors[name].shape) if name in tensors else "nothing"
         if given != wanted:
             raise ValueError(f"{what}: {name} needs shape {wanted}, {path} has {given} (is width 1?)")
+
+
+@torch.no_grad()
+def copy_tensors(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str, path: str | Path) -> None:
+    """Copy tensors to those of the same names, all or, if `check_shapes` finds one that does not fit, none."""
+    check_shapes(targets, tensors, what, path)
     for name, target in targets.items():
         target.copy_(tensors[name])
 
