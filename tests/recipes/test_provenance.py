@@ -44,6 +44,12 @@ def test_values(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"{os.cpu_count()} cores, {torch.get_num_threads()} threads" in values["machine"]
 
 
+def test_commit_of_a_copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "provenance.py"))
+    monkeypatch.setenv("SEGAWARE_COMMIT", "told")
+    assert provenance()["commit"] == "told"
+
+
 def test_commit(repository: Path) -> None:
     commit = _git(repository, "rev-parse", "HEAD")
     assert len(commit) == 40

@@ -153,7 +153,15 @@ def test_differences_by_hand(finished: tuple[Path, dict[str, Any]], tmp_path: Pa
         bands = torch.stack([right, whole])  # near the border all are right
         boundary = all_of_it if row == "tiny/control" else half
         counts = (whole.repeat(3, 1, 1), bands.repeat(3, 1, 1, 1), boundary.repeat(3, 1, 1))
-        scores = Scores(("a", "b", "c"), torch.tensor([[4, 5]] * 3), *counts, (1, 3), 2.5)
+        scores = Scores(
+            names=("a", "b", "c"),
+            sizes=torch.tensor([[4, 5]] * 3),
+            milliseconds=2.5,
+            confusion=counts[0],
+            trimap=counts[1],
+            boundary=counts[2],
+            half_widths=(1, 3),
+        )
         scores.save(runs / row / "scores.npz")
     segaware, control, _ = run_table("tiny", runs, None, costs=False)["rows"]
     assert (control["miou"], control["trimap_miou"]) == (1, [1, 1])

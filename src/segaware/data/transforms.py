@@ -17,7 +17,8 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def _uniform(low: float, high: float) -> float:
+def uniform(low: float, high: float) -> float:
+    """Draw a number between two."""
     return low + (high - low) * float(torch.rand(()))
 
 
@@ -66,7 +67,7 @@ class RandomScale:
 
     def __call__(self, sample: Sample) -> Sample:
         """Return the sample resized."""
-        factor = _uniform(self.low, self.high)
+        factor = uniform(self.low, self.high)
         size = [max(1, round(side * factor)) for side in sample.label.shape]
         image = F.interpolate(sample.image[None], size, mode="bilinear", antialias=True)[0]
         # "nearest-exact" shares bilinear's pixel centres; plain "nearest" shifts the label by half a pixel.
@@ -156,7 +157,7 @@ class ColorJitter:
 
     def __call__(self, sample: Sample) -> Sample:
         """Return the sample with other colours."""
-        brightness, contrast, saturation = (_uniform(1 - self.strength, 1 + self.strength) for _ in range(3))
+        brightness, contrast, saturation = (uniform(1 - self.strength, 1 + self.strength) for _ in range(3))
         image = sample.image * brightness
         gray = _gray(image).mean()
         image = gray + contrast * (image - gray)

@@ -8,6 +8,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from segaware.extras import import_extra
+
 
 class VariationalRefinement(nn.Module):
     """Variational refinement behind a network that estimates flow; it has no parameters, and passes on no gradient.
@@ -124,13 +126,7 @@ class VariationalRefinement(nn.Module):
 
 
 def _opencv() -> ModuleType:
-    try:
-        import cv2
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "variational refinement needs OpenCV: pip install 'segaware[flow]'", name="cv2"
-        ) from error
-    return cv2
+    return import_extra("cv2", "variational refinement needs OpenCV", "flow")
 
 
 def _check(flow: Tensor, image1: Tensor, image2: Tensor) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from segaware.data import Sample
@@ -19,31 +19,25 @@ from segaware.models import DeepLabLargeFOV
 from segaware.recipes.build import network_inputs, num_classes, validation_batches
 from segaware.recipes.cached import cached_predictor
 from segaware.recipes.files import RecipeError
+from segaware.recipes.image_scores import ImageScores
 from segaware.recipes.schema import Recipe, SegmentationRecipe
-from segaware.viz import write_atomically
 
 
-@dataclass(frozen=True)
-class Scores:
+@dataclass(frozen=True, kw_only=True)
+class Scores(ImageScores):
     """What was counted on every image, so that any two recipes can be compared image by image.
 
     Attributes:
-        names: Names of the N images.
-        sizes: Their heights and widths (N, 2).
         confusion: Confusion matrices (N, C, C).
         trimap: Confusion matrices within the bands (N, W, C, C).
         boundary: Intersections and unions of the boundary regions (N, 2, C).
         half_widths: Half-widths of the W bands in pixels.
-        milliseconds: Median time of one image, the first left out; of what was not cached.
     """
 
-    names: tuple[str, ...]
-    sizes: Tensor
     confusion: Tensor
     trimap: Tensor
     boundary: Tensor
     half_widths: tuple[int, ...]
-    milliseconds: float
 
     @property
     def miou(self) -> float:
@@ -59,40 +53,6 @@ class Scores:
     def boundary_iou(self) -> float:
         """Mean Boundary IoU over the set, 0..1."""
         return float(mean_boundary_iou(self.boundary.sum(0)))
-
-    @property
-    def largest(self) -> int:
-        """Index of the first of the largest images."""
-        return int(self.sizes.prod(1).argmax())
-
-    def save(self, path: Path) -> None:
-        """Write everything to an .npz file, whole or not at all."""
-        content = io.BytesIO()
-        np.savez_compressed(
-            content,
-            names=np.array(self.names),
-            sizes=self.sizes.numpy(),
-            confusion=self.confusion.numpy(),
-            trimap=self.trimap.numpy(),
-            boundary=self.boundary.numpy(),
-            half_widths=np.array(self.half_widths),
-            milliseconds=np.array(self.milliseconds),
-        )
-        write_atomically(path, content.getvalue())
-
-    @classmethod
-    def load(cls, path: Path) -> Scores:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            return cls(
-                names=tuple(str(n) for n in file["names"]),
-                sizes=torch.from_numpy(file["sizes"]),
-                confusion=torch.from_numpy(file["confusion"]),
-                trimap=torch.from_numpy(file["trimap"]),
-                boundary=torch.from_numpy(file["boundary"]),
-                half_widths=tuple(int(w) for w in file["half_widths"]),
-                milliseconds=float(file["milliseconds"]),
-            )
 
 
 @torch.inference_mode()
@@ -118,21 +78,49 @@ def evaluate(recipe: Recipe, network: nn.Module, root: Path | None, cache: Path 
     cached = None
     if cache is not None and isinstance(network, DeepLabLargeFOV):
         cached = cached_predictor(cache, recipe, network)
-    names, sizes, confusions, trimaps, boundaries, seconds = [], [], [], [], [], []
-    for index, batch in enumerate(tqdm(images, desc=f"scoring {recipe.title}", leave=False)):
-        _, label, name = sample = Sample(*batch)
+
+    def predict(sample: Sample, index: int) -> Tensor:
+        if cached is not None:
+            return cached(sample)
         inputs = network_inputs(recipe, sample, index)
+        return network(*(x.to(device) if isinstance(x, Tensor) else x for x in inputs)).argmax(1)
+
+    return score(predict, images, classes, widths, recipe.title)
+
+
+def score(
+    predict: Callable[[Sample, int], Tensor],
+    images: DataLoader[Sample],
+    num_classes: int,
+    half_widths: tuple[int, ...],
+    title: str,
+) -> Scores:
+    """Count what a method predicts for labelled images.
+
+    Args:
+        predict: Returns the classes (1, H, W) of an image, given as a batch of one, and its number among the images.
+        images: The images with their labels, one by one.
+        num_classes: Number of classes.
+        half_widths: Half-widths of the trimap bands in pixels.
+        title: Of the method, for the progress bar.
+    """
+    names, sizes, confusions, trimaps, boundaries, seconds = [], [], [], [], [], []
+    for index, batch in enumerate(tqdm(images, desc=f"scoring {title}", leave=False)):
+        _, label, name = sample = Sample(*batch)
         started = time.perf_counter()
-        if cached is None:
-            prediction = network(*(x.to(device) if isinstance(x, Tensor) else x for x in inputs)).argmax(1).cpu()
-        else:
-            prediction = cached(sample)
+        prediction = predict(sample, index).cpu()
         seconds.append(time.perf_counter() - started)
         names += list(name)
         sizes.append(label.shape[-2:])
-        confusions.append(confusion_matrix(prediction, label, classes))
-        trimaps.append(trimap_confusion(prediction, label, classes, widths))
-        boundaries.append(boundary_counts(prediction[0], label[0], classes))
-    milliseconds = 1000 * statistics.median(seconds[1:] or seconds)
-    counts = (torch.stack(confusions), torch.stack(trimaps), torch.stack(boundaries))
-    return Scores(tuple(names), torch.tensor(sizes), *counts, widths, milliseconds)
+        confusions.append(confusion_matrix(prediction, label, num_classes))
+        trimaps.append(trimap_confusion(prediction, label, num_classes, half_widths))
+        boundaries.append(boundary_counts(prediction[0], label[0], num_classes))
+    return Scores(
+        names=tuple(names),
+        sizes=torch.tensor(sizes),
+        milliseconds=1000 * statistics.median(seconds[1:] or seconds),
+        confusion=torch.stack(confusions),
+        trimap=torch.stack(trimaps),
+        boundary=torch.stack(boundaries),
+        half_widths=half_widths,
+    )

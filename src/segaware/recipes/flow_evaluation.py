@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -18,68 +16,30 @@ from segaware.data import DataError
 from segaware.data.flow import FlowDatasetName, FlowSample, build_flow_dataset
 from segaware.metrics import flow_error_sums, mean_flow_errors
 from segaware.recipes.build import validation_batches
+from segaware.recipes.image_scores import ImageScores
 from segaware.recipes.schema import FlowRecipe
-from segaware.viz import write_atomically
 
 DISPLACEMENTS = (0, 1, 2, 4, 8, 16, 32, 64, 128)  # edges of the histogram in pixels; the last class has no end
 
 
-@dataclass(frozen=True)
-class FlowScores:
+@dataclass(frozen=True, kw_only=True)
+class FlowScores(ImageScores):
     """What was summed on every pair of images, so that any two recipes can be compared pair by pair.
 
     Attributes:
-        names: Names of the N pairs.
-        sizes: Their heights and widths (N, 2).
         sums: Sums of errors and the pixels they are of (N, S, 2); see `segaware.metrics.flow_error_sums`.
         distances: Distances to a motion boundary in pixels, of the last S - 3 sums.
         displacements: Pixels by true displacement, in the classes that `DISPLACEMENTS` begins.
-        milliseconds: Median time of one pair, the first left out.
     """
 
-    names: tuple[str, ...]
-    sizes: Tensor
     sums: Tensor
     distances: tuple[int, ...]
     displacements: Tensor
-    milliseconds: float
 
     @property
     def errors(self) -> list[float]:
         """Mean errors over all pixels of the set: end-point, angular, Fl, and end-point by distance."""
         return [float(v) for v in mean_flow_errors(self.sums.sum(0))]
-
-    @property
-    def largest(self) -> int:
-        """Index of the first of the largest pairs."""
-        return int(self.sizes.prod(1).argmax())
-
-    def save(self, path: Path) -> None:
-        """Write everything to an .npz file, whole or not at all."""
-        content = io.BytesIO()
-        np.savez_compressed(
-            content,
-            names=np.array(self.names),
-            sizes=self.sizes.numpy(),
-            sums=self.sums.numpy(),
-            distances=np.array(self.distances),
-            displacements=self.displacements.numpy(),
-            milliseconds=np.array(self.milliseconds),
-        )
-        write_atomically(path, content.getvalue())
-
-    @classmethod
-    def load(cls, path: Path) -> FlowScores:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            return cls(
-                names=tuple(str(n) for n in file["names"]),
-                sizes=torch.from_numpy(file["sizes"]),
-                sums=torch.from_numpy(file["sums"]),
-                distances=tuple(int(d) for d in file["distances"]),
-                displacements=torch.from_numpy(file["displacements"]),
-                milliseconds=float(file["milliseconds"]),
-            )
 
 
 def evaluate_flow(recipe: FlowRecipe, network: nn.Module, root: Path | None) -> FlowScores:
@@ -133,10 +93,10 @@ def _score(pairs: DataLoader[FlowSample], network: nn.Module, distances: tuple[i
         magnitude = torch.linalg.vector_norm(sample.flow[0], dim=0)[sample.valid[0]]
         displacements += torch.bucketize(magnitude, edges, right=True).bincount(minlength=len(DISPLACEMENTS))
     return FlowScores(
-        tuple(names),
-        torch.tensor(sizes),
-        torch.stack(sums),
-        distances,
-        displacements,
-        1000 * statistics.median(seconds[1:] or seconds),
+        names=tuple(names),
+        sizes=torch.tensor(sizes),
+        milliseconds=1000 * statistics.median(seconds[1:] or seconds),
+        sums=torch.stack(sums),
+        distances=distances,
+        displacements=displacements,
     )

@@ -30,7 +30,10 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Return the commit of the source tree, marked if files in it differ; None for an installed package."""
+    """Return the commit of the source tree, marked if files in it differ; None for an installed package.
+
+    A copy without its repository may be told in SEGAWARE_COMMIT.
+    """
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         # Fails for a package installed somewhere below a repository of its user's.
@@ -40,7 +43,7 @@ def _commit() -> str | None:
             [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("SEGAWARE_COMMIT")
     return f"{commit} with uncommitted changes" if changes.strip() else commit
 
 

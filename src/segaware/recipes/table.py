@@ -136,6 +136,14 @@ def _row(name: str, recipe: Recipe, scores: Scores, control: Scores) -> dict[str
         "recipe": name,
         "title": recipe.title,
         "published": recipe.published,
+        "peak_mb": None,
+        **compared_with(control, scores),
+    }
+
+
+def compared_with(control: Scores, scores: Scores) -> dict[str, Any]:
+    """Return scores as a row of a table has them, with their differences to the control."""
+    return {
         "miou": scores.miou,
         "trimap_miou": scores.trimap_miou,
         "boundary_iou": scores.boundary_iou,
@@ -148,5 +156,4 @@ def _row(name: str, recipe: Recipe, scores: Scores, control: Scores) -> dict[str
             paired_bootstrap(scores.boundary, control.boundary, mean_boundary_iou)
         ),
         "milliseconds": scores.milliseconds,
-        "peak_mb": None,
     }

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from segaware.data.images import DataError
+from segaware.extras import import_extra
 
 KITTI_RANGE = (-512, 511.984375)  # pixels; 16 bits in steps of 1/64
 
@@ -206,13 +207,7 @@ def write_kitti_flow(path: str | Path, flow: np.ndarray, valid: np.ndarray | Non
 
 
 def _opencv() -> ModuleType:
-    try:
-        import cv2
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "KITTI's 16-bit PNG files need OpenCV: pip install 'segaware[flow]'", name="cv2"
-        ) from error
-    return cv2
+    return import_extra("cv2", "KITTI's 16-bit PNG files need OpenCV", "flow")
 
 
 def _open(path: str | Path) -> BinaryIO:

@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from segaware.data.images import IMAGE_SUFFIXES, DataError, read_image
+from segaware.extras import import_extra
 
 VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 
@@ -148,8 +149,4 @@ def _video_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _opencv() -> ModuleType:
-    try:
-        import cv2
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("reading a video needs OpenCV: pip install 'segaware[flow]'", name="cv2") from error
-    return cv2
+    return import_extra("cv2", "reading a video needs OpenCV", "flow")

@@ -13,11 +13,7 @@ from torch.nn import functional as F
 
 from segaware.data.flow.sample import FlowSample, FlowTransform
 from segaware.data.sample import Sample
-from segaware.data.transforms import RandomCrop
-
-
-def _uniform(low: float, high: float) -> float:
-    return low + (high - low) * float(torch.rand(()))
+from segaware.data.transforms import RandomCrop, uniform
 
 
 def _normal(std: float) -> float:
@@ -207,9 +203,9 @@ class FlowRandomAffine:
         """Return the sample moved."""
         height, width = sample.valid.shape
         affine1 = _affine(
-            _uniform(*self.scale),
-            _uniform(-self.rotate, self.rotate),
-            (width * _uniform(-self.translate, self.translate), height * _uniform(-self.translate, self.translate)),
+            uniform(*self.scale),
+            uniform(-self.rotate, self.rotate),
+            (width * uniform(-self.translate, self.translate), height * uniform(-self.translate, self.translate)),
             (height, width),
         )
         relative = _affine(
@@ -281,14 +277,14 @@ class FlowColorJitter:
     def __call__(self, sample: FlowSample) -> FlowSample:
         """Return the sample with other colours."""
         images = torch.stack([sample.image1, sample.image2])
-        images *= images.new_tensor([_uniform(*self.color) for _ in range(3)]).view(3, 1, 1)
-        images **= _uniform(*self.gamma)
+        images *= images.new_tensor([uniform(*self.color) for _ in range(3)]).view(3, 1, 1)
+        images **= uniform(*self.gamma)
         images += _normal(self.brightness)
         # As 0.5 + contrast * (images - 0.5), but exact where the contrast is 1.
-        contrast = _uniform(*self.contrast)
+        contrast = uniform(*self.contrast)
         images *= contrast
         images += 0.5 * (1 - contrast)
-        images += torch.randn_like(images).mul_(_uniform(0, self.noise))
+        images += torch.randn_like(images).mul_(uniform(0, self.noise))
         image1, image2 = images.clamp_(0, 1)
         return sample._replace(image1=image1, image2=image2)
 
