@@ -24,6 +24,7 @@ from segaware.nn.vgg_weights import copy_tensors, read_tensors
 from segaware.ops.convolution.reference import Normalize as MaskNormalize
 
 SegAwareV2Layers = Literal["none", "aspp", "all"]
+BatchNorm = Literal["frozen", "trained"]
 
 _SCALES = (Fraction(1), Fraction(3, 4), Fraction(1, 2))
 _RATES = (6, 12, 18, 24)
@@ -70,7 +71,7 @@ class DeepLabV2(DeepLab):
         hardness: float = 0.0,
         normalize: MaskNormalize = "mean",
         stride_in: StrideIn = "1x1",
-        batch_norm: Literal["frozen", "trained"] = "frozen",
+        batch_norm: BatchNorm = "frozen",
         refinement: ScoreRefinement | None = None,
         embedding: nn.Module | None = None,
     ) -> None:
