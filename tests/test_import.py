@@ -52,6 +52,7 @@ def test_public_names() -> None:
         "EmbeddingNet",
         "MultiscaleEndPointLoss",
         "PairLoss",
+        "ReleasedEmbedding",
         "SegAwareCRF",
         "SegAwareConv2d",
         "SharedDistances",
@@ -59,6 +60,7 @@ def test_public_names() -> None:
         "dense_crf",
         "load_vgg_weights",
         "read_vgg_weights",
+        "resample",
         "upsample",
     ]
     for room in (segaware, segaware.ops, segaware.nn):

@@ -83,7 +83,7 @@ def test_override_of_a_whole_section() -> None:
         ("evaluation.half_widths=[3, 1]", "evaluation.half_widths: .*increasing order, got"),
         ("evaluation.half_widths=[]", "evaluation.half_widths: .*one or more"),
         (
-        ("stage=training", "stage: Input tag 'training' .*'embedding', 'segmentation', 'multiscale', .*, 'flow'$"),
+            ("stage=training", "stage: Input tag 'training' .*'embedding', 'segmentation', 'multiscale', .*, 'flow'$"),
             "stage: Input tag 'training' .*'embedding', 'segmentation', 'multiscale', 'sharpening', 'flow'$",
         ),
     ],

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segaware.models import DeepLabLargeFOV
+from segaware.models import DeepLabLargeFOV, DeepLabV2
 from segaware.nn import EmbeddingNet
 from segaware.recipes import run
-from segaware.recipes.files import RecipeError
+from segaware.recipes.files import RecipeError, load_recipe
 from segaware.recipes.run import train
 from segaware.recipes.schema import Recipe
 from segaware.recipes.start import find_weights
@@ -98,6 +98,19 @@ def test_vgg_weights_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert len(convolutions) == 26
     for key, tensor in convolutions.items():
         assert torch.equal(started[key], tensor), key
+
+
+def test_resnet_weights_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = DeepLabV2(6, width=0.0625).trunk.state_dict()
+    save_file(trunk, tmp_path / "resnet.safetensors")
+    small = ["data.crop=[33, 33]", "data.length=4", "data.batch_size=2", "model.width=0.0625", "evaluation.images=1"]
+    overrides = [*small, "start.model=null", "start.resnet=resnet.safetensors"]
+    started = _start("mine", load_recipe("harley2017/table2/baseline", overrides, "scenes"), tmp_path, monkeypatch)
+    for key, tensor in trunk.items():
+        assert torch.equal(started[f"trunk.{key}"], tensor), key
+    missing = load_recipe("harley2017/table2/baseline", [*overrides, "start.resnet=none.pth"], "scenes")
+    with pytest.raises(RecipeError, match=r"start\.resnet: there is no file .*none.pth"):
+        train("other", missing, tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,9 @@ class _Blobs:
                 )
             self.copies += [f"{name}[{i}]" for i in range(len(theirs))]
 
-    def take(self, layer: str, index: int, target: str, dim: int) -> dict[str, Tensor]:
+    def take(
+        self, layer: str, index: int, target: str, dim: int, convert: Callable[[Tensor], Tensor] = torch.clone
+    ) -> dict[str, Tensor]:
         """Return a blob under the name of the tensor that it fills, with that tensor's dimensions, if there is one."""
         blobs = self.layers.get(layer, [])
         if index >= len(blobs):
@@ -92,7 +94,7 @@ class _Blobs:
         blob = blobs[index].float()
         while blob.dim() > dim and blob.shape[0] == 1:  # of biases in old files, and of the CRF's matrices
             blob = blob.squeeze(0)
-        return {target: blob}
+        return {target: convert(blob)}
 
     def unused(self) -> list[str]:
         """Return the names of blobs that have not been taken."""
@@ -118,6 +120,13 @@ def load_caffe(network: DeepLab, path: str | Path) -> CaffeReport:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is damaged or of another network, or shapes do not fit; the network is unchanged then.
+
+    Example:
+        >>> from segaware.models import DeepLabV2, load_caffe
+        >>> net = DeepLabV2.released(width=0.0625)
+        >>> print(load_caffe(net, "missing.caffemodel"))
+        Traceback (most recent call last):
+        FileNotFoundError: Caffe weights: no file missing.caffemodel
     """
     blobs = _Blobs(path)
     tensors = _layers(network, blobs) | _refinement(network, blobs, path)
@@ -159,12 +168,11 @@ def _layers(network: DeepLab, blobs: _Blobs) -> dict[str, Tensor]:
                 tensors |= blobs.take(layer, 1, f"{name}.bias", 1)
         elif isinstance(module, (FrozenBatchNorm2d, nn.BatchNorm2d)):
             layer = _caffe_name(name)
-            statistics = blobs.take(f"bn{layer}", 0, f"{name}.running_mean", 1)
-            statistics |= blobs.take(f"bn{layer}", 1, f"{name}.running_var", 1)
-            # Caffe keeps sums of statistics, and here how many batches' they are; 0 if it has seen none.
-            count = blobs.take(f"bn{layer}", 2, f"{name}.running_mean", 0).get(f"{name}.running_mean")
-            if count is not None:
-                tensors |= {key: sum_ / count if count else 0 * sum_ for key, sum_ in statistics.items()}
+            mean, variance = f"{name}.running_mean", f"{name}.running_var"
+            sums = blobs.take(f"bn{layer}", 0, mean, 1) | blobs.take(f"bn{layer}", 1, variance, 1)
+            # Caffe keeps sums of statistics, and how many batches' they are; 0 if it has seen none.
+            for count in blobs.take(f"bn{layer}", 2, mean, 0).values():
+                tensors |= {key: total / count if count else 0 * total for key, total in sums.items()}
             tensors |= blobs.take(f"scale{layer}", 0, f"{name}.weight", 1)
             tensors |= blobs.take(f"scale{layer}", 1, f"{name}.bias", 1)
     return tensors
@@ -194,20 +202,18 @@ def _refinement(network: DeepLab, blobs: _Blobs, path: str | Path) -> dict[str, 
     The release's CRF compares a * embedding and b * position by exp(-|difference|^2 / 2), neighbours by c * position.
     """
     tensors: dict[str, Tensor] = {}
-    crf, names = network.refinement.crf, ("spatial_weight", "bilateral_weight", "compatibility")
+    crf = network.refinement.crf
     if crf is not None and "crf" in blobs.layers:
         if crf.metric != "sqeuclidean":
             raise ValueError(
                 f"Caffe weights: the CRF in {path} compares squared Euclidean distances, the network's {crf.metric}; "
                 "make it with crf_metric='sqeuclidean'"
             )
-        for index, name in enumerate(names):
+        for index, name in enumerate(("spatial_weight", "bilateral_weight", "compatibility")):
             tensors |= blobs.take("crf", index, f"refinement.crf.{name}", 2)
-        for name, a in blobs.take("scaled_emb", 0, "refinement.crf.hardness", 0).items():
-            tensors[name] = a.square() / 2
+        tensors |= blobs.take("scaled_emb", 0, "refinement.crf.hardness", 0, lambda a: a.square() / 2)
         for layer, name in (("scaled_xy", "log_bandwidth"), ("scaled_xy2", "log_spatial_bandwidth")):
-            for key, factor in blobs.take(layer, 0, f"refinement.crf.{name}", 0).items():
-                tensors[key] = -factor.abs().log()
+            tensors |= blobs.take(layer, 0, f"refinement.crf.{name}", 0, lambda b: -b.abs().log())
     if network.refinement.filter is not None:
         tensors |= blobs.take("halfsize_dist_sc", 0, "refinement.filter.hardness", 0)
     return tensors
