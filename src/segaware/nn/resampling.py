@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -47,7 +48,7 @@ def resample(input: Tensor, scale: Fraction, size: tuple[int, int] | None = None
     Args:
         input: Features (N, C, h, w).
         scale: Output pixels per input pixel.
-        size: Output (height, width); None takes the pixels that lie in the input.
+        size: Output (height, width), at most a step beyond the input; None takes the pixels that lie in it.
 
     Returns:
         Resampled features (N, C, height, width).
@@ -58,13 +59,53 @@ def resample(input: Tensor, scale: Fraction, size: tuple[int, int] | None = None
         tensor([[[[0., 4., 8.]]]])
     """
     up, down = scale.numerator, scale.denominator
-    before = (input.shape[-2], input.shape[-1])
-    after = size or tuple((n - 1) * up // down + 1 for n in before)
-    if before == after and scale == 1:
+    height, width = input.shape[-2:]
+    if scale == 1:
         return input
     # align_corners over down * n + 1 pixels onto up * n + 1 puts input pixel down * i on output pixel up * i.
-    rows, columns = (max(-(-(b - 1) // down), -(-(a - 1) // up)) for b, a in zip(before, after, strict=True))
-    padding = (0, down * columns + 1 - before[1], 0, down * rows + 1 - before[0])
+    rows, columns = -(-height // down), -(-width // down)
+    padding = (0, down * columns + 1 - width, 0, down * rows + 1 - height)
     padded = F.pad(input, padding, mode="replicate")
     full = F.interpolate(padded, (up * rows + 1, up * columns + 1), mode="bilinear", align_corners=True)
-    return full[..., : after[0], : after[1]]
+    height, width = size or ((height - 1) * up // down + 1, (width - 1) * up // down + 1)
+    return full[..., :height, :width]
+
+
+def sample(input: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pick pixels of a map for a smaller one that shows the same image.
+
+    Along each side every s-th pixel, `[::s]`, if there is a stride s that gives the length, as layers with padding do;
+    else the pixels under the centres of the smaller map's.
+
+    Args:
+        input: A map (N, C, H, W).
+        size: Height and width of the smaller map.
+
+    Returns:
+        The map (N, C, *size).
+
+    Example:
+        >>> from segaware.nn.resampling import sample
+        >>> row = torch.arange(9.0).view(1, 1, 1, 9)
+        >>> sample(row, (1, 5)), sample(row, (1, 4))
+        (tensor([[[[0., 2., 4., 6., 8.]]]]), tensor([[[[1., 3., 5., 7.]]]]))
+    """
+    return _sample_side(_sample_side(input, 2, size[0]), 3, size[1])
+
+
+def _sample_side(input: Tensor, dim: int, length: int) -> Tensor:
+    full = input.shape[dim]
+    stride = (full + length - 1) // length
+    beyond = (full + stride - 1) // stride - length
+    if not torch.compiler.is_exporting():
+        if beyond == 0:
+            return input if stride == 1 else input[(slice(None),) * dim + (slice(None, None, stride),)]
+        return input.index_select(dim, _centres(full, length, input.device))
+    # No questions about sizes that an exported program leaves open.
+    strided = torch.arange(length, device=input.device) * stride
+    chosen = torch.where(strided * 0 + beyond == 0, strided, _centres(full, length, input.device))
+    return input.index_select(dim, chosen)
+
+
+def _centres(full: int, length: int, device: torch.device) -> Tensor:
+    return (2 * torch.arange(length, device=device) + 1) * full // (2 * length)
