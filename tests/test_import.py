@@ -55,6 +55,7 @@ def test_public_names() -> None:
         "EmbeddingNet",
         "MultiscaleEndPointLoss",
         "PairLoss",
+        "ReleasedEmbedding",
         "SegAwareCRF",
         "SegAwareConv2d",
         "SharedDistances",
@@ -62,6 +63,7 @@ def test_public_names() -> None:
         "dense_crf",
         "load_vgg_weights",
         "read_vgg_weights",
+        "resample",
         "upsample",
     ]
     for room in (segaware, segaware.ops, segaware.nn):
