@@ -31,6 +31,7 @@ def test_public_names() -> None:
         "attention_mask",
         "dense_crf",
         "embedding_distance",
+        "refine",
         "segaware_conv2d",
         "segaware_filter2d",
         "use_backend",

@@ -15,6 +15,7 @@ from segaware.nn import (
     dense_crf,
 )
 from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
+from segaware.refining import refine
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "attention_mask",
     "dense_crf",
     "embedding_distance",
+    "refine",
     "segaware_conv2d",
     "segaware_filter2d",
     "use_backend",
