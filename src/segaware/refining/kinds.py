@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -52,17 +53,19 @@ def decode(channels: Tensor, kind: Kind, logits: bool) -> Tensor:
     return channels.softmax(0) if kind == "probabilities" and logits else channels
 
 
-def check_values(array: np.ndarray, kind: Kind, num_classes: int | None) -> int:
+def check_values(opened: Callable[[], np.ndarray], kind: Kind, num_classes: int | None) -> int:
     """Check what is given, channel by channel, and return the number of channels or classes.
 
     Args:
-        array: (C, h, w), or (h, w) of labels. It may be memory-mapped.
+        opened: Opens (C, h, w), or (h, w) of labels; called for every channel, so that a memory-mapped file is never
+            in memory as a whole.
         kind: What it is.
         num_classes: Number of classes of labels; None for one more than the largest.
 
     Raises:
         ValueError: If values are out of range, or not finite where they must be.
     """
+    array = opened()
     if kind == "labels":
         if array.dtype.kind not in "iu":
             raise ValueError(f"scores of kind 'labels' must be integers, got {array.dtype}")
@@ -76,7 +79,10 @@ def check_values(array: np.ndarray, kind: Kind, num_classes: int | None) -> int:
         return num_classes
     if array.dtype.kind != "f":
         raise ValueError(f"scores of kind {kind!r} must be floating-point numbers, got {array.dtype}")
-    for number, channel in enumerate(array):
+    count = len(array)
+    del array
+    for number in range(count):
+        channel = opened()[number]
         if kind == "values":
             if np.isinf(channel).any():
                 raise ValueError(f"values must be finite, or NaN where unknown, got an infinite one in {number}")
@@ -88,4 +94,4 @@ def check_values(array: np.ndarray, kind: Kind, num_classes: int | None) -> int:
             raise ValueError(f"probabilities must be in 0..1, got values from {low:.4g} to {high:.4g}")
     if num_classes is not None:
         raise ValueError(f"num_classes is for labels only, got {num_classes} with kind {kind!r}")
-    return len(array)
+    return count

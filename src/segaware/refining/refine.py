@@ -12,8 +12,8 @@ from segaware.ops.window import IntPair
 from segaware.refining.kinds import Kind
 from segaware.refining.layers import Layer, Method
 from segaware.refining.memory import parse_memory
-from segaware.refining.refinement import Arrays, Refinement
-from segaware.refining.settings import Array, Embedding, Settings, to_embeddings, to_images, to_numpy
+from segaware.refining.refinement import Arrays
+from segaware.refining.settings import Array, Embedding, Network, Settings, to_embeddings, to_images, to_numpy
 
 
 def refine(
@@ -98,10 +98,7 @@ def refine(
     device = scores.device if isinstance(scores, Tensor) else torch.device("cpu")
     outputs, masks = [], []
     for rgb, part, each in zip(images, batch, to_embeddings(embedding, len(images), batched), strict=True):
-        refinement = settings.prepare(rgb, part, each, device)
-        if return_mask and not refinement.mask_shape[0]:
-            raise ValueError("return_mask must be False with the dense CRF, which has no masks")
-        output, mask = _run(refinement, rgb, part, limit, return_mask)
+        output, mask = _refine(settings, rgb, part, each, device, limit, return_mask)
         outputs.append(output[0] if without_channels else output)
         masks.append(mask)
     output, mask = (np.stack(x) if batched else x[0] for x in (outputs, masks))
@@ -111,14 +108,24 @@ def refine(
     return (refined, torch.from_numpy(mask).to(device)) if return_mask else refined
 
 
-def _run(
-    refinement: Refinement, image: np.ndarray, scores: np.ndarray, limit: int | None, return_mask: bool
+def _refine(
+    settings: Settings,
+    image: np.ndarray,
+    scores: np.ndarray,
+    embedding: Network | np.ndarray,
+    device: torch.device,
+    limit: int | None,
+    return_mask: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    shapes = refinement.output_shape, refinement.embedding_shape, refinement.mask_shape if return_mask else (0,)
-    dtypes = scores.dtype, np.float32, np.float32
-    output, embedding, mask = (np.empty(*each) for each in zip(shapes, dtypes, strict=True))
-    refinement.plan(limit, held=output.nbytes + embedding.nbytes + mask.nbytes)
-    arrays = Arrays(image, lambda: scores, lambda: embedding, lambda: output, mask if return_mask else None)
+    """Refine one image, in memory; return it and its masks, which are empty if they are not wanted."""
+    refinement = settings.prepare(image, lambda: scores, embedding, device)
+    if return_mask and not refinement.mask_shape[0]:
+        raise ValueError("return_mask must be False with the dense CRF, which has no masks")
+    output = np.empty(refinement.output_shape, scores.dtype)
+    embedded = np.empty(refinement.embedding_shape, np.float32)
+    mask = np.empty(refinement.mask_shape if return_mask else 0, np.float32)
+    refinement.plan(limit, held=output.nbytes + embedded.nbytes + mask.nbytes)
+    arrays = Arrays(image, lambda: scores, lambda: embedded, lambda: output, mask if return_mask else None)
     for piece in range(refinement.pieces):
         refinement.run(piece, arrays)
     return output, mask

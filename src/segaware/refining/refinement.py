@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from segaware.ops import attention_mask
 from segaware.refining.kinds import Kind, decode, encode
 from segaware.refining.layers import Layer, reach
 from segaware.refining.memory import embedding_cost, layer_cost, memory_left
-from segaware.refining.tiles import Extent, Tile, split
+from segaware.refining.tiles import Extent, Span, Tile, split
 
-Open = Callable[[], np.ndarray]
+Open: TypeAlias = Callable[[], np.ndarray]
+Step: TypeAlias = Literal["embed", "refine"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Refinement:
         device: Where to compute.
 
     Attributes:
-        pieces: Number of pieces; known once `plan` was called.
+        work: What every piece does, and with which tile; empty before `plan` was called.
         output_shape: (C, H, W), or (H, W) of labels.
         embedding_shape: Of the embedding that is computed, (E, h, w), at the stride of the layer; (0, h, w) for none.
         mask_shape: (K, h, w), likewise.
@@ -94,13 +96,12 @@ class Refinement:
         self.embedding_shape = (0 if given else getattr(embedding, "dim", 3), *grid)
         self.output_shape = size if kind == "labels" or classify else (channels, *size)
         self.mask_shape = (0 if isinstance(layer, DenseCRF) else math.prod(layer.kernel_size), *grid)
-        self._embedding_tiles: list[Tile] = []
-        self._tiles: list[Tile] = []
+        self.work: list[tuple[Step, Tile]] = []
 
     @property
     def pieces(self) -> int:
         """The number of pieces."""
-        return len(self._embedding_tiles) + len(self._tiles)
+        return len(self.work)
 
     def plan(self, max_memory: int | None = None, held: int = 0) -> None:
         """Divide the image.
@@ -117,8 +118,7 @@ class Refinement:
             self._warm_up()
             limit = memory_left(max_memory, held)
         try:
-            self._embedding_tiles = self._split_embedding(limit)
-            self._tiles = self._split(limit)
+            tiles = self._split_embedding(limit), self._split(limit)
         except MemoryError as error:
             assert limit is not None and max_memory is not None
             needed = max_memory + (error.args[0] - limit) / 0.85
@@ -127,6 +127,11 @@ class Refinement:
                 f"max_memory is too small: {type(self.layer).__name__} needs about {needed / 1e9:.2g} GB for an image "
                 f"of {self.size[1]}x{self.size[0]}{whole}, got {max_memory / 1e9:.2g} GB"
             ) from None
+        self.work = [("embed", tile) for tile in tiles[0]] + [("refine", tile) for tile in tiles[1]]
+
+    def resume(self, work: list[tuple[Step, list[list[int]]]]) -> None:
+        """Take over the `work` of an earlier plan for the same image, as JSON gives it back."""
+        self.work = [(step, Tile(*(Span(*span) for span in tile))) for step, tile in work]
 
     def _split_embedding(self, limit: float | None) -> list[Tile]:
         network = self.embedding
@@ -164,11 +169,11 @@ class Refinement:
     @torch.inference_mode()
     def run(self, number: int, arrays: Arrays) -> None:
         """Do one piece of work. All pieces before it must have been done."""
-        first = len(self._embedding_tiles)
-        if number < first:
-            self._embed(self._embedding_tiles[number], arrays)
+        step, tile = self.work[number]
+        if step == "embed":
+            self._embed(tile, arrays)
         else:
-            self._refine(self._tiles[number - first], arrays)
+            self._refine(tile, arrays)
 
     def _image(self, tile: Tile, image: np.ndarray) -> Tensor:
         """Return the image under a tile, (1, 3, h, w) in 0..1."""

@@ -16,7 +16,7 @@ from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNe
 from segaware.ops.window import IntPair
 from segaware.refining.kinds import Kind, check_values
 from segaware.refining.layers import Layer, Method, build_layer
-from segaware.refining.refinement import Refinement
+from segaware.refining.refinement import Open, Refinement
 
 Array: TypeAlias = Tensor | np.ndarray
 Network: TypeAlias = Callable[[Tensor], Tensor]
@@ -45,7 +45,7 @@ class Settings:
     def prepare(
         self,
         image: np.ndarray,
-        scores: np.ndarray,
+        scores: Open,
         embedding: Network | np.ndarray,
         device: torch.device | None = None,
         classify: bool = False,
@@ -54,7 +54,7 @@ class Settings:
 
         Args:
             image: RGB (H, W, 3), uint8 or floats in 0..1.
-            scores: What is refined, (C, h, w), or (h, w) of labels.
+            scores: Opens what is refined, (C, h, w), or (h, w) of labels.
             embedding: What embeds images, or embeddings (E, H, W).
             device: Where to compute.
             classify: Whether the class of the highest score is wanted.
@@ -64,7 +64,7 @@ class Settings:
         """
         device = device or torch.device("cpu")
         size = image.shape[0], image.shape[1]
-        scores_stride = find_stride(size, (scores.shape[-2], scores.shape[-1]))
+        scores_stride = find_stride(size, scores().shape[-2:])
         channels = check_values(scores, self.kind, self.num_classes)
         if self.kind == "labels" and not 1 / channels < self.certainty < 1:
             raise ValueError(
@@ -142,7 +142,7 @@ def to_numpy(name: str, array: Array) -> np.ndarray:
     return array
 
 
-def find_stride(size: tuple[int, int], coarse: tuple[int, int]) -> int:
+def find_stride(size: tuple[int, int], coarse: tuple[int, ...]) -> int:
     """Return the stride of scores of size `coarse` to an image; of several that fit, a power of two or the smallest.
 
     Raises:
