@@ -15,7 +15,7 @@ from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNe
 from segaware.ops import attention_mask
 from segaware.refining.kinds import Kind, decode, encode
 from segaware.refining.layers import Layer, reach
-from segaware.refining.memory import embedding_cost, layer_cost, memory_left
+from segaware.refining.memory import RESERVE, embedding_cost, layer_cost, memory_left, release_memory
 from segaware.refining.tiles import Extent, Span, Tile, split
 
 Open: TypeAlias = Callable[[], np.ndarray]
@@ -121,7 +121,7 @@ class Refinement:
             tiles = self._split_embedding(limit), self._split(limit)
         except MemoryError as error:
             assert limit is not None and max_memory is not None
-            needed = max_memory + (error.args[0] - limit) / 0.85
+            needed = max_memory + (error.args[0] - limit) / (1 - RESERVE)
             whole = " as it looks at the whole image at once" if isinstance(self.layer, DenseCRF) else ""
             raise MemoryError(
                 f"max_memory is too small: {type(self.layer).__name__} needs about {needed / 1e9:.2g} GB for an image "
@@ -174,6 +174,8 @@ class Refinement:
             self._embed(tile, arrays)
         else:
             self._refine(tile, arrays)
+        if number + 1 < self.pieces:
+            release_memory()
 
     def _image(self, tile: Tile, image: np.ndarray) -> Tensor:
         """Return the image under a tile, (1, 3, h, w) in 0..1."""
