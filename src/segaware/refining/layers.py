@@ -42,10 +42,11 @@ def build_layer(
         if kernel_size is not None or hardness is not None:
             raise ValueError("kernel_size and hardness are not options of the dense CRF; give a DenseCRF as method")
         return DenseCRF(2.0, 2.0, 77.0, 4.0, 3.0, 10 if iterations is None else iterations)
-    hardness = (1.76 if color and method == "filter" else 1.0) if hardness is None else hardness
     if method == "filter":
-        return BilateralFilter2d(kernel_size or 9, iterations=iterations or 8, hardness=hardness)
-    return SegAwareCRF(num_classes, kernel_size or 13, iterations=iterations or 10, hardness=hardness, compat=3.0)
+        return BilateralFilter2d(
+            **{"kernel_size": 9, "iterations": 8, "hardness": 1.76 if color else 1.0} | given  # type: ignore[arg-type]
+        )
+    return SegAwareCRF(num_classes, compat=3.0, **{"iterations": 10} | given)  # type: ignore[arg-type]
 
 
 def reach(layer: BilateralFilter2d | SegAwareCRF) -> int:
