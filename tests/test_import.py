@@ -33,6 +33,7 @@ def test_public_names() -> None:
         "convert",
         "dense_crf",
         "embedding_distance",
+        "refine",
         "revert",
         "segaware_conv2d",
         "segaware_filter2d",

@@ -16,6 +16,7 @@ from segaware.nn import (
     dense_crf,
 )
 from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
+from segaware.refining import refine
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ __all__ = [
     "convert",
     "dense_crf",
     "embedding_distance",
+    "refine",
     "revert",
     "segaware_conv2d",
     "segaware_filter2d",

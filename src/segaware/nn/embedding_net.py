@@ -73,6 +73,9 @@ class EmbeddingNet(VGGScales):
         torch.Size([1, 16, 50, 70])
     """
 
+    receptive_radius = 24  # how many pixels away an embedding still sees the image
+    max_stride = 4  # an image may be cut at its multiples without moving pixels in a pooled layer
+
     feature_rms: Tensor
 
     def __init__(self, width: float = 1.0, dim: int = 64) -> None:
