@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from segaware.nn import upsample
 from segaware.nn.end_point_loss import FLOW_UNIT
+from segaware.nn.resampling import sampled_size
 from segaware.nn.vgg_weights import Normalize
 
 # Contraction: name, channels, kernel size, stride. Level l ends at stride 2^l to the image.
@@ -119,7 +120,8 @@ class FlowNet(nn.Module):
         """
         _check_pair(image1, image2)
         height, width = image1.shape[-2:]
-        padding = (0, -width % _COARSEST_STRIDE, 0, -height % _COARSEST_STRIDE)
+        rows, columns = (n * _COARSEST_STRIDE for n in sampled_size((height, width), _COARSEST_STRIDE))
+        padding = (0, columns - width, 0, rows - height)
         skips = {}
         skips["conv2"], x = self._meet(
             *(F.pad(self.normalize(image), padding, mode="replicate") for image in (image1, image2))
@@ -194,7 +196,8 @@ def activation(x: Tensor) -> Tensor:
 
 def _cropped(x: Tensor, stride: int, height: int, width: int) -> Tensor:
     """Return the pixels (i, j) of `x` whose image pixel (stride * i, stride * j) is not padding."""
-    return x[..., : -(-height // stride), : -(-width // stride)]
+    rows, columns = sampled_size((height, width), stride)
+    return x[..., :rows, :columns]
 
 
 def _check_pair(image1: Tensor, image2: Tensor) -> None:
