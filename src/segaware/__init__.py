@@ -4,6 +4,7 @@ Learn an embedding per pixel, turn embedding distances into a local attention ma
 filter predictions, to convolve, and to drive a CRF.
 """
 
+from segaware.export import export_onnx
 from segaware.nn import (
     BilateralFilter2d,
     DenseCRF,
@@ -29,6 +30,7 @@ __all__ = [
     "attention_mask",
     "dense_crf",
     "embedding_distance",
+    "export_onnx",
     "segaware_conv2d",
     "segaware_filter2d",
     "use_backend",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from segaware.models.refinement import CRF, ScoreRefinement
 from segaware.nn import DenseCRF, SegAwareConv2d, SharedDistances, read_vgg_weights
+from segaware.nn.hub import Pretrained
 from segaware.nn.vgg_weights import Normalize, copy_vgg_weights
 from segaware.ops.convolution.reference import Normalize as MaskNormalize
 
@@ -27,7 +28,7 @@ _CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _FC_WIDTH = 1024
 
 
-class DeepLabLargeFOV(nn.Module):
+class DeepLabLargeFOV(Pretrained):
     """DeepLab-LargeFOV on VGG: class scores at stride 8, upsampled to the image.
 
     The convolutions are named conv1_1 to conv5_3 (vgg19: conv5_4), fc6, fc7 and fc8, segmentation-aware or not, so

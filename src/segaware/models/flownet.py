@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from segaware.nn import upsample
 from segaware.nn.end_point_loss import FLOW_UNIT
+from segaware.nn.hub import Pretrained
 from segaware.nn.resampling import sampled_size
 from segaware.nn.vgg_weights import Normalize
 
@@ -37,7 +38,7 @@ _COARSEST_STRIDE = 64
 _SLOPE = 0.1  # of the leaky ReLU
 
 
-class FlowNet(nn.Module):
+class FlowNet(Pretrained):
     """What `FlowNetS` and `FlowNetC` share: all but how the two images meet.
 
     Args:

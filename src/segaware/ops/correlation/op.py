@@ -62,8 +62,8 @@ def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: i
     bands = []
     for y in range(0, 2 * reach + 1, stride):
         products = rows1 @ rows2[y : y + height].flatten(0, 2)
-        # Entry (x, x + k), k = 0 ... displacements - 1, lies x * (columns of f2 + 1) + k numbers in: at column k of rows
-        # that are longer by one. The last row of the products is too short for such a one, and ends with its entries.
+        # Entry (x, x + k), k = 0 ... displacements - 1, lies x * (columns of f2 + 1) + k numbers in: column k of rows
+        # that are longer by one. There is one less of these, and the last row of the products ends in its entries.
         last, length = products.shape[1] - 1, products.shape[2] + 1
         band = products.flatten(1)[:, : last * length].unflatten(1, (last, length))[..., :displacements]
         bands.append(torch.cat([band, products[:, -1:, -displacements:]], dim=1))  # without the rest of the products
