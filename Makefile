@@ -4,6 +4,9 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 # The Triton that this PyTorch's CUDA builds come with; here it interprets and compiles kernels without a GPU.
 TRITON ?= triton==3.7.1; sys_platform == 'linux'
+# Networks that tests convert. Apart from the environment of the command, where a torchvision that was not built for its
+# PyTorch would stop Lightning from being imported, and without what they need: that is there, torch included.
+ARCHITECTURES ?= torchvision==0.28.0 timm==1.0.31 segmentation-models-pytorch==0.6.0
 BIN := .venv/bin
 
 .PHONY: demo test test-gpu check docs bench install clean clean-kernels
@@ -11,7 +14,7 @@ BIN := .venv/bin
 demo: install
 	$(BIN)/segaware demo --out demo
 
-test: install
+test: install .venv/architectures/installed
 	$(BIN)/python -m pytest
 
 # On a machine with a GPU, whose PyTorch is a build for it: `make test-gpu TORCH=torch`.
@@ -36,6 +39,10 @@ install: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
 	$(BIN)/python -m pip install --quiet "$(TRITON)" --editable ".[dev]"
+	touch $@
+
+.venv/architectures/installed: .venv/installed
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .venv/architectures $(ARCHITECTURES)
 	touch $@
 
 # With $(TORCH) beside it, so that a peer cannot bring another PyTorch.

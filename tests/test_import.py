@@ -9,7 +9,7 @@ import segaware.ops
 
 OPTIONAL = (
     "lightning", "torchmetrics", "scipy", "matplotlib", "PIL", "pydantic", "typer", "rich", "yaml", "tensorboard",
-    "safetensors", "numba", "triton", "torchvision",
+    "safetensors", "numba", "triton", "torchvision", "huggingface_hub", "onnx", "onnxscript", "onnxruntime",
 )  # fmt: skip
 
 
@@ -22,6 +22,7 @@ def test_import_loads_nothing_optional_and_warns_of_nothing() -> None:
 def test_public_names() -> None:
     assert sorted(segaware.__all__) == [
         "BilateralFilter2d",
+        "Denormalize",
         "DenseCRF",
         "EmbeddingNet",
         "PairLoss",
@@ -29,8 +30,11 @@ def test_public_names() -> None:
         "SegAwareConv2d",
         "SharedDistances",
         "attention_mask",
+        "convert",
         "dense_crf",
         "embedding_distance",
+        "export_onnx",
+        "revert",
         "segaware_conv2d",
         "segaware_filter2d",
         "use_backend",

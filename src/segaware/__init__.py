@@ -4,6 +4,7 @@ Learn an embedding per pixel, turn embedding distances into a local attention ma
 filter predictions, to convolve, and to drive a CRF.
 """
 
+from segaware.conversion import Denormalize, convert, revert
 from segaware.export import export_onnx
 from segaware.nn import (
     BilateralFilter2d,
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BilateralFilter2d",
+    "Denormalize",
     "DenseCRF",
     "EmbeddingNet",
     "PairLoss",
@@ -28,9 +30,11 @@ __all__ = [
     "SegAwareConv2d",
     "SharedDistances",
     "attention_mask",
+    "convert",
     "dense_crf",
     "embedding_distance",
     "export_onnx",
+    "revert",
     "segaware_conv2d",
     "segaware_filter2d",
     "use_backend",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -54,3 +55,43 @@ def upsample(input: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
     # align_corners over n + 1 pixels onto stride * n + 1 puts every input pixel on a multiple of the stride.
     full = (input.shape[-2] * stride + 1, input.shape[-1] * stride + 1)
     return F.interpolate(padded, full, mode="bilinear", align_corners=True)[..., :height, :width]
+
+
+def sample(input: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pick pixels of a map for a smaller one that shows the same image.
+
+    Along each side every s-th pixel, `[::s]`, if there is a stride s that gives the length, as layers with padding do;
+    else the pixels under the centres of the smaller map's.
+
+    Args:
+        input: A map (N, C, H, W).
+        size: Height and width of the smaller map.
+
+    Returns:
+        The map (N, C, *size).
+
+    Example:
+        >>> from segaware.nn.resampling import sample
+        >>> row = torch.arange(9.0).view(1, 1, 1, 9)
+        >>> sample(row, (1, 5)), sample(row, (1, 4))
+        (tensor([[[[0., 2., 4., 6., 8.]]]]), tensor([[[[1., 3., 5., 7.]]]]))
+    """
+    return _sample_side(_sample_side(input, 2, size[0]), 3, size[1])
+
+
+def _sample_side(input: Tensor, dim: int, length: int) -> Tensor:
+    full = input.shape[dim]
+    stride = (full + length - 1) // length
+    beyond = (full + stride - 1) // stride - length
+    if not torch.compiler.is_exporting():
+        if beyond == 0:
+            return input if stride == 1 else input[(slice(None),) * dim + (slice(None, None, stride),)]
+        return input.index_select(dim, _centres(full, length, input.device))
+    # No questions about sizes that an exported program leaves open.
+    strided = torch.arange(length, device=input.device) * stride
+    chosen = torch.where(strided * 0 + beyond == 0, strided, _centres(full, length, input.device))
+    return input.index_select(dim, chosen)
+
+
+def _centres(full: int, length: int, device: torch.device) -> Tensor:
+    return (2 * torch.arange(length, device=device) + 1) * full // (2 * length)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
 from segaware.nn.bilateral_filter import BilateralFilter2d
+from segaware.nn.resampling import sample
 from segaware.nn.segaware_conv import SegAwareConv2d
 from segaware.nn.segaware_crf import SegAwareCRF
 
@@ -34,16 +38,28 @@ class SharedDistances:
 
     def __call__(self, layer: nn.Module, stride: int) -> Tensor:
         """Return the distances of the window of `layer`, whose input has the given stride to the image."""
+        if stride % self.stride:
+            raise ValueError(f"stride must be a multiple of the embedding's, {self.stride}, got {stride}")
+        step = stride // self.stride
+        return self._distance(layer, step, lambda: self.embedding[:, :, ::step, ::step])
+
+    def at_size(self, layer: nn.Module, size: tuple[int, int]) -> Tensor:
+        """Return the distances of the window of `layer`, whose input shows the image at a (height, width).
+
+        See `segaware.nn.resampling.sample` for the pixels of a layer that has no stride to the image.
+        """
+        place = str(size) if torch.compiler.is_exporting() else size  # symbols are no keys
+        return self._distance(layer, place, lambda: sample(self.embedding, size))
+
+    def _distance(self, layer: nn.Module, place: object, embedding: Callable[[], Tensor]) -> Tensor:
         if not isinstance(layer, (SegAwareConv2d, BilateralFilter2d, SegAwareCRF)):
             raise TypeError(
                 f"layer must be a SegAwareConv2d, a BilateralFilter2d or a SegAwareCRF, got {type(layer).__name__}"
             )
         steps = (layer.stride, layer.padding) if isinstance(layer, SegAwareConv2d) else ("same",)
         metric = layer.metric if isinstance(layer, SegAwareCRF) else "l1"
-        key = (stride, layer.kernel_size, layer.dilation, metric, *steps)
+        # Distances from a part of a network that records no gradients are not for one that does.
+        key = (place, layer.kernel_size, layer.dilation, metric, *steps, torch.is_grad_enabled())
         if key not in self._distances:
-            if stride % self.stride:
-                raise ValueError(f"stride must be a multiple of the embedding's, {self.stride}, got {stride}")
-            step = stride // self.stride
-            self._distances[key] = layer.distance(self.embedding[:, :, ::step, ::step])
+            self._distances[key] = layer.distance(embedding())
         return self._distances[key]
