@@ -43,7 +43,7 @@ class Configured(nn.Module):
     def __new__(cls, *args: Any, **kwargs: Any) -> Configured:  # noqa: D102 - as __init__
         self = super().__new__(cls)
         # Partial, because a copy is made without arguments, and because a missing one is reported by __init__.
-        bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
+        bound = inspect.signature(cls.__init__).bind_partial(None, *args, **kwargs)
         bound.apply_defaults()
         values = {name: v.config if isinstance(v, Configured) else v for name, v in bound.arguments.items()}
         del values["self"]
