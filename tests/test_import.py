@@ -9,7 +9,7 @@ import segaware.ops
 
 OPTIONAL = (
     "lightning", "torchmetrics", "scipy", "matplotlib", "PIL", "pydantic", "typer", "rich", "yaml", "tensorboard",
-    "safetensors", "numba", "triton", "torchvision",
+    "safetensors", "numba", "triton", "torchvision", "huggingface_hub", "onnx", "onnxscript", "onnxruntime",
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def test_public_names() -> None:
         "convert",
         "dense_crf",
         "embedding_distance",
+        "export_onnx",
         "refine",
         "revert",
         "segaware_conv2d",

@@ -5,6 +5,7 @@ filter predictions, to convolve, and to drive a CRF.
 """
 
 from segaware.conversion import Denormalize, convert, revert
+from segaware.export import export_onnx
 from segaware.nn import (
     BilateralFilter2d,
     DenseCRF,
@@ -33,6 +34,7 @@ __all__ = [
     "convert",
     "dense_crf",
     "embedding_distance",
+    "export_onnx",
     "refine",
     "revert",
     "segaware_conv2d",

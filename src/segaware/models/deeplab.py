@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from segaware.models.refinement import CRF, ScoreRefinement
 from segaware.nn import DenseCRF, SegAwareConv2d, SharedDistances, read_vgg_weights
+from segaware.nn.hub import Pretrained
 from segaware.nn.shared_distances import convolve
 from segaware.nn.vgg_weights import Normalize, copy_vgg_weights
 from segaware.ops.convolution.reference import Normalize as MaskNormalize
@@ -28,7 +29,7 @@ _CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _FC_WIDTH = 1024
 
 
-class DeepLab(nn.Module):
+class DeepLab(Pretrained):
     """What all versions of DeepLab share: class scores at stride 8, refined under an embedding of the image.
 
     Args:

@@ -7,12 +7,14 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF, SharedDistances, upsample
+from segaware.nn.hub import Configured
+from segaware.nn.resampling import sampled_size
 from segaware.ops.distance.reference import Metric
 
 CRF = Literal["none", "segaware"]
 
 
-class ScoreRefinement(nn.Module):
+class ScoreRefinement(Configured):
     """Sharpen coarse class scores under an image's embedding.
 
     Args:
@@ -98,7 +100,7 @@ class ScoreRefinement(nn.Module):
         if stride % self.stride:
             raise ValueError(f"filter_stride must divide the stride of the scores, {stride}, got {self.stride}")
         assert shared is not None
-        scores = upsample(scores, stride // self.stride, (-(-size[0] // self.stride), -(-size[1] // self.stride)))
+        scores = upsample(scores, stride // self.stride, sampled_size(size, self.stride))
         for step in steps:
             scores = step(scores, distance=shared(step, self.stride))
         return scores, self.stride

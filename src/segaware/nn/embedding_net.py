@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segaware.nn.hub import Configured, Pretrained
 from segaware.nn.resampling import upsample
 from segaware.nn.vgg_weights import Normalize, load_vgg_weights
 
@@ -56,7 +57,7 @@ class VGGScales(nn.Module):
         return features
 
 
-class EmbeddingNet(VGGScales):
+class EmbeddingNet(VGGScales, Pretrained):
     """Give every pixel an embedding whose distances tell regions apart.
 
     Seven 3x3 convolutions as in VGG-16, halved in resolution after the second and the fourth. A 1x1 convolution turns
@@ -109,25 +110,29 @@ class EmbeddingNet(VGGScales):
         return load_vgg_weights(self, path)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path | None = None) -> EmbeddingNet:
+    def from_pretrained(cls, path: str | Path | None = None, revision: str | None = None) -> EmbeddingNet:
         """Return a trained network, ready to embed photographs.
 
         Args:
             path: A .safetensors file of an embedding network, such as `segaware train` writes for an embedding recipe;
-                its shapes tell `width` and `dim`. None takes the weights that come with segaware, whose model card is
-                `segaware/weights/README.md`; they need no network connection.
+                its shapes tell `width` and `dim`. Or a folder that `save_pretrained` wrote, or the name of a repository
+                on the Hugging Face Hub, "owner/name". None takes the weights that come with segaware, whose model card
+                is `segaware/weights/README.md`; they need no network connection.
+            revision: Branch, tag or commit of a repository.
 
         Returns:
             The network in evaluation mode, float32.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, or of another network.
+            FileNotFoundError: If there is no such file, folder or repository.
+            ValueError: If a file is damaged, of another network, or a pickle.
 
         Example:
             >>> EmbeddingNet.from_pretrained()(torch.rand(1, 3, 50, 70)).shape
             torch.Size([1, 64, 50, 70])
         """
+        if path is not None and Path(path).suffix != ".safetensors":
+            return super().from_pretrained(path, revision)
         path = Path(path) if path is not None else Path(__file__).parent.parent / "weights" / "embedding.safetensors"
         if not path.is_file():
             raise FileNotFoundError(f"embedding weights: no file {path}")
@@ -175,7 +180,7 @@ class EmbeddingNet(VGGScales):
         return self.forward_scales(image)[0]
 
 
-class ReleasedEmbedding(VGGScales):
+class ReleasedEmbedding(VGGScales, Configured):
     """The embedding network of the authors' released models, for their weights: see `segaware.models.load_caffe`.
 
     Colours and the last features of each of the three scales are concatenated at the image's resolution and mapped by
@@ -203,7 +208,7 @@ class ReleasedEmbedding(VGGScales):
         return self.fuse(torch.cat([x, *features], dim=1))
 
 
-class ColorEmbedding(nn.Module):
+class ColorEmbedding(Configured):
     """A pixel's colour as its embedding: what a classic bilateral filter compares, and what learning must beat.
 
     Args:

@@ -9,6 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def sampled_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Return the (height, width) that sampling `[::stride, ::stride]` leaves: how often the stride fits, rounded up.
+
+    Written without negative numbers, whose quotients ONNX rounds the other way.
+
+    Example:
+        >>> from segaware.nn.resampling import sampled_size
+        >>> sampled_size((5, 8), stride=4)
+        (2, 2)
+    """
+    height, width = ((length + stride - 1) // stride for length in size)
+    return height, width
+
+
 def upsample(input: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
     """Bilinear upsampling where input pixel (i, j) lies at output pixel (stride * i, stride * j).
 
@@ -32,10 +46,10 @@ def upsample(input: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
         tensor([[[[0., 1., 2., 2.]]]])
     """
     height, width = size
-    if tuple(input.shape[-2:]) != (-(-height // stride), -(-width // stride)):
+    if tuple(input.shape[-2:]) != sampled_size(size, stride):
         raise ValueError(
-            f"input must have size {(-(-height // stride), -(-width // stride))} to be upsampled by {stride} to "
-            f"{(height, width)}, got {tuple(input.shape[-2:])}"
+            f"input must have size {sampled_size(size, stride)} to be upsampled by {stride} to {(height, width)}, "
+            f"got {tuple(input.shape[-2:])}"
         )
     return resample(input, Fraction(stride), size)
 
