@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from segaware.conversion.call import Call, Embedding, embed, remember, running
+from segaware.conversion.call import Call, Embedding, embed, run
 from segaware.conversion.choice import Layers, choose
 from segaware.conversion.layer import ConvertedConv2d, become_plain, become_segaware
 from segaware.conversion.report import Report, measure
@@ -49,10 +49,7 @@ class SegAwareModel(nn.Module):
             ValueError: If there is no image, or the embedding is not (N, E, H, W) with the batch of the image and at
                 least the size of every converted layer's input.
         """
-        call = Call(embed(self.embedding, *args, **kwargs))
-        with running(call):
-            output = self.network(*args, **kwargs)
-        return remember(output, call)
+        return run(self.network, Call(embed(self.embedding, *args, **kwargs)), args, kwargs)
 
     def report(self, *args: Any, **kwargs: Any) -> Report:
         """Say which convolutions are converted and which are not, and why.
