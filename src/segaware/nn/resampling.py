@@ -77,7 +77,7 @@ def resample(input: Tensor, scale: Fraction, size: tuple[int, int] | None = None
     if scale == 1:
         return input
     # align_corners over down * n + 1 pixels onto up * n + 1 puts input pixel down * i on output pixel up * i.
-    rows, columns = -(-height // down), -(-width // down)
+    rows, columns = sampled_size((height, width), down)
     padding = (0, down * columns + 1 - width, 0, down * rows + 1 - height)
     padded = F.pad(input, padding, mode="replicate")
     full = F.interpolate(padded, (up * rows + 1, up * columns + 1), mode="bilinear", align_corners=True)
