@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -179,15 +180,13 @@ def test_compile(network: Strided, embedding: EmbeddingNet, image: Tensor) -> No
 
 
 @pytest.mark.parametrize("fullgraph", [True, False])
-def test_compile_with_checkpoints(
-    fullgraph: bool, embedding: EmbeddingNet, image: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch._dynamo.config, "skip_fwd_side_effects_in_bwd_under_checkpoint", fullgraph)
+def test_compile_with_checkpoints(fullgraph: bool, embedding: EmbeddingNet, image: Tensor) -> None:
     converted = convert(Strided(reentrant=False), embedding, hardness=0.3)
-    compiled = torch.compile(converted, fullgraph=fullgraph, backend="aot_eager")
-    expected, actual = (
-        torch.autograd.grad(m(image)["out"].square().sum(), list(converted.parameters())) for m in (converted, compiled)
-    )
+    parameters = list(converted.parameters())
+    expected = torch.autograd.grad(converted(image)["out"].square().sum(), parameters)
+    with torch._dynamo.config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=fullgraph):
+        compiled = torch.compile(converted, fullgraph=fullgraph, backend="aot_eager")
+        actual = torch.autograd.grad(compiled(image)["out"].square().sum(), parameters)
     for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 

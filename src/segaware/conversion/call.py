@@ -108,8 +108,8 @@ def current_call(name: str) -> Call:
         call = _backward.get(torch._C._current_graph_task_id())  # -1 outside of a backward pass
     if call is None and not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
         raise RuntimeError(
-            f"{name} is in a checkpoint and cannot tell whose backward pass this is: let the network return its tensors "
-            "in tuples, lists, dicts or a class registered with torch.export.register_dataclass"
+            f"{name} is in a checkpoint and cannot tell whose backward pass this is: let the network return its "
+            "tensors in tuples, lists, dicts or a class registered with torch.export.register_dataclass"
         )
     if call is None:
         raise RuntimeError(
