@@ -1,4 +1,4 @@
-"""Networks in folders, and in repositories of the Hugging Face Hub, as huggingface_hub's own mixin reads and writes them."""
+"""Networks in folders and in repositories of the Hub, as huggingface_hub's own mixin reads and writes them."""
 
 import copy
 import json
@@ -122,7 +122,7 @@ def test_a_repository_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> No
         raise huggingface_hub.errors.LocalEntryNotFoundError("no connection")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    with pytest.raises(FileNotFoundError, match="no folder owner/net, and no repository .* could be read: no connect"):
+    with pytest.raises(FileNotFoundError, match=r"no folder owner/net, and no repository .* could be read: no connect"):
         FlowNetS.from_pretrained("owner/net")
 
 
