@@ -154,7 +154,7 @@ def test_bad_arguments_are_told_before_anything_is_done(
             export_onnx(conv, file, bad)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"path must end in \.onnx, got .*conv\.pt"):
         export_onnx(conv, tmp_path / "conv.pt", image)
-    with pytest.raises(FileNotFoundError, match="there is no folder .*none"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*none"):
         export_onnx(conv, tmp_path / "none/conv.onnx", image)
     with pytest.raises(ValueError, match="training mode: call its eval"):
         export_onnx(conv.train(), file, image)
