@@ -135,11 +135,16 @@ def _program(module: nn.Module, inputs: dict[str, Tensor], dynamic: bool) -> tor
         # A single image would be taken for the only number of them.
         inputs = {name: torch.cat([x, x]) if len(x) == 1 else x for name, x in inputs.items()}
     with torch.no_grad(), use_backend("reference"), _quiet():
+        try:
+            exported = torch.export.export(module, (), inputs, dynamic_shapes=shapes)
+        except torch._dynamo.exc.UserError as error:
+            raise ValueError(
+                f"{type(module).__name__} cannot be exported, because it fixes a size or depends on values"
+                + (": pass dynamic=False, or a larger example" if dynamic else "")
+            ) from error
         program = torch.onnx.export(
-            module,
-            kwargs=inputs,
+            exported,
             dynamo=True,
-            dynamic_shapes=shapes,
             opset_version=OPSET,
             verbose=False,
             optimize=False,  # takes minutes where a window has many taps; the following is most of it
