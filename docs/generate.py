@@ -1,5 +1,7 @@
 """Write docs/results.md, docs/benchmarks.md and their figures from the JSON and the remarks in results/.
 
+And the figure of docs/refine.md, whose text is written by hand.
+
 Run as `make docs`. A test compares the pages with the files, so that they cannot say anything else.
 """
 
@@ -12,6 +14,8 @@ from segaware.cli.bench.run import GROUPS, PACKAGES
 from segaware.cli.bench.tables import HEADERS, case_rows
 from segaware.cli.flow_tables import draw_displacements, draw_errors, flow_cells, is_flow, other_cells
 from segaware.cli.tables import draw_trimap, table_cells, table_path
+from segaware.data import write_png
+from segaware.recipes.photograph import draw_refinements
 from segaware.viz.cost_curves import cost_curves
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +48,7 @@ def main() -> None:
         if group["group"] == "curves":
             draw_curves(group["cases"], ROOT / "docs/figures")
     (ROOT / "docs/benchmarks.md").write_text(benchmarks_page(BENCH))
+    write_png(ROOT / "docs/figures/refine.png", draw_refinements())
 
 
 def load_tables() -> list[dict[str, Any]]:

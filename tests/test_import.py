@@ -34,6 +34,7 @@ def test_public_names() -> None:
         "dense_crf",
         "embedding_distance",
         "export_onnx",
+        "refine",
         "revert",
         "segaware_conv2d",
         "segaware_filter2d",
@@ -56,6 +57,7 @@ def test_public_names() -> None:
         "EmbeddingNet",
         "MultiscaleEndPointLoss",
         "PairLoss",
+        "ReleasedEmbedding",
         "SegAwareCRF",
         "SegAwareConv2d",
         "SharedDistances",
@@ -63,6 +65,7 @@ def test_public_names() -> None:
         "dense_crf",
         "load_vgg_weights",
         "read_vgg_weights",
+        "resample",
         "upsample",
     ]
     for room in (segaware, segaware.ops, segaware.nn):

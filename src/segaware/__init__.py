@@ -17,6 +17,7 @@ from segaware.nn import (
     dense_crf,
 )
 from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
+from segaware.refining import refine
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "dense_crf",
     "embedding_distance",
     "export_onnx",
+    "refine",
     "revert",
     "segaware_conv2d",
     "segaware_filter2d",

@@ -18,6 +18,7 @@ from segaware.cli.doctor import report_lines
 from segaware.cli.flow import flow
 from segaware.cli.flow_tables import draw_errors, flow_cells, flow_scores_cells, is_flow
 from segaware.cli.options import DataRoot, Overrides, RecipeName, Runs, Weights, errors, read_recipe
+from segaware.cli.refine import refine
 from segaware.cli.tables import draw_trimap, scores_cells, show, table_cells, table_path
 from segaware.data import write_png
 from segaware.recipes.comparison import draw_comparison
@@ -137,6 +138,7 @@ def predict(
 
 
 app.command()(flow)
+app.command()(refine)
 
 
 @app.command()

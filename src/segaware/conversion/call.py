@@ -8,8 +8,8 @@ its call.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -84,14 +84,17 @@ _thread = _Thread()
 _backward: WeakValueDictionary[int, Call] = WeakValueDictionary()
 
 
-@contextmanager
-def running(call: Call) -> Iterator[None]:
-    """Let layers that run in this thread belong to a call; one inside another is possible."""
-    outer, _thread.call = _thread.call, call
+def run(network: Callable[..., Any], call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a network with layers that belong to `call`; one inside another is possible."""
+    outer = _thread.call
+    if outer is not None and not torch.compiler.is_compiling():
+        args, kwargs = _remember((args, kwargs), outer)  # in the backward pass, what ran before this network is next
+    _thread.call = call
     try:
-        yield
+        output = network(*args, **kwargs)
     finally:
         _thread.call = outer
+    return output if torch.compiler.is_compiling() else _remember(output, call)
 
 
 def current_call(name: str) -> Call:
@@ -103,6 +106,11 @@ def current_call(name: str) -> Call:
     call = _thread.call
     if call is None and not torch.compiler.is_compiling():
         call = _backward.get(torch._C._current_graph_task_id())  # -1 outside of a backward pass
+    if call is None and not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            f"{name} is in a checkpoint and cannot tell whose backward pass this is: let the network return its "
+            "tensors in tuples, lists, dicts or a class registered with torch.export.register_dataclass"
+        )
     if call is None:
         raise RuntimeError(
             f"{name} is segmentation-aware and needs the image: call the converted network, not a part of it"
@@ -116,7 +124,7 @@ class _Remember(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, call: Call) -> Tensor:
         ctx.call = call
-        return x.view_as(x)
+        return x.detach()  # unlike a view, it may be changed in place
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -124,11 +132,12 @@ class _Remember(torch.autograd.Function):
         return grad, None
 
 
-def remember(output: Any, call: Call) -> Any:
-    """Return what a network has returned, with tensors that recall `call` in their backward pass."""
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return output
-    return tree_map(lambda x: _Remember.apply(x, call) if isinstance(x, Tensor) and x.requires_grad else x, output)
+@torch.compiler.disable
+def _remember(values: Any, call: Call) -> Any:
+    """Return the values with tensors that recall `call` in their backward pass."""
+    if not torch.is_grad_enabled():
+        return values
+    return tree_map(lambda x: _Remember.apply(x, call) if isinstance(x, Tensor) and x.requires_grad else x, values)
 
 
 def embed(embedding: Embedding, *args: Any, **kwargs: Any) -> Tensor:
@@ -142,7 +151,9 @@ def embed(embedding: Embedding, *args: Any, **kwargs: Any) -> Tensor:
         raise ValueError("a converted network needs an image, a floating-point tensor (N, C, H, W), as an argument")
     embedded = embedding(image)
     if not _is_map(embedded) or embedded.shape[1] == 0:
-        given = tuple(embedded.shape) if isinstance(embedded, Tensor) else type(embedded).__name__
+        given = (
+            f"{tuple(embedded.shape)} of {embedded.dtype}" if isinstance(embedded, Tensor) else type(embedded).__name__
+        )
         raise ValueError(
             f"embedding must give a floating-point map (N, E, H, W) with at least one channel, got {given}"
         )

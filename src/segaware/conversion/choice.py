@@ -26,20 +26,22 @@ def choose(model: nn.Module, layers: Layers) -> tuple[dict[str, nn.Conv2d], dict
     chooses = _predicate(layers)
     chosen: dict[str, nn.Conv2d] = {}
     left: dict[str, str] = {}
-    for name, module in model.named_modules():
-        if not isinstance(module, _ConvNd):
-            continue
+    names: dict[_ConvNd, list[str]] = {}  # a shared layer has several
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, _ConvNd):
+            names.setdefault(module, []).append(name)
+    for module, (name, *others) in names.items():
         if type(module) is not nn.Conv2d:
             left[name] = f"{type(module).__name__}, not a plain Conv2d"
-        elif chooses(name, module):
+        elif any(chooses(each, module) for each in (name, *others)):
             chosen[name] = module
         else:
             left[name] = ONE_BY_ONE if module.kernel_size == (1, 1) else NOT_CHOSEN
     _check_names(layers, left)
     if not chosen:
-        names = [f"{name} ({_window(module)})" for name, module in model.named_modules() if type(module) is nn.Conv2d]
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        found = f"there are {', '.join(names[:_SHOWN])}{more}" if names else "there is no Conv2d in the model"
+        known = [f"{name} ({_window(module)})" for module, (name, *_) in names.items() if type(module) is nn.Conv2d]
+        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+        found = f"there are {', '.join(known[:_SHOWN])}{more}" if known else "there is no Conv2d in the model"
         raise ValueError(f"layers={layers!r} chooses no convolution: {found}")
     return chosen, left
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from segaware.conversion.call import Call, Embedding, embed, remember, running
+from segaware.conversion.call import Call, Embedding, embed, run
 from segaware.conversion.choice import Layers, choose
 from segaware.conversion.layer import ConvertedConv2d, become_plain, become_segaware
 from segaware.conversion.report import Report, measure
@@ -49,10 +49,7 @@ class SegAwareModel(nn.Module):
             ValueError: If there is no image, or the embedding is not (N, E, H, W) with the batch of the image and at
                 least the size of every converted layer's input.
         """
-        call = Call(embed(self.embedding, *args, **kwargs))
-        with running(call):
-            output = self.network(*args, **kwargs)
-        return remember(output, call)
+        return run(self.network, Call(embed(self.embedding, *args, **kwargs)), args, kwargs)
 
     def report(self, *args: Any, **kwargs: Any) -> Report:
         """Say which convolutions are converted and which are not, and why.
@@ -100,6 +97,11 @@ def convert(model: nn.Module, embedding: Embedding, layers: Layers = None, hardn
     (Eq. 7 of Harley et al. 2017). Every call embeds its image once, and layers with the same resolution and window
     share their distances. At hardness 0 the network computes what it did; to train it from there, let the optimizer
     have its parameters, among them one hardness per layer, and call `segaware.nn.clamp_hardness` after each step.
+
+    It can be copied, pickled, compiled and exported, run in several threads at once, and distributed. Where a layer
+    is in an activation checkpoint, `torch.compile` breaks its graph there; `fullgraph=True` needs
+    `torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint`. A reentrant checkpoint cannot train the
+    embedding.
 
     Args:
         model: Any network whose image is an argument (N, C, H, W) of its call.

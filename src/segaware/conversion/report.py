@@ -102,17 +102,15 @@ def measure(
         args: Arguments of the call.
         kwargs: Likewise.
     """
-    layers = [module for module in model.modules() if isinstance(module, ConvertedConv2d)]
-    own = list(embedding.modules()) if isinstance(embedding, nn.Module) else []
+    own = set(embedding.modules()) if isinstance(embedding, nn.Module) else set()
+    layers = [module for module in model.modules() if isinstance(module, ConvertedConv2d) and module not in own]
     parameters = sum(p.numel() for p in embedding.parameters()) if isinstance(embedding, nn.Module) else 0
     if not args and not kwargs:
         return Report(tuple(ConvertedLayer(x.name, _window(x)) for x in layers), left, len(layers), parameters)
 
-    training = model.training
     with _watched(model) as seen, torch.no_grad():
-        model.eval()(*args, **kwargs)
+        model(*args, **kwargs)
         embedded = embed(embedding, *args, **kwargs)
-    model.train(training)
     rows: list[ConvertedLayer] = []
     shared = set()
     for layer in layers:
@@ -143,16 +141,23 @@ def measure(
 
 @contextmanager
 def _watched(model: nn.Module) -> Iterator[dict[nn.Module, tuple[Tensor, Tensor]]]:
-    """Record the shapes of the first input and output of each convolution, as tensors without numbers."""
+    """Record the shapes of the first input and output of each convolution, as tensors without numbers.
+
+    Meanwhile the model is in evaluation mode.
+    """
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         seen.setdefault(layer, (inputs[0].to("meta"), output.to("meta")))
 
     handles = [m.register_forward_hook(record) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    training = {module: module.training for module in model.modules()}
+    model.eval()
     try:
         yield seen
     finally:
+        for module, was in training.items():
+            module.training = was
         for handle in handles:
             handle.remove()
 
