@@ -47,7 +47,9 @@ CASES = {
         lambda: SegAwareConv2d(3, 4, 3, padding=1, hardness=0.5), {"input": 3, "distance": 9}
     ),
     "filter": Case(lambda: BilateralFilter2d((3, 2), dilation=2, iterations=2), FEATURES),
-    "CRF": Case(lambda: SegAwareCRF(3, (3, 1), 2, spatial_kernel_size=(1, 3), iterations=1), {"logits": 3, "embedding": 4}),
+    "CRF": Case(
+        lambda: SegAwareCRF(3, (3, 1), 2, spatial_kernel_size=(1, 3), iterations=1), {"logits": 3, "embedding": 4}
+    ),
     "embedding": Case(_embedding, IMAGE),
     "DeepLab": Case(
         lambda: DeepLabLargeFOV(
