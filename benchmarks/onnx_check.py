@@ -17,11 +17,10 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import torch
-from architectures import find_libraries
 from torch import nn
 from tqdm.auto import tqdm
 
-from segaware import convert, export_onnx
+from segaware import export_onnx
 from segaware.models import DeepLabLargeFOV, DeepLabV2, FlowNetC, FlowNetS, SegAwareFlowNetS
 from segaware.nn import BilateralFilter2d, EmbeddingNet, SegAwareConv2d, SegAwareCRF
 from segaware.recipes.provenance import provenance, write_json
@@ -34,14 +33,6 @@ EMBEDDING = EmbeddingNet.from_pretrained()
 
 def _deeplab(**options: object) -> nn.Module:
     return DeepLabLargeFOV(21, hardness=0.1, embedding=copy.deepcopy(EMBEDDING), **options)  # type: ignore[arg-type]
-
-
-def _converted() -> nn.Module:
-    find_libraries()
-    from torchvision.models.segmentation import lraspp_mobilenet_v3_large
-
-    network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None).eval()
-    return convert(network, copy.deepcopy(EMBEDDING), hardness=0.1)
 
 
 MODULES: dict[str, tuple[Callable[[], nn.Module], dict[str, int]]] = {
@@ -63,7 +54,6 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], dict[str, int]]] = {
     "`FlowNetS`": (FlowNetS, PAIR),
     "`SegAwareFlowNetS`": (lambda: SegAwareFlowNetS(hardness=0.1, embedding=copy.deepcopy(EMBEDDING)), PAIR),
     "`FlowNetC`": (FlowNetC, PAIR),
-    "torchvision's LRASPP, converted": (_converted, {"input": 3}),
 }
 
 

@@ -1,6 +1,6 @@
 """Write docs/results.md, docs/benchmarks.md and their figures from the JSON and the remarks in results/.
 
-And the figure of docs/refine.md, whose text is written by hand.
+And the table of docs/export.md and the figure of docs/refine.md, whose text is written by hand.
 
 Run as `make docs`. A test compares the pages with the files, so that they cannot say anything else.
 """
@@ -48,6 +48,8 @@ def main() -> None:
         if group["group"] == "curves":
             draw_curves(group["cases"], ROOT / "docs/figures")
     (ROOT / "docs/benchmarks.md").write_text(benchmarks_page(BENCH))
+    page_of_exports = ROOT / "docs/export.md"
+    page_of_exports.write_text(export_page(page_of_exports.read_text()))
     write_png(ROOT / "docs/figures/refine.png", draw_refinements())
 
 
@@ -187,6 +189,33 @@ def draw_curves(cases: list[dict[str, Any]], folder: Path) -> None:
                     if (case["sweep"], case["unit"]) == (sweep, unit) and "value" in row:
                         curves.setdefault(row["title"], []).append((case["x"], row["value"]["median"]))
         cost_curves(panels, label, folder / f"bench_{sweep}.png")
+
+
+def load_exports() -> dict[str, Any]:
+    """Return what was measured of exported modules."""
+    return json.loads((BENCH / "onnx.json").read_text())
+
+
+def export_page(text: str) -> str:
+    """Return the text of docs/export.md with the table as it was measured, between the two comments."""
+    exports = load_exports()
+    measured, sizes = exports["measured"], " and ".join(f"{height}x{width}" for height, width in exports["sizes"])
+    rows = [["module", "largest difference", "largest value", "nodes", "export"]]
+    for row in exports["rows"]:
+        numbers = [f"{row['difference']:.1e}", f"{row['largest']:.3g}", f"{row['nodes']:,}", f"{row['seconds']} s"]
+        rows.append([row["title"], *numbers])
+    made = [
+        f"The largest difference of onnxruntime {measured['onnxruntime']} to PyTorch on noise of {sizes} pixels, the "
+        f"largest value of the output, and the size of the graph and the time to make it, from an example of "
+        f"{'x'.join(map(str, exports['example']))}. Networks have their full width, random weights, and the embeddings "
+        "that come with segaware.",
+        _markdown(rows),
+        f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+    ]
+    before, rest = text.split("<!-- Made", 1)
+    comment, rest = rest.split("-->", 1)
+    _, after = rest.split("<!-- End", 1)
+    return f"{before}<!-- Made{comment}-->\n" + "\n\n".join(made) + f"\n\n<!-- End{after}"
 
 
 def _markdown(rows: list[list[str]]) -> str:
