@@ -1,6 +1,6 @@
 """Write the generated pages of docs/ and their figures from the JSON and the remarks in results/.
 
-And the figure of docs/refine.md, whose text is written by hand.
+And the table of docs/export.md and the figure of docs/refine.md, whose text is written by hand.
 
 Run as `make docs`. A test compares the pages with the files, so that they cannot say anything else.
 """
@@ -50,6 +50,8 @@ def main() -> None:
             draw_curves(group["cases"], ROOT / "docs/figures")
     (ROOT / "docs/benchmarks.md").write_text(benchmarks_page(BENCH))
     (ROOT / "docs/compatibility.md").write_text(compatibility_page(BENCH))
+    page_of_exports = ROOT / "docs/export.md"
+    page_of_exports.write_text(export_page(page_of_exports.read_text()))
     write_png(ROOT / "docs/figures/refine.png", draw_refinements())
 
 
@@ -145,6 +147,8 @@ def benchmarks_page(folder: Path) -> str:
         parts += ["## On a GPU", NO_GPU]
     for group in groups.values():
         parts += [f"## {group['title']}", group["about"], _markdown(_bench_rows(group)), _measured(group)]
+    if (folder / "refine_memory.json").is_file():
+        parts += _refine_memory(json.loads((folder / "refine_memory.json").read_text()))
     if (folder / "remarks.md").is_file():
         parts.append((folder / "remarks.md").read_text().strip())
     if curves is not None:
@@ -158,6 +162,19 @@ def benchmarks_page(folder: Path) -> str:
         ]
         parts.append(_measured(curves))
     return "\n\n".join(parts) + "\n"
+
+
+def _refine_memory(values: dict[str, Any]) -> list[str]:
+    measured, (height, width) = values["measured"], values["size"]
+    rows = [[row["title"], f"{row['seconds']:.0f}", f"{row['peak_mb']:.0f}"] for row in values["rows"]]
+    return [
+        f"## Refining a photograph of {height * width / 1e6:.0f} megapixels",
+        f"`segaware refine` with `--max-memory {values['max_memory']}` on {width}x{height} pixels and "
+        f"{values['classes']} classes, each in a process of its own. Peak memory is the most that was resident, "
+        "libraries included, in 10^6 bytes.",
+        _markdown([["method", "s", "peak MB"], *rows]),
+        f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+    ]
 
 
 def _bench_rows(group: dict[str, Any]) -> list[list[str]]:
@@ -216,15 +233,41 @@ def compatibility_page(folder: Path) -> str:
     parts = [
         "# Networks that are converted",
         "Made by `make docs` from what `python benchmarks/compatibility.py` finds; the tests convert the same "
-        "networks. "
-        "All convolutions whose window is larger than 1x1 become segmentation-aware. The largest difference is that to "
-        "the original at hardness 0, relative to the largest output, in double precision, at two image sizes, with "
-        "random weights. A network trains if gradients reach its weights, every hardness and the embedding network; it "
-        "compiles if `torch.compile` does it without a break in the graph, for both sizes.",
+        "networks. All convolutions whose window is larger than 1x1 become segmentation-aware. The largest difference is "
+        "that to the original at hardness 0, relative to the largest output, in double precision, at two image sizes, "
+        "with random weights. A network trains if gradients reach its weights, every hardness and the embedding network; "
+        "it compiles if `torch.compile` does it without a break in the graph, for both sizes.",
         _markdown(rows),
         f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def load_exports() -> dict[str, Any]:
+    """Return what was measured of exported modules."""
+    return json.loads((BENCH / "onnx.json").read_text())
+
+
+def export_page(text: str) -> str:
+    """Return the text of docs/export.md with the table as it was measured, between the two comments."""
+    exports = load_exports()
+    measured, sizes = exports["measured"], " and ".join(f"{height}x{width}" for height, width in exports["sizes"])
+    rows = [["module", "largest difference", "largest value", "nodes", "export"]]
+    for row in exports["rows"]:
+        numbers = [f"{row['difference']:.1e}", f"{row['largest']:.3g}", f"{row['nodes']:,}", f"{row['seconds']} s"]
+        rows.append([row["title"], *numbers])
+    made = [
+        f"The largest difference of onnxruntime {measured['onnxruntime']} to PyTorch on noise of {sizes} pixels, the "
+        f"largest value of the output, and the size of the graph and the time to make it, from an example of "
+        f"{'x'.join(map(str, exports['example']))}. Networks have their full width, random weights, and the embeddings "
+        "that come with segaware.",
+        _markdown(rows),
+        f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+    ]
+    before, rest = text.split("<!-- Made", 1)
+    comment, rest = rest.split("-->", 1)
+    _, after = rest.split("<!-- End", 1)
+    return f"{before}<!-- Made{comment}-->\n" + "\n\n".join(made) + f"\n\n<!-- End{after}"
 
 
 def _markdown(rows: list[list[str]]) -> str:

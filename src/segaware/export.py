@@ -22,6 +22,8 @@ from segaware.ops import use_backend
 
 OPSET = 18
 _MARGIN = (13, 6)  # by which the images are higher and wider that a file is checked with a second time
+# They warn that torchvision is not installed, and of nodes that stay as they are.
+_TALKATIVE = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
 _NOT_OPERATIONS = (DenseCRF, VariationalRefinement)  # a lattice of hash tables, and OpenCV
 
 
@@ -135,18 +137,23 @@ def _program(module: nn.Module, inputs: dict[str, Tensor], dynamic: bool) -> tor
         # A single image would be taken for the only number of them.
         inputs = {name: torch.cat([x, x]) if len(x) == 1 else x for name, x in inputs.items()}
     with torch.no_grad(), use_backend("reference"), _quiet():
+        try:
+            exported = torch.export.export(module, (), inputs, dynamic_shapes=shapes)
+        except torch._dynamo.exc.UserError as error:
+            raise ValueError(
+                f"{type(module).__name__} cannot be exported, because it fixes a size or depends on values"
+                + (": pass dynamic=False, or a larger example" if dynamic else "")
+            ) from error
         program = torch.onnx.export(
-            module,
-            kwargs=inputs,
+            exported,
             dynamo=True,
-            dynamic_shapes=shapes,
             opset_version=OPSET,
             verbose=False,
             optimize=False,  # takes minutes where a window has many taps; the following is most of it
         )
-    assert program is not None
-    optimizer.fold_constants(program.model)
-    optimizer.remove_unused_nodes(program.model)
+        assert program is not None
+        optimizer.fold_constants(program.model)
+        optimizer.remove_unused_nodes(program.model)
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # lines of source code, with the paths of this machine
     return program
@@ -154,16 +161,18 @@ def _program(module: nn.Module, inputs: dict[str, Tensor], dynamic: bool) -> tor
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what the exporter says of its own insides."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registration.level
-    registration.setLevel(logging.ERROR)  # torchvision is not installed
+    """Keep back what exporters say of their own insides."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
     try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        registration.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _difference(

@@ -1,4 +1,4 @@
-"""Networks in folders and in repositories of the Hub, as huggingface_hub's own mixin reads and writes them."""
+"""Networks in folders and repositories, as the mixin of huggingface_hub reads and writes them."""
 
 import copy
 import json
@@ -122,7 +122,7 @@ def test_a_repository_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> No
         raise huggingface_hub.errors.LocalEntryNotFoundError("no connection")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    with pytest.raises(FileNotFoundError, match=r"no folder owner/net, and no repository .* could be read: no connect"):
+    with pytest.raises(FileNotFoundError, match="no folder owner/net, and no repository of that name"):
         FlowNetS.from_pretrained("owner/net")
 
 
@@ -163,7 +163,7 @@ def test_damaged_and_other_weights(folder: Path) -> None:
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[:-100])
     with pytest.raises(
-        ValueError, match=r"model\.safetensors is damaged, or not of the EmbeddingNet of config\.json: .+"
+        ValueError, match=r"model\.safetensors is damaged, or not of the EmbeddingNet of config\.json: \w"
     ):
         EmbeddingNet.from_pretrained(folder)
     EmbeddingNet(0.125, dim=5).save_pretrained(folder / "other")

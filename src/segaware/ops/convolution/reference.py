@@ -24,15 +24,10 @@ def segaware_conv2d(
     """y_i = sum_k x_k m_ik t_k / sum_k m_ik, one tap at a time; "mean" multiplies by K, "none" does not divide."""
     padded = window.pad(input)
     output = input.new_zeros(())
-    for k, (i, j) in enumerate(window.taps()):
+    taps = zip(window.taps(), mask.split(1, dim=1), weight.flatten(2)[..., None].split(1, dim=2), strict=True)
+    for tap, tap_mask, tap_weight in taps:
         # Recomputed in the backward pass, so that K masked copies of the input are not kept for it.
-        output = output + recomputed(
-            masked_tap,
-            window.view(padded, (i, j)),
-            mask[:, k : k + 1],
-            weight[:, :, i : i + 1, j : j + 1],
-            groups,
-        )
+        output = output + recomputed(masked_tap, window.view(padded, tap), tap_mask, tap_weight, groups)
     if normalize == "mean":
         output = output / mask.mean(1, keepdim=True)
     elif normalize == "sum":
