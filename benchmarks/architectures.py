@@ -18,16 +18,20 @@ from segaware import EmbeddingNet, SegAwareConv2d, convert
 def find_libraries() -> None:
     """Let torchvision, timm and segmentation_models_pytorch be imported from where `make test` has put them.
 
-    That torchvision is not built for a PyTorch without CUDA. All it misses there are two operators that no network
-    needs, but it cannot be imported unless they are declared.
+    That torchvision may be built for another PyTorch than the one here. All it misses then are two operators that no
+    network needs, but it cannot be imported unless they are declared.
     """
     folder = Path(sys.prefix) / "architectures"
     if not folder.is_dir() or str(folder) in sys.path:
         return
     sys.path.append(str(folder))
-    if torch.version.cuda is None:
-        for name in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for library in folder.glob("torchvision/_C*.so"):
+        try:
+            torch.ops.load_library(library)  # as torchvision itself does
+        except OSError:
+            arguments = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            for name in ("nms", "qnms"):
+                torch.library.define(f"torchvision::{name}", arguments)
 
 
 @dataclass(frozen=True)
