@@ -233,10 +233,10 @@ def compatibility_page(folder: Path) -> str:
     parts = [
         "# Networks that are converted",
         "Made by `make docs` from what `python benchmarks/compatibility.py` finds; the tests convert the same "
-        "networks. All convolutions whose window is larger than 1x1 become segmentation-aware. The largest difference is "
-        "that to the original at hardness 0, relative to the largest output, in double precision, at two image sizes, "
-        "with random weights. A network trains if gradients reach its weights, every hardness and the embedding network; "
-        "it compiles if `torch.compile` does it without a break in the graph, for both sizes.",
+        "networks. All convolutions whose window is larger than 1x1 become segmentation-aware. The largest difference "
+        "is that to the original at hardness 0, relative to the largest output, in double precision, at two image "
+        "sizes, with random weights. A network trains if gradients reach its weights, every hardness and the embedding "
+        "network; it compiles if `torch.compile` does it without a break in the graph, for both sizes.",
         _markdown(rows),
         f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
     ]
