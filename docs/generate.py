@@ -215,7 +215,8 @@ def compatibility_page(folder: Path) -> str:
     for network in values["networks"]:
         left = [f"{count}: {reason}" for reason, count in network["left"].items()]
         works = [
-            {True: "yes", False: "no", None: "nor does the original"}[network[key]] for key in ("compile", "export")
+            {True: "yes", False: "no", None: "nor does the original", "": "not tried"}[network.get(key, "")]
+            for key in ("compile", "export")
         ]
         assert network["changes"], f"{network['name']}: hardness changes nothing"
         rows.append(
