@@ -38,13 +38,7 @@ NO_GPU = (
 
 def main() -> None:
     """Write the pages and the figures."""
-    for table in load_tables():
-        if is_flow(table):
-            draw_errors(table, ROOT / "docs/figures" / _figure(table, "errors"))
-            draw_displacements(table, ROOT / "docs/figures" / _figure(table, "displacements"))
-        else:
-            draw_trimap(table, ROOT / "docs/figures" / _figure(table, "trimap"))
-    (ROOT / "docs/results.md").write_text(page())
+    write_results()
     for group in load_groups(BENCH):
         if group["group"] == "curves":
             draw_curves(group["cases"], ROOT / "docs/figures")
@@ -53,6 +47,17 @@ def main() -> None:
     page_of_exports = ROOT / "docs/export.md"
     page_of_exports.write_text(export_page(page_of_exports.read_text()))
     write_png(ROOT / "docs/figures/refine.png", draw_refinements())
+
+
+def write_results() -> None:
+    """Write the page of results and its figures."""
+    for table in load_tables():
+        if is_flow(table):
+            draw_errors(table, ROOT / "docs/figures" / _figure(table, "errors"))
+            draw_displacements(table, ROOT / "docs/figures" / _figure(table, "displacements"))
+        else:
+            draw_trimap(table, ROOT / "docs/figures" / _figure(table, "trimap"))
+    (ROOT / "docs/results.md").write_text(page())
 
 
 def load_tables() -> list[dict[str, Any]]:
