@@ -118,7 +118,7 @@ ARCHITECTURES = (
     _timm("resnet18"),
     _timm("convnext_atto"),
     _timm("efficientnet_b0"),
-    _timm("tf_mobilenetv3_small_minimal_100", programs=False),  # compiling it did not end within four minutes
+    _timm("tf_mobilenetv3_small_minimal_100", programs=False),  # compiling two sizes takes minutes, of the original too
     _smp("Unet", "resnet18"),
     _smp("DeepLabV3Plus", "resnet18"),
     Architecture("transformers", "SegformerForSemanticSegmentation", _segformer, _logits),
