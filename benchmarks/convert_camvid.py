@@ -10,6 +10,9 @@ docs/results.md; `--runs` keeps the weights, and what is finished is not trained
 from __future__ import annotations
 
 import argparse
+import functools
+import io
+import json
 import math
 import shlex
 import sys
@@ -18,10 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from architectures import find_libraries
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
-from torchvision.models.segmentation import deeplabv3_resnet50
+from torch.utils.data import DataLoader, RandomSampler, Subset
 
 import segaware
 from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
@@ -30,9 +34,11 @@ from segaware.recipes.evaluation import Scores, score
 from segaware.recipes.provenance import provenance, write_json
 from segaware.recipes.table import compared_with
 from segaware.training import Optimization, SegmentationStage, find_checkpoint, fit, load_weights, save_weights
+from segaware.viz import write_atomically
 
 HALF_WIDTHS = (1, 2, 3, 5, 10, 20, 40)
 CONTROL = "control"
+PASSES = 10  # over the images, between two checkpoints
 HARDNESS = 0.05  # where the paper's training starts
 
 
@@ -52,13 +58,16 @@ class ClassScores(nn.Module):
 
 def deeplab() -> nn.Module:
     """Return DeepLabV3 with random weights."""
+    find_libraries()
+    from torchvision.models.segmentation import deeplabv3_resnet50
+
     network = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=CamVid.num_classes)
     return ClassScores(network).to(memory_format=torch.channels_last)
 
 
 def convert(network: nn.Module, embedding: nn.Module, layers: str | int) -> nn.Module:
     """Return the network with segmentation-aware convolutions, on an embedding that is not trained."""
-    return segaware.convert(network, embedding.requires_grad_(False), layers=layers, hardness=HARDNESS)
+    return segaware.convert(network, embedding.requires_grad_(False), layers, HARDNESS)
 
 
 # Title, and what is made of the trained network.
@@ -74,21 +83,23 @@ ROWS: dict[str, tuple[str, Callable[[nn.Module], nn.Module]]] = {
 
 
 def main() -> None:
-    """Train, score, compare, and write the results file."""
+    """Train, predict, score, compare, and write the results file."""
     options = _options()
-    start = _trained(options, "baseline", deeplab, options.steps, options.learning_rate)
-    titles, networks = {"baseline": "DeepLabV3"}, {"baseline": start}
-    for name in options.rows:
-        titles[name], change = ROWS[name]
-
-        def make(change: Callable[[nn.Module], nn.Module] = change) -> nn.Module:
-            network = deeplab()
-            network.load_state_dict(start[0].state_dict())
-            return change(network)
-
-        networks[name] = _trained(options, name, make, options.extra_steps, options.extra_learning_rate)
-    scores = {name: _scores(options, name, network) for name, (network, _) in networks.items()}
+    titles = {"baseline": "DeepLabV3"} | {name: ROWS[name][0] for name in options.rows}
+    for name in titles:
+        if name == "baseline":
+            _train(options, name, deeplab, options.steps, options.learning_rate)
+        else:
+            make = functools.partial(_started, options, ROWS[name][1])
+            _train(options, name, make, options.extra_steps, options.extra_learning_rate)
+    if options.predict_only:
+        return
+    scores = {name: _scores(options, name) for name in titles}
     control = scores[CONTROL]
+    rows = [
+        {"recipe": name, "title": titles[name], **compared_with(control, scores[name]), **_description(options, name)}
+        for name in titles
+    ]
     write_json(
         options.out,
         {
@@ -96,8 +107,8 @@ def main() -> None:
             "title": "CamVid: a network of torchvision, converted",
             "about": "DeepLabV3 on ResNet-50, torchvision's, from random weights; 367 training and 101 validation "
             "images of 480x360. The validation images are from a sequence that is also in the training set, so the "
-            f"figures are optimistic; they compare methods. The first row trains {options.steps} steps of "
-            f"{options.batch_size} images; the others start from its weights and take {options.extra_steps} steps "
+            f"figures are optimistic; they compare methods. The first row trains {rows[0]['steps']} steps of "
+            f"{options.batch_size} images; the others start from its weights and take {rows[1]['steps']} steps "
             f"more, over the same batches. Hardness starts at {HARDNESS:g}; the embedding network that comes with "
             "segaware is not trained.",
             "control": CONTROL,
@@ -105,20 +116,7 @@ def main() -> None:
             "half_widths": list(HALF_WIDTHS),
             "interval": "95 %, paired bootstrap over images, 2000 draws, seed 0",
             "measured": _provenance(),
-            "rows": [
-                {
-                    "recipe": name,
-                    "title": titles[name],
-                    **compared_with(control, scores[name]),
-                    "parameters": sum(p.numel() for p in network.parameters()),
-                    "hardness": {
-                        key: round(p.item(), 4) for key, p in network.named_parameters() if key.endswith("hardness")
-                    },
-                    "seed": options.seed,
-                    **trained,
-                }
-                for name, (network, trained) in networks.items()
-            ],
+            "rows": rows,
         },
     )
 
@@ -137,83 +135,94 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--extra-learning-rate", type=float, default=0.004)
     parser.add_argument("--workers", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--predict-only", action="store_true", help="leave scores for later: they need no GPU")
     options = parser.parse_args()
     if CONTROL not in options.rows:
         parser.error(f"--rows needs {CONTROL}, which the others are compared with")
     return options
 
 
-def _trained(
+def _started(options: argparse.Namespace, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    network = deeplab()
+    network.load_state_dict(load_weights(options.runs / "baseline.safetensors")[0])
+    return change(network)
+
+
+def _train(
     options: argparse.Namespace, name: str, make: Callable[[], nn.Module], steps: int, learning_rate: float
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Train a network, or load what was trained before; return it, and how it was trained."""
-    path, folder = options.runs / f"{name}.safetensors", options.runs / name
+) -> None:
+    """Train a network and keep its weights, how it was trained, and what it predicts, if that is not there yet."""
+    if _file(options, name, "npz").is_file():
+        return
     torch.manual_seed(options.seed)
     network = make()
-    if path.is_file():
-        tensors, description = load_weights(path)
-        network.load_state_dict(tensors)
-        return network, description
     transform = Compose([RandomScale(0.75, 1.5), RandomCrop(*options.crop), RandomFlip(0.5), ColorJitter(0.2)])
+    images, validation = CamVid(options.data_root, "train", transform), CamVid(options.data_root, "val")
+    generator = torch.Generator().manual_seed(options.seed)  # all rows see the same batches
     training = DataLoader(
-        CamVid(options.data_root, "train", transform),
+        images,
         options.batch_size,
-        shuffle=True,
+        sampler=RandomSampler(images, num_samples=PASSES * len(images), generator=generator),
         drop_last=True,
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
-        generator=torch.Generator().manual_seed(options.seed),  # all rows see the same batches
+        generator=generator,
     )
-    stage = SegmentationStage(
-        network,
-        CamVid.num_classes,
-        Optimization(
-            "sgd",
-            learning_rate,
-            momentum=0.9,
-            weight_decay=5e-4,
-            power=0.9,
-            hardness_multiplier=10.0,
-            # freeze() makes all other parameters trainable, those of the embedding too.
-            frozen=("embedding.",)
-            if any(key.startswith("embedding.") for key, _ in network.named_parameters())
-            else (),
-        ),
+    frozen = ("embedding.",) if any(key.startswith("embedding.") for key, _ in network.named_parameters()) else ()
+    optimization = Optimization(
+        "sgd", learning_rate, momentum=0.9, weight_decay=5e-4, power=0.9, hardness_multiplier=10.0, frozen=frozen
     )
-    checkpoint = find_checkpoint(folder)
+    checkpoint = find_checkpoint(options.runs / name)
     started = time.perf_counter()
     fit(
-        stage,
+        SegmentationStage(network, CamVid.num_classes, optimization),
         training,
-        DataLoader(Subset(CamVid(options.data_root, "val"), range(0, 101, 10)), 1),
-        folder,
+        DataLoader(Subset(validation, range(0, len(validation), 10)), 1),
+        options.runs / name,
         epochs=math.ceil(steps / len(training)),
         precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
         gradient_clip=10.0,
         checkpoint=checkpoint,
         steps=steps,
     )
+    hardness = {key: p.item() for key, p in network.named_parameters() if key.endswith("hardness")}
     description = {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "hardness": {key.removeprefix("network.network."): round(value, 4) for key, value in hardness.items()},
+        "seed": options.seed,
         "steps": steps,
         "seconds": None if checkpoint else round(time.perf_counter() - started),
         "trained": _provenance(),
     }
-    save_weights(path, network, description)
-    return network, description
+    save_weights(_file(options, name, "safetensors"), network, description)
+    write_json(_file(options, name, "json"), description)
+    _predict(network, validation, _file(options, name, "npz"))
 
 
 @torch.inference_mode()
-def _scores(options: argparse.Namespace, name: str, trained: tuple[nn.Module, dict[str, Any]]) -> Scores:
-    path = options.runs / f"{name}.npz"
-    if not path.is_file():
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = trained[0].to(device).eval()
-        images = DataLoader(CamVid(options.data_root, "val"), 1)
-        scores = score(
-            lambda sample, _: network(sample.image.to(device)).argmax(1), images, CamVid.num_classes, HALF_WIDTHS, name
-        )
-        scores.save(path)
-    return Scores.load(path)
+def _predict(network: nn.Module, images: CamVid, path: Path) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device).eval()
+    classes = [network(images[i].image[None].to(device)).argmax(1).byte().cpu().numpy() for i in range(len(images))]
+    content = io.BytesIO()
+    np.savez_compressed(content, *classes)
+    write_atomically(path, content.getvalue())
+
+
+def _scores(options: argparse.Namespace, name: str) -> Scores:
+    images = CamVid(options.data_root, "val")
+    with np.load(_file(options, name, "npz")) as file:
+        predictions = [torch.from_numpy(file[key]).long() for key in file.files]
+    return score(lambda _, index: predictions[index], DataLoader(images, 1), images.num_classes, HALF_WIDTHS, name)
+
+
+def _description(options: argparse.Namespace, name: str) -> dict[str, Any]:
+    # The time of an image is not measured here: see results/bench for that.
+    return json.loads(_file(options, name, "json").read_text()) | {"milliseconds": None}
+
+
+def _file(options: argparse.Namespace, name: str, suffix: str) -> Path:
+    return options.runs / f"{name}.{suffix}"
 
 
 def _provenance() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import segaware.ops
 
 OPTIONAL = (
     "lightning", "torchmetrics", "scipy", "matplotlib", "PIL", "pydantic", "typer", "rich", "yaml", "tensorboard",
-    "safetensors", "numba", "triton", "torchvision",
+    "safetensors", "numba", "triton", "torchvision", "huggingface_hub", "onnx", "onnxscript", "onnxruntime",
 )  # fmt: skip
 
 
@@ -33,6 +33,8 @@ def test_public_names() -> None:
         "convert",
         "dense_crf",
         "embedding_distance",
+        "export_onnx",
+        "refine",
         "revert",
         "segaware_conv2d",
         "segaware_filter2d",
@@ -55,6 +57,7 @@ def test_public_names() -> None:
         "EmbeddingNet",
         "MultiscaleEndPointLoss",
         "PairLoss",
+        "ReleasedEmbedding",
         "SegAwareCRF",
         "SegAwareConv2d",
         "SharedDistances",
@@ -62,6 +65,7 @@ def test_public_names() -> None:
         "dense_crf",
         "load_vgg_weights",
         "read_vgg_weights",
+        "resample",
         "upsample",
     ]
     for room in (segaware, segaware.ops, segaware.nn):

@@ -5,6 +5,7 @@ filter predictions, to convolve, and to drive a CRF.
 """
 
 from segaware.conversion import Denormalize, convert, revert
+from segaware.export import export_onnx
 from segaware.nn import (
     BilateralFilter2d,
     DenseCRF,
@@ -16,6 +17,7 @@ from segaware.nn import (
     dense_crf,
 )
 from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
+from segaware.refining import refine
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,8 @@ __all__ = [
     "convert",
     "dense_crf",
     "embedding_distance",
+    "export_onnx",
+    "refine",
     "revert",
     "segaware_conv2d",
     "segaware_filter2d",

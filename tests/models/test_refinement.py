@@ -38,6 +38,15 @@ def test_filter_then_crf_on_the_embedding_sampled_at_the_stride(image: torch.Ten
     torch.testing.assert_close(sharpen(image, scores, 8), upsample(expected, 4, (33, 41)))
 
 
+def test_crf_first_and_its_metric(image: torch.Tensor, scores: torch.Tensor) -> None:
+    embedding = ColorEmbedding(1.0)
+    options = {"crf": "segaware", "crf_hardness": 0.3, "crf_metric": "sqeuclidean", "crf_first": True}
+    sharpen = Sharpener(ScoreRefinement(4, 3, 2, 0.7, 1, **options), embedding)
+    smooth, crf = BilateralFilter2d(3, iterations=2, hardness=0.7), SegAwareCRF(4, hardness=0.3, metric="sqeuclidean")
+    expected = smooth(crf(upsample(scores, 8, (33, 41)), embedding(image)), embedding(image))
+    torch.testing.assert_close(sharpen.forward_scores(image, scores, 8)[0], expected)
+
+
 def test_dense_crf_refines_the_full_size_and_learns_nothing(image: torch.Tensor, scores: torch.Tensor) -> None:
     sharpen = Sharpener(ScoreRefinement(4, dense_crf=DenseCRF()), None)
     plain = Sharpener(ScoreRefinement(4), None)(image, scores, 8)

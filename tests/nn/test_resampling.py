@@ -1,9 +1,11 @@
-"""Upsampling that keeps pixels in place."""
+"""Resampling that keeps pixels in place."""
+
+from fractions import Fraction
 
 import pytest
 import torch
 
-from segaware.nn import upsample
+from segaware.nn import resample, upsample
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 8])
@@ -35,3 +37,21 @@ def test_a_wrong_size_is_named(input_size: tuple[int, int]) -> None:
     message = rf"^input must have size \(3, 5\) .* by 4 to \(9, 17\), got \({input_size[0]}, {input_size[1]}\)"
     with pytest.raises(ValueError, match=message):
         upsample(torch.zeros(1, 2, *input_size), 4, (9, 17))
+
+
+def test_half_the_resolution_is_every_other_pixel() -> None:
+    for size in ((1, 1), (8, 9), (33, 30)):
+        image = torch.randn(1, 2, *size)
+        assert torch.equal(resample(image, Fraction(1, 2)), image[..., ::2, ::2])
+
+
+@pytest.mark.parametrize("size", [(33, 41), (32, 35), (34, 2)])
+def test_a_ramp_is_sampled_at_three_quarters_and_back(size: tuple[int, int]) -> None:
+    rows, columns = torch.arange(float(size[0])), torch.arange(float(size[1]))
+    ramp = (3 * rows[:, None] - 2 * columns)[None, None]
+    small = resample(ramp, Fraction(3, 4))
+    assert small.shape[-2:] == tuple(len(range(0, 3 * (n - 1) + 1, 4)) for n in size)
+    torch.testing.assert_close(small[0, 0], 4 * rows[: small.shape[2], None] - 8 / 3 * columns[: small.shape[3]])
+    last_row, last_column = (4 / 3 * (n - 1) for n in small.shape[-2:])
+    expected = 3 * rows.clamp(max=last_row)[:, None] - 2 * columns.clamp(max=last_column)
+    torch.testing.assert_close(resample(small, Fraction(4, 3), size)[0, 0], expected)

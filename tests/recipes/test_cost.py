@@ -11,9 +11,10 @@ import torch
 from segaware.recipes import cost
 from segaware.recipes.cost import measure_cost
 from segaware.recipes.files import RecipeError, load_recipe
-from segaware.recipes.fresh_process import process_memory, run_fresh
+from segaware.recipes.fresh_process import run_fresh
 from segaware.recipes.run import train
 from segaware.recipes.trained import run_folder
+from segaware.refining.memory import process_memory
 
 from .tiny_data import write_data
 

@@ -106,7 +106,8 @@ def test_every_value_is_in_the_file(name: str, tmp_path: Path) -> None:
 def test_starts_are_recipes_that_fit(name: str) -> None:
     recipe = load_recipe(name)
     start = recipe.start
-    for kind, stage in (("model", "flow" if recipe.stage == "flow" else "segmentation"), ("embedding", "embedding")):
+    network = recipe.stage if recipe.stage in ("flow", "multiscale") else "segmentation"
+    for kind, stage in (("model", network), ("embedding", "embedding")):
         source = getattr(start, kind, None)
         if source not in (None, SHIPPED):
             assert load_recipe(source).stage == stage
@@ -153,10 +154,10 @@ def test_rows_have_the_control_s_budget(name: str, data: str | None) -> None:
             continue
         start = recipe.start.model  # type: ignore[union-attr]
         if start in table.rows and start != control.start.model:  # type: ignore[union-attr]
-            assert recipe.train_on == "cached_scores" or "conv" in recipe.train.frozen, row  # type: ignore[union-attr]
+            assert recipe.train_on == "cached_scores" or {"conv", "trunk"} & set(recipe.train.frozen), row  # type: ignore[union-attr]
             assert (recipe.train.epochs, recipe.train.steps) == (control.train.epochs, control.train.steps), row  # type: ignore[union-attr]
         else:
-            assert (recipe.start.vgg, start) == (control.start.vgg, control.start.model)  # type: ignore[union-attr]
+            assert recipe.start.model_copy(update={"embedding": None}) == control.start, row
             assert set(recipe.train.frozen) <= {"embedding", *control.train.frozen}, row  # type: ignore[union-attr]
             assert recipe.train.model_copy(update={"frozen": control.train.frozen}) == control.train, row  # type: ignore[union-attr]
 

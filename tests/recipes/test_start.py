@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segaware.models import DeepLabLargeFOV
+from segaware.models import DeepLabLargeFOV, DeepLabV2
 from segaware.nn import EmbeddingNet
 from segaware.recipes import run
-from segaware.recipes.files import RecipeError
+from segaware.recipes.files import RecipeError, load_recipe
 from segaware.recipes.run import train
 from segaware.recipes.schema import Recipe
-from segaware.recipes.start import find_vgg
+from segaware.recipes.start import find_weights
 from segaware.recipes.trained import weights_path
 from segaware.training import load_weights
 
@@ -100,6 +100,19 @@ def test_vgg_weights_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         assert torch.equal(started[key], tensor), key
 
 
+def test_resnet_weights_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = DeepLabV2(6, width=0.0625).trunk.state_dict()
+    save_file(trunk, tmp_path / "resnet.safetensors")
+    small = ["data.crop=[33, 33]", "data.length=4", "data.batch_size=2", "model.width=0.0625", "evaluation.images=1"]
+    overrides = [*small, "start.model=null", "start.resnet=resnet.safetensors"]
+    started = _start("mine", load_recipe("harley2017/table2/baseline", overrides, "scenes"), tmp_path, monkeypatch)
+    for key, tensor in trunk.items():
+        assert torch.equal(started[f"trunk.{key}"], tensor), key
+    missing = load_recipe("harley2017/table2/baseline", [*overrides, "start.resnet=none.pth"], "scenes")
+    with pytest.raises(RecipeError, match=r"start\.resnet: there is no file .*none.pth"):
+        train("other", missing, tmp_path, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
@@ -137,20 +150,20 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_vgg_file_as_it_is_or_below_the_data_root(places: Path) -> None:
     root = places / "data"
-    assert find_vgg("own.npz", root).resolve() == places / "here/own.npz"
-    assert find_vgg("both.npz", root).resolve() == places / "here/both.npz"
-    assert find_vgg("weights/theirs.npz", root) == root / "weights/theirs.npz"
-    assert find_vgg(str(root / "both.npz"), None) == root / "both.npz"
+    assert find_weights("start.vgg", "own.npz", root).resolve() == places / "here/own.npz"
+    assert find_weights("start.vgg", "both.npz", root).resolve() == places / "here/both.npz"
+    assert find_weights("start.vgg", "weights/theirs.npz", root) == root / "weights/theirs.npz"
+    assert find_weights("start.vgg", str(root / "both.npz"), None) == root / "both.npz"
 
 
 def test_missing_vgg_file_says_where_it_was_looked_for(places: Path) -> None:
     here, root = places / "here", places / "data"
     with pytest.raises(RecipeError, match=f"there is no file {here}/weights/none.npz, nor {root}/weights/none.npz"):
-        find_vgg("weights/none.npz", root)
+        find_weights("start.vgg", "weights/none.npz", root)
     with pytest.raises(
         RecipeError, match=f"there is no file {here}/theirs.npz, and there is no data root .*--data-root"
     ):
-        find_vgg("theirs.npz", None)
+        find_weights("start.vgg", "theirs.npz", None)
 
 
 def _hub(monkeypatch: pytest.MonkeyPatch, download: Any) -> None:
@@ -160,8 +173,8 @@ def _hub(monkeypatch: pytest.MonkeyPatch, download: Any) -> None:
 def test_vgg_file_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     _hub(monkeypatch, lambda *arguments: asked.append(arguments) or str(tmp_path / "model.safetensors"))
-    assert find_vgg("hub:timm/vgg16.tv_in1k/model.safetensors", None) == tmp_path / "model.safetensors"
-    find_vgg("hub:a/b/folder/model.pth", tmp_path)
+    assert find_weights("start.vgg", "hub:timm/vgg16.tv_in1k/model.safetensors", None) == tmp_path / "model.safetensors"
+    find_weights("start.vgg", "hub:a/b/folder/model.pth", tmp_path)
     assert asked == [("timm/vgg16.tv_in1k", "model.safetensors"), ("a/b", "folder/model.pth")]
 
 
@@ -171,16 +184,16 @@ def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
     _hub(monkeypatch, fail)
     with pytest.raises(RecipeError, match=r"start\.vgg=hub:a/b/c cannot be fetched.*: no route to host"):
-        find_vgg("hub:a/b/c", None)
+        find_weights("start.vgg", "hub:a/b/c", None)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(RecipeError, match="needs huggingface_hub: pip install"):
-        find_vgg("hub:a/b/c", None)
+        find_weights("start.vgg", "hub:a/b/c", None)
 
 
 @pytest.mark.parametrize("vgg", ["hub:", "hub:timm", "hub:timm/vgg16", "hub:timm//file", "hub:/vgg16/file", "hub:a/b/"])
 def test_incomplete_name_on_the_hub(vgg: str) -> None:
     with pytest.raises(RecipeError, match=f"start.vgg: must read hub:OWNER/NAME/FILE, got '{vgg}'"):
-        find_vgg(vgg, None)
+        find_weights("start.vgg", vgg, None)
 
 
 def test_embedding_that_comes_with_segaware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,10 +26,14 @@ class _Network(nn.Module):
         self.conv1_1 = nn.Linear(2, 1, bias=False)
         self.fc6 = _Layer()
         self.fc8 = nn.Linear(2, 1, bias=False)
+        self.aspp = nn.ModuleList([nn.Linear(2, 1, bias=False)])
         self.embedding = nn.Sequential(nn.Linear(2, 1, bias=False))
 
 
-FACTORS = {"conv1_1.weight": 1.0, "fc6.weight": 1.0, "fc6.hardness": 7.0, "fc8.weight": 5.0, "embedding.0.weight": 0.5}
+FACTORS = {
+    **{"conv1_1.weight": 1.0, "fc6.weight": 1.0, "fc6.hardness": 7.0},
+    **{"fc8.weight": 5.0, "aspp.0.weight": 5.0, "embedding.0.weight": 0.5},
+}
 
 
 def _optimization(optimizer: Literal["sgd", "adam"], embedding: float = 0.5, power: float = 0.9) -> Optimization:
@@ -71,7 +75,7 @@ def test_frozen_parameters_have_no_gradient_and_do_not_move() -> None:
     optimization = replace(_optimization("sgd"), frozen=("conv1_", "fc6.weight"))
     optimization.freeze(network)
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    assert trained == {"fc6.hardness", "fc8.weight", "embedding.0.weight"}
+    assert trained == {"fc6.hardness", "fc8.weight", "aspp.0.weight", "embedding.0.weight"}
     for name, (before, after) in _first_step(network, optimization, 2.0).items():
         assert torch.equal(before, after) == (name not in trained), name
 

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segaware.data import Sample
-from segaware.nn import EmbeddingNet, PairLoss
-from segaware.training import EmbeddingStage, Optimization, SegmentationStage
+from segaware.models import DeepLabV2, ScoreRefinement
+from segaware.nn import ColorEmbedding, EmbeddingNet, PairLoss
+from segaware.training import EmbeddingStage, MultiscaleStage, Optimization, SegmentationStage
 
 OPTIMIZATION = Optimization("sgd", 0.1, 0.0, 0.0, 0.9)
 
@@ -46,11 +48,29 @@ def test_segmentation_loss_by_hand() -> None:
     assert loss.item() == pytest.approx(sum(terms) / 5, rel=1e-5)
 
 
-@pytest.mark.parametrize("stage_name", ["embedding", "segmentation"])
+@pytest.mark.parametrize("filter_kernel_size", [0, 3])
+def test_multiscale_loss_is_the_sum_over_all_scores(filter_kernel_size: int) -> None:
+    embedding = ColorEmbedding() if filter_kernel_size else None
+    network = DeepLabV2(3, 0.0625, refinement=ScoreRefinement(3, filter_kernel_size), embedding=embedding)
+    label = torch.randint(0, 3, (2, 33, 49))
+    label[:, :10] = 255
+    sample = _sample(label)
+    wanted = torch.zeros(())
+    scales = network.forward_scales(sample.image)
+    strides = [8, 8, 16, 8, 2] if filter_kernel_size else [8, 8, 16, 8]
+    for (scores, _), stride in zip(scales, strides, strict=True):
+        points = [[[image[r, c] for c in range(0, 49, stride)] for r in range(0, 33, stride)] for image in label]
+        wanted = wanted + F.cross_entropy(scores, torch.tensor(points), ignore_index=255)
+    torch.testing.assert_close(MultiscaleStage(network, 3, OPTIMIZATION).loss(sample), wanted)
+
+
+@pytest.mark.parametrize("stage_name", ["embedding", "segmentation", "multiscale"])
 def test_batch_without_labels_costs_nothing(stage_name: str) -> None:
     stage = (
         EmbeddingStage(EmbeddingNet(0.125, 3), PairLoss(), OPTIMIZATION)
         if stage_name == "embedding"
+        else MultiscaleStage(DeepLabV2(3, 0.0625), 3, OPTIMIZATION)
+        if stage_name == "multiscale"
         else SegmentationStage(nn.Conv2d(3, 3, 1), 3, OPTIMIZATION)
     )
     loss = stage.loss(_sample(torch.full((2, 9, 9), 255)))

@@ -18,12 +18,13 @@ from segaware.cli.doctor import report_lines
 from segaware.cli.flow import flow
 from segaware.cli.flow_tables import draw_errors, flow_cells, flow_scores_cells, is_flow
 from segaware.cli.options import DataRoot, Overrides, RecipeName, Runs, Weights, errors, read_recipe
+from segaware.cli.refine import refine
 from segaware.cli.tables import draw_trimap, scores_cells, show, table_cells, table_path
 from segaware.data import write_png
 from segaware.recipes.comparison import draw_comparison
 from segaware.recipes.demo import write_page
 from segaware.recipes.evaluation import evaluate
-from segaware.recipes.export import export_embedding
+from segaware.recipes.export import export_embedding, export_network
 from segaware.recipes.files import RecipeError, load_recipe, recipe_names, table_names
 from segaware.recipes.flow_evaluation import evaluate_flow
 from segaware.recipes.prediction import find_images, prepare_output, write_submission
@@ -137,6 +138,7 @@ def predict(
 
 
 app.command()(flow)
+app.command()(refine)
 
 
 @app.command()
@@ -159,14 +161,25 @@ def submit(
 @app.command()
 def export(
     recipe: RecipeName,
-    out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    out: Annotated[Path, typer.Argument(help="The file to write: .onnx or .safetensors.")],
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
+    checkpoint: Weights = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
 ) -> None:
-    """Write a trained embedding network in half precision, for `EmbeddingNet.from_pretrained`."""
+    """Write a trained network as ONNX; or its embeddings in half precision, for `EmbeddingNet.from_pretrained`."""
     with errors():
+        if out.suffix not in (".onnx", ".safetensors"):
+            raise RecipeError(f"the file to write must end in .onnx or .safetensors, got {out}")
+        if out.exists() and not overwrite:
+            raise FileExistsError(f"{out} is there already; pass --overwrite to replace it")
         values, runs = read_recipe(recipe, overrides, runs)
-        export_embedding(recipe, values, runs, out)
+        weights = checkpoint or weights_path(runs, recipe)
+        if out.suffix == ".onnx":
+            difference = export_network(recipe, values, weights, out)
+            print(f"largest difference to onnxruntime: {difference:.1e}")
+        else:
+            export_embedding(recipe, values, runs, out)
         print(out)
 
 

@@ -34,7 +34,7 @@ def errors(interrupted: str = "the same command goes on from the last checkpoint
     """
     try:
         yield
-    except (RecipeError, DataError, FloatingPointError, ModuleNotFoundError, OSError, ValueError) as error:
+    except (RecipeError, DataError, FloatingPointError, MemoryError, ModuleNotFoundError, OSError, ValueError) as error:
         print("segaware:", " ".join(str(error).split()), file=sys.stderr)  # some libraries' messages have many lines
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

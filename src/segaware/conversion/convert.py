@@ -98,6 +98,11 @@ def convert(model: nn.Module, embedding: Embedding, layers: Layers = None, hardn
     share their distances. At hardness 0 the network computes what it did; to train it from there, let the optimizer
     have its parameters, among them one hardness per layer, and call `segaware.nn.clamp_hardness` after each step.
 
+    It can be copied, pickled, compiled and exported, run in several threads at once, and distributed. Where a layer
+    is in an activation checkpoint, `torch.compile` breaks its graph there; `fullgraph=True` needs
+    `torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint`. A reentrant checkpoint cannot train the
+    embedding.
+
     Args:
         model: Any network whose image is an argument (N, C, H, W) of its call.
         embedding: Called with the image that the network is called with, it gives a map (N, E, H, W), usually of its

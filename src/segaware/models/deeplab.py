@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from segaware.models.refinement import CRF, ScoreRefinement
 from segaware.nn import DenseCRF, SegAwareConv2d, SharedDistances, read_vgg_weights
+from segaware.nn.hub import Pretrained
+from segaware.nn.shared_distances import convolve
 from segaware.nn.vgg_weights import Normalize, copy_vgg_weights
 from segaware.ops.convolution.reference import Normalize as MaskNormalize
 
@@ -27,7 +29,77 @@ _CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _FC_WIDTH = 1024
 
 
-class DeepLabLargeFOV(nn.Module):
+class DeepLab(Pretrained):
+    """What all versions of DeepLab share: class scores at stride 8, refined under an embedding of the image.
+
+    Args:
+        num_classes: Number of classes.
+        segaware: Which convolutions are segmentation-aware; "none" is none.
+        refinement: What ends the network.
+        embedding: The network that embeds pixels, if there is anything that compares them.
+
+    Raises:
+        ValueError: If the stride of the refinement does not fit, or an embedding is missing or would be unused.
+    """
+
+    output_stride = 8  # of the scores before they are refined
+
+    def __init__(
+        self, num_classes: int, segaware: str, refinement: ScoreRefinement, embedding: nn.Module | None
+    ) -> None:
+        super().__init__()
+        if refinement.stride < 1 or self.output_stride % refinement.stride:
+            raise ValueError(f"filter_stride must divide {self.output_stride}, got {refinement.stride}")
+        needs_embedding = segaware != "none" or refinement.needs_embedding
+        if needs_embedding != (embedding is not None):
+            window = 0 if refinement.filter is None else refinement.filter.kernel_size[0]
+            raise ValueError(
+                f"embedding is {'needed' if needs_embedding else 'not used'} with segaware={segaware!r}, "
+                f"filter_kernel_size={window} and crf={'none' if refinement.crf is None else 'segaware'!r}, "
+                f"but {'none' if embedding is None else 'one'} was given"
+            )
+        self.num_classes = num_classes
+        self.segaware = segaware
+        self.normalize = Normalize()
+        self.embedding = embedding
+        self.refinement = refinement
+
+    def _shared(self, image: Tensor) -> SharedDistances | None:
+        return None if self.embedding is None else SharedDistances(self.embedding(image))
+
+    def _unrefined(self, image: Tensor, shared: SharedDistances | None) -> Tensor:
+        raise NotImplementedError
+
+    def forward_unrefined(self, image: Tensor) -> Tensor:
+        """Return the scores before filter and CRF, at `output_stride` to the image."""
+        return self._unrefined(image, self._shared(image) if self.segaware != "none" else None)
+
+    def forward_scores(self, image: Tensor) -> tuple[Tensor, int]:
+        """Return the scores where the network computes them, and their stride s to the image.
+
+        Score (i, j) is that of image pixel (s * i, s * j).
+        """
+        shared = self._shared(image)
+        scores = self._unrefined(image, shared)
+        return self.refinement.forward_scores(scores, self.output_stride, shared, (image.shape[-2], image.shape[-1]))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score every pixel for every class.
+
+        Args:
+            image: RGB images in 0..1, (N, 3, H, W), any size.
+
+        Returns:
+            Class scores (logits) at the size of the image, (N, num_classes, H, W).
+
+        Raises:
+            ValueError: If `image` is not floating-point RGB.
+        """
+        shared = self._shared(image)
+        return self.refinement(self._unrefined(image, shared), self.output_stride, shared, image)
+
+
+class DeepLabLargeFOV(DeepLab):
     """DeepLab-LargeFOV on VGG: class scores at stride 8, upsampled to the image.
 
     The convolutions are named conv1_1 to conv5_3 (vgg19: conv5_4), fc6, fc7 and fc8, segmentation-aware or not, so
@@ -66,8 +138,6 @@ class DeepLabLargeFOV(nn.Module):
         torch.Size([1, 21, 50, 70])
     """
 
-    output_stride = 8  # of the scores before they are refined
-
     def __init__(
         self,
         num_classes: int,
@@ -90,15 +160,12 @@ class DeepLabLargeFOV(nn.Module):
         trunk: Trunk = "vgg16",
         embedding: nn.Module | None = None,
     ) -> None:
-        super().__init__()
         if segaware not in get_args(SegAwareLayers):
             raise ValueError(f"segaware must be one of {get_args(SegAwareLayers)}, got {segaware!r}")
         if trunk not in _CONVOLUTIONS:
             raise ValueError(f"trunk must be one of {get_args(Trunk)}, got {trunk!r}")
         if width <= 0 or int(64 * width) < 1:
             raise ValueError(f"width must leave at least one channel of 64, got {width}")
-        if filter_stride < 1 or self.output_stride % filter_stride:
-            raise ValueError(f"filter_stride must divide {self.output_stride}, got {filter_stride}")
         refinement = ScoreRefinement(
             num_classes,
             filter_kernel_size,
@@ -111,18 +178,8 @@ class DeepLabLargeFOV(nn.Module):
             crf_compat,
             dense_crf,
         )
-        needs_embedding = segaware != "none" or refinement.needs_embedding
-        if needs_embedding != (embedding is not None):
-            raise ValueError(
-                f"embedding is {'needed' if needs_embedding else 'not used'} with segaware={segaware!r}, "
-                f"filter_kernel_size={filter_kernel_size} and crf={crf!r}, "
-                f"but {'none' if embedding is None else 'one'} was given"
-            )
-        self.num_classes = num_classes
-        self.segaware: SegAwareLayers = segaware
+        super().__init__(num_classes, segaware, refinement, embedding)
         self.convolutions = _CONVOLUTIONS[trunk]
-        self.normalize = Normalize()
-        self.embedding = embedding
         self.dropout = nn.Dropout(dropout)
 
         def conv(name: str, inputs: int, outputs: int, kernel_size: int, dilation: int = 1) -> None:
@@ -155,7 +212,6 @@ class DeepLabLargeFOV(nn.Module):
         conv("fc7", fc_width, fc_width, 1)
         conv("fc8", fc_width, num_classes, 1)
         nn.init.normal_(self.get_submodule("fc8").weight, std=0.01)  # type: ignore[arg-type]
-        self.refinement = refinement
 
     def load_vgg(self, path: str | Path) -> list[str]:
         """Load the trunk, conv1_1 to conv5_3 (conv5_4), from ImageNet weights; see `segaware.nn.read_vgg_weights`.
@@ -178,16 +234,8 @@ class DeepLabLargeFOV(nn.Module):
         return loaded
 
     def _conv(self, name: str, x: Tensor, stride: int, shared: SharedDistances | None) -> Tensor:
-        layer = self.get_submodule(name)
-        if isinstance(layer, SegAwareConv2d):
-            assert shared is not None
-            x = layer(x, distance=shared(layer, stride))
-        else:
-            x = layer(x)
+        x = convolve(cast(nn.Conv2d, self.get_submodule(name)), x, stride, shared)
         return F.relu(self.get_submodule(f"{name}_bn")(x) if hasattr(self, f"{name}_bn") else x)
-
-    def _shared(self, image: Tensor) -> SharedDistances | None:
-        return None if self.embedding is None else SharedDistances(self.embedding(image))
 
     def _unrefined(self, image: Tensor, shared: SharedDistances | None) -> Tensor:
         x = self.normalize(image)
@@ -200,31 +248,3 @@ class DeepLabLargeFOV(nn.Module):
         x = self.dropout(self._conv("fc6", x, self.output_stride, shared))
         x = self.dropout(self._conv("fc7", x, self.output_stride, shared))
         return cast(nn.Conv2d, self.get_submodule("fc8"))(x)
-
-    def forward_unrefined(self, image: Tensor) -> Tensor:
-        """Return the scores before filter and CRF, at `output_stride` to the image."""
-        return self._unrefined(image, self._shared(image) if self.segaware != "none" else None)
-
-    def forward_scores(self, image: Tensor) -> tuple[Tensor, int]:
-        """Return the scores where the network computes them, and their stride s to the image.
-
-        Score (i, j) is that of image pixel (s * i, s * j).
-        """
-        shared = self._shared(image)
-        scores = self._unrefined(image, shared)
-        return self.refinement.forward_scores(scores, self.output_stride, shared, (image.shape[-2], image.shape[-1]))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Score every pixel for every class.
-
-        Args:
-            image: RGB images in 0..1, (N, 3, H, W), any size.
-
-        Returns:
-            Class scores (logits) at the size of the image, (N, num_classes, H, W).
-
-        Raises:
-            ValueError: If `image` is not floating-point RGB.
-        """
-        shared = self._shared(image)
-        return self.refinement(self._unrefined(image, shared), self.output_stride, shared, image)

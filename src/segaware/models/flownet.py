@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from segaware.nn import upsample
 from segaware.nn.end_point_loss import FLOW_UNIT
+from segaware.nn.hub import Pretrained
+from segaware.nn.resampling import sampled_size
 from segaware.nn.vgg_weights import Normalize
 
 # Contraction: name, channels, kernel size, stride. Level l ends at stride 2^l to the image.
@@ -36,7 +38,7 @@ _COARSEST_STRIDE = 64
 _SLOPE = 0.1  # of the leaky ReLU
 
 
-class FlowNet(nn.Module):
+class FlowNet(Pretrained):
     """What `FlowNetS` and `FlowNetC` share: all but how the two images meet.
 
     Args:
@@ -119,7 +121,8 @@ class FlowNet(nn.Module):
         """
         _check_pair(image1, image2)
         height, width = image1.shape[-2:]
-        padding = (0, -width % _COARSEST_STRIDE, 0, -height % _COARSEST_STRIDE)
+        rows, columns = (n * _COARSEST_STRIDE for n in sampled_size((height, width), _COARSEST_STRIDE))
+        padding = (0, columns - width, 0, rows - height)
         skips = {}
         skips["conv2"], x = self._meet(
             *(F.pad(self.normalize(image), padding, mode="replicate") for image in (image1, image2))
@@ -194,7 +197,11 @@ def activation(x: Tensor) -> Tensor:
 
 def _cropped(x: Tensor, stride: int, height: int, width: int) -> Tensor:
     """Return the pixels (i, j) of `x` whose image pixel (stride * i, stride * j) is not padding."""
-    return x[..., : -(-height // stride), : -(-width // stride)]
+    rows, columns = sampled_size((height, width), stride)
+    if torch.compiler.is_exporting():  # a slice would ask whether it leaves anything out, and fix the answer
+        i, j = (torch.arange(count, device=x.device) for count in (rows, columns))
+        return x.index_select(2, i).index_select(3, j)
+    return x[..., :rows, :columns]
 
 
 def _check_pair(image1: Tensor, image2: Tensor) -> None:

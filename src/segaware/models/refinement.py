@@ -7,11 +7,14 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF, SharedDistances, upsample
+from segaware.nn.hub import Configured
+from segaware.nn.resampling import sampled_size
+from segaware.ops.distance.reference import Metric
 
 CRF = Literal["none", "segaware"]
 
 
-class ScoreRefinement(nn.Module):
+class ScoreRefinement(Configured):
     """Sharpen coarse class scores under an image's embedding.
 
     Args:
@@ -27,6 +30,8 @@ class ScoreRefinement(nn.Module):
         crf_compat: Start value of the weight of its messages.
         dense_crf: A CRF on the colours of the image, applied to the scores at its size. It learns nothing and is left
             out of training.
+        crf_metric: Distance between embeddings in the `SegAwareCRF`; "sqeuclidean" is the authors' release's.
+        crf_first: Apply the `SegAwareCRF` before the filter, as the release does, not after it.
 
     Raises:
         ValueError: If an option is out of range.
@@ -44,6 +49,8 @@ class ScoreRefinement(nn.Module):
         crf_iterations: int = 2,
         crf_compat: float = 1.0,
         dense_crf: DenseCRF | None = None,
+        crf_metric: Metric = "l1",
+        crf_first: bool = False,
     ) -> None:
         super().__init__()
         if crf not in get_args(CRF):
@@ -55,11 +62,14 @@ class ScoreRefinement(nn.Module):
             else None
         )
         self.crf = (
-            SegAwareCRF(num_classes, iterations=crf_iterations, hardness=crf_hardness, compat=crf_compat)
+            SegAwareCRF(
+                num_classes, iterations=crf_iterations, hardness=crf_hardness, metric=crf_metric, compat=crf_compat
+            )
             if crf == "segaware"
             else None
         )
         self.dense_crf = dense_crf
+        self.crf_first = crf_first
 
     @property
     def needs_embedding(self) -> bool:
@@ -83,13 +93,14 @@ class ScoreRefinement(nn.Module):
         Raises:
             ValueError: If the stride to apply them at does not divide that of the scores.
         """
-        steps = [step for step in (self.filter, self.crf) if step is not None]
+        order = (self.crf, self.filter) if self.crf_first else (self.filter, self.crf)
+        steps = [step for step in order if step is not None]
         if not steps:
             return scores, stride
         if stride % self.stride:
             raise ValueError(f"filter_stride must divide the stride of the scores, {stride}, got {self.stride}")
         assert shared is not None
-        scores = upsample(scores, stride // self.stride, (-(-size[0] // self.stride), -(-size[1] // self.stride)))
+        scores = upsample(scores, stride // self.stride, sampled_size(size, self.stride))
         for step in steps:
             scores = step(scores, distance=shared(step, self.stride))
         return scores, self.stride

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from segaware.models.flownet import FlowNetS
 from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, upsample
 from segaware.nn.end_point_loss import FLOW_UNIT
+from segaware.nn.resampling import sampled_size
 from segaware.ops.convolution.reference import Normalize as MaskNormalize
 
 
@@ -90,7 +91,7 @@ class SegAwareFlowNetS(FlowNetS):
             flows = super()._finest_flows(features, image1)
         if self.refinement is None:
             return flows
-        size = (-(-image1.shape[-2] // self.filter_stride), -(-image1.shape[-1] // self.filter_stride))
+        size = sampled_size((image1.shape[-2], image1.shape[-1]), self.filter_stride)
         flow = upsample(flows[self.output_stride], self.output_stride // self.filter_stride, size)
         filtered = self.refinement(flow, distance=shared(self.refinement, self.filter_stride))
         return flows | {self.filter_stride: filtered}

@@ -6,12 +6,13 @@ import math
 from types import ModuleType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segaware.extras import import_extra
+from segaware.nn.hub import Configured
 
 
-class VariationalRefinement(nn.Module):
+class VariationalRefinement(Configured):
     """Variational refinement behind a network that estimates flow; it has no parameters, and passes on no gradient.
 
     Starting from the network's flow, OpenCV's `cv2.VariationalRefinement` lowers Brox et al.'s energy (2004), the

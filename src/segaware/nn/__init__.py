@@ -2,11 +2,11 @@
 
 from segaware.nn.bilateral_filter import BilateralFilter2d
 from segaware.nn.dense_crf import DenseCRF, dense_crf
-from segaware.nn.embedding_net import ColorEmbedding, EmbeddingNet
+from segaware.nn.embedding_net import ColorEmbedding, EmbeddingNet, ReleasedEmbedding
 from segaware.nn.end_point_loss import MultiscaleEndPointLoss
 from segaware.nn.hardness import clamp_hardness
 from segaware.nn.pair_loss import PairLoss
-from segaware.nn.resampling import upsample
+from segaware.nn.resampling import resample, upsample
 from segaware.nn.segaware_conv import SegAwareConv2d
 from segaware.nn.segaware_crf import SegAwareCRF
 from segaware.nn.shared_distances import SharedDistances
@@ -19,6 +19,7 @@ __all__ = [
     "EmbeddingNet",
     "MultiscaleEndPointLoss",
     "PairLoss",
+    "ReleasedEmbedding",
     "SegAwareCRF",
     "SegAwareConv2d",
     "SharedDistances",
@@ -26,5 +27,6 @@ __all__ = [
     "dense_crf",
     "load_vgg_weights",
     "read_vgg_weights",
+    "resample",
     "upsample",
 ]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from segaware.nn.hub import Configured
 from segaware.ops._backends import Backend
 from segaware.ops.arguments import check_image
 from segaware.ops.permutohedral.op import mean_field
@@ -97,7 +98,7 @@ def dense_crf(
     return marginals
 
 
-class DenseCRF(nn.Module):
+class DenseCRF(Configured):
     """Fully connected CRF behind a trained network, see `dense_crf`: it has no parameters, and passes on no gradient.
 
     Args:

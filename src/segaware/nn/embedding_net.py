@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segaware.nn.hub import Configured, Pretrained
 from segaware.nn.resampling import upsample
 from segaware.nn.vgg_weights import Normalize, load_vgg_weights
 
@@ -17,7 +18,46 @@ from segaware.nn.vgg_weights import Normalize, load_vgg_weights
 _SCALES = ((("conv1_1", "conv1_2"), 64), (("conv2_1", "conv2_2"), 128), (("conv3_1", "conv3_2", "conv3_3"), 256))
 
 
-class EmbeddingNet(nn.Module):
+class VGGScales(nn.Module):
+    """The first seven convolutions of VGG-16, whose last features at strides 1, 2 and 4 embedding networks see.
+
+    Args:
+        width: Factor on the channels of the convolutions; 1 is VGG's.
+        dim: Embedding channels, E.
+    """
+
+    def __init__(self, width: float, dim: int) -> None:
+        super().__init__()
+        if width <= 0 or int(64 * width) < 1:
+            raise ValueError(f"width must leave at least one channel of 64, got {width}")
+        if dim < 1:
+            raise ValueError(f"dim must be at least 1, got {dim}")
+        self.dim = dim
+        self.normalize = Normalize()
+        self.widths = [int(full_width * width) for _, full_width in _SCALES]
+        channels = 3
+        for (names, _), scale_width in zip(_SCALES, self.widths, strict=True):
+            for name in names:
+                self.add_module(name, nn.Conv2d(channels, scale_width, 3, padding=1))
+                channels = scale_width
+
+    def _conv(self, name: str) -> nn.Conv2d:
+        return cast(nn.Conv2d, self.get_submodule(name))
+
+    def _features(self, x: Tensor) -> list[Tensor]:
+        """Return the features of normalised images at strides 1, 2 and 4."""
+        features = []
+        for scale, (names, _) in enumerate(_SCALES):
+            if scale:
+                # 3x3 pooling with padding 1 keeps pixel i of the output on pixel 2i of the input, for any input size.
+                x = F.max_pool2d(x, 3, stride=2, padding=1)
+            for name in names:
+                x = F.relu(self._conv(name)(x))
+            features.append(x)
+        return features
+
+
+class EmbeddingNet(VGGScales, Pretrained):
     """Give every pixel an embedding whose distances tell regions apart.
 
     Seven 3x3 convolutions as in VGG-16, halved in resolution after the second and the fourth. A 1x1 convolution turns
@@ -34,21 +74,14 @@ class EmbeddingNet(nn.Module):
         torch.Size([1, 16, 50, 70])
     """
 
+    receptive_radius = 24  # how many pixels away an embedding still sees the image
+    max_stride = 4  # an image may be cut at its multiples without moving pixels in a pooled layer
+
     feature_rms: Tensor
 
     def __init__(self, width: float = 1.0, dim: int = 64) -> None:
-        super().__init__()
-        if width <= 0 or int(64 * width) < 1:
-            raise ValueError(f"width must leave at least one channel of 64, got {width}")
-        if dim < 1:
-            raise ValueError(f"dim must be at least 1, got {dim}")
-        self.dim = dim
-        self.normalize = Normalize()
-        channels = 3
-        for scale, (names, full_width) in enumerate(_SCALES, start=1):
-            for name in names:
-                self.add_module(name, nn.Conv2d(channels, int(full_width * width), 3, padding=1))
-                channels = int(full_width * width)
+        super().__init__(width, dim)
+        for scale, channels in enumerate(self.widths, start=1):
             self.add_module(f"head{scale}", nn.Conv2d(channels, dim, 1))
         self.fuse = nn.Conv2d(len(_SCALES) * dim, dim, 1)
         self.register_buffer("feature_rms", torch.ones(len(_SCALES)))
@@ -69,9 +102,6 @@ class EmbeddingNet(nn.Module):
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def _conv(self, name: str) -> nn.Conv2d:
-        return cast(nn.Conv2d, self.get_submodule(name))
-
     def load_vgg(self, path: str | Path) -> list[str]:
         """Load the seven convolutions from a file of ImageNet VGG weights; see `segaware.nn.read_vgg_weights`.
 
@@ -80,25 +110,29 @@ class EmbeddingNet(nn.Module):
         return load_vgg_weights(self, path)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path | None = None) -> EmbeddingNet:
+    def from_pretrained(cls, path: str | Path | None = None, revision: str | None = None) -> EmbeddingNet:
         """Return a trained network, ready to embed photographs.
 
         Args:
             path: A .safetensors file of an embedding network, such as `segaware train` writes for an embedding recipe;
-                its shapes tell `width` and `dim`. None takes the weights that come with segaware, whose model card is
-                `segaware/weights/README.md`; they need no network connection.
+                its shapes tell `width` and `dim`. Or a folder that `save_pretrained` wrote, or the name of a repository
+                on the Hugging Face Hub, "owner/name". None takes the weights that come with segaware, whose model card
+                is `segaware/weights/README.md`; they need no network connection.
+            revision: Branch, tag or commit of a repository.
 
         Returns:
             The network in evaluation mode, float32.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, or of another network.
+            FileNotFoundError: If there is no such file, folder or repository.
+            ValueError: If a file is damaged, of another network, or a pickle.
 
         Example:
             >>> EmbeddingNet.from_pretrained()(torch.rand(1, 3, 50, 70)).shape
             torch.Size([1, 64, 50, 70])
         """
+        if path is not None and Path(path).suffix != ".safetensors":
+            return super().from_pretrained(path, revision)
         path = Path(path) if path is not None else Path(__file__).parent.parent / "weights" / "embedding.safetensors"
         if not path.is_file():
             raise FileNotFoundError(f"embedding weights: no file {path}")
@@ -120,24 +154,12 @@ class EmbeddingNet(nn.Module):
         VGG's features are tens to hundreds, and an embedding head on top of them would start with distances far beyond
         the thresholds of the loss. The measured sizes are part of the `state_dict`.
         """
-        features = self._features(image)
+        features = self._features(self.normalize(image))
         self.feature_rms.copy_(torch.stack([f.square().mean().sqrt().clamp(min=1e-12) for f in features]))
-
-    def _features(self, image: Tensor) -> list[Tensor]:
-        x = self.normalize(image)
-        features = []
-        for scale, (names, _) in enumerate(_SCALES):
-            if scale:
-                # 3x3 pooling with padding 1 keeps pixel i of the output on pixel 2i of the input, for any input size.
-                x = F.max_pool2d(x, 3, stride=2, padding=1)
-            for name in names:
-                x = F.relu(self._conv(name)(x))
-            features.append(x)
-        return features
 
     def forward_scales(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the fused embedding (N, E, H, W) and the three scales' own, at strides 1, 2 and 4."""
-        features = zip(self._features(image), self.feature_rms, strict=True)
+        features = zip(self._features(self.normalize(image)), self.feature_rms, strict=True)
         scales = [self._conv(f"head{s}")(x / rms) for s, (x, rms) in enumerate(features, start=1)]
         size = (image.shape[-2], image.shape[-1])
         fused = self.fuse(torch.cat([upsample(e, 2**s, size) for s, e in enumerate(scales)], dim=1))
@@ -158,7 +180,35 @@ class EmbeddingNet(nn.Module):
         return self.forward_scales(image)[0]
 
 
-class ColorEmbedding(nn.Module):
+class ReleasedEmbedding(VGGScales, Configured):
+    """The embedding network of the authors' released models, for their weights: see `segaware.models.load_caffe`.
+
+    Colours and the last features of each of the three scales are concatenated at the image's resolution and mapped by
+    one 1x1 convolution. `EmbeddingNet`, as the paper has it, embeds every scale before it fuses them.
+
+    Args:
+        width: Factor on the channels of the convolutions; 1 is the release's.
+        dim: Embedding channels, E.
+
+    Example:
+        >>> from segaware.nn import ReleasedEmbedding
+        >>> ReleasedEmbedding(width=0.25, dim=16)(torch.rand(1, 3, 50, 70)).shape
+        torch.Size([1, 16, 50, 70])
+    """
+
+    def __init__(self, width: float = 1.0, dim: int = 64) -> None:
+        super().__init__(width, dim)
+        self.fuse = nn.Conv2d(3 + sum(self.widths), dim, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the embeddings (N, E, H, W) of RGB images in 0..1, (N, 3, H, W), any size."""
+        x = self.normalize(image)
+        size = (image.shape[-2], image.shape[-1])
+        features = [upsample(f, 2**s, size) for s, f in enumerate(self._features(x))]
+        return self.fuse(torch.cat([x, *features], dim=1))
+
+
+class ColorEmbedding(Configured):
     """A pixel's colour as its embedding: what a classic bilateral filter compares, and what learning must beat.
 
     Args:

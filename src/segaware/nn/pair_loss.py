@@ -107,7 +107,7 @@ class PairLoss(nn.Module):
         (top, bottom), (left, right) = window.padding
         centre = labels[:, None]
         padded = F.pad(centre, (left, right, top, bottom), value=self.ignore_index)
-        neighbour = torch.cat([window.view(padded, tap, labels.shape[-2:]) for tap in window.taps()], dim=1)  # type: ignore[arg-type]
+        neighbour = torch.cat([window.view(padded, tap) for tap in window.taps()], dim=1)
         pair = (neighbour != self.ignore_index) & (centre != self.ignore_index)
         pair[:, window.size // 2] = False
         same = neighbour == centre

@@ -1,10 +1,26 @@
-"""Upsampling that keeps pixels where strided layers put them."""
+"""Resampling that keeps pixels where strided layers put them."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def sampled_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Return the (height, width) that sampling `[::stride, ::stride]` leaves: how often the stride fits, rounded up.
+
+    Written without negative numbers, whose quotients ONNX rounds the other way.
+
+    Example:
+        >>> from segaware.nn.resampling import sampled_size
+        >>> sampled_size((5, 8), stride=4)
+        (2, 2)
+    """
+    height, width = ((length + stride - 1) // stride for length in size)
+    return height, width
 
 
 def upsample(input: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
@@ -30,17 +46,43 @@ def upsample(input: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
         tensor([[[[0., 1., 2., 2.]]]])
     """
     height, width = size
-    if tuple(input.shape[-2:]) != (-(-height // stride), -(-width // stride)):
+    if tuple(input.shape[-2:]) != sampled_size(size, stride):
         raise ValueError(
-            f"input must have size {(-(-height // stride), -(-width // stride))} to be upsampled by {stride} to "
-            f"{(height, width)}, got {tuple(input.shape[-2:])}"
+            f"input must have size {sampled_size(size, stride)} to be upsampled by {stride} to {(height, width)}, "
+            f"got {tuple(input.shape[-2:])}"
         )
-    if stride == 1:
+    return resample(input, Fraction(stride), size)
+
+
+def resample(input: Tensor, scale: Fraction, size: tuple[int, int] | None = None) -> Tensor:
+    """Bilinear resampling where output pixel (i, j) is what lies at (i / scale, j / scale) in the input.
+
+    No average is taken: scale 1/2 is `[::2, ::2]`. Beyond the last input pixel its value is repeated.
+
+    Args:
+        input: Features (N, C, h, w).
+        scale: Output pixels per input pixel.
+        size: Output (height, width), at most a step beyond the input; None takes the pixels that lie in it.
+
+    Returns:
+        Resampled features (N, C, height, width).
+
+    Example:
+        >>> from fractions import Fraction
+        >>> resample(torch.tensor([[[[0.0, 3.0, 6.0, 9.0]]]]), Fraction(3, 4))
+        tensor([[[[0., 4., 8.]]]])
+    """
+    up, down = scale.numerator, scale.denominator
+    height, width = input.shape[-2:]
+    if scale == 1:
         return input
-    padded = F.pad(input, (0, 1, 0, 1), mode="replicate")
-    # align_corners over n + 1 pixels onto stride * n + 1 puts every input pixel on a multiple of the stride.
-    full = (input.shape[-2] * stride + 1, input.shape[-1] * stride + 1)
-    return F.interpolate(padded, full, mode="bilinear", align_corners=True)[..., :height, :width]
+    # align_corners over down * n + 1 pixels onto up * n + 1 puts input pixel down * i on output pixel up * i.
+    rows, columns = sampled_size((height, width), down)
+    padding = (0, down * columns + 1 - width, 0, down * rows + 1 - height)
+    padded = F.pad(input, padding, mode="replicate")
+    full = F.interpolate(padded, (up * rows + 1, up * columns + 1), mode="bilinear", align_corners=True)
+    height, width = size or ((height - 1) * up // down + 1, (width - 1) * up // down + 1)
+    return full[..., :height, :width]
 
 
 def sample(input: Tensor, size: tuple[int, int]) -> Tensor:

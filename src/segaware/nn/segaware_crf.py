@@ -149,7 +149,7 @@ class SegAwareCRF(nn.Module):
     def _mean_field(self, logits: Tensor, distance: Tensor, overwrite: bool) -> Tensor:
         multiply = torch.matmul if self.weights == "matrix" else torch.mul
         spatial_matrix, bilateral_matrix = (
-            -multiply(self.compatibility, weight).to(logits.dtype).expand(len(logits), -1, -1)
+            -multiply(self.compatibility, weight).to(logits.dtype).expand(logits.shape[0], -1, -1)
             for weight in (self.spatial_weight, self.bilateral_weight)
         )
         mask = _mask(distance, nonnegative(self.hardness), self.window, self.log_bandwidth, overwrite)

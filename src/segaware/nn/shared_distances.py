@@ -63,3 +63,11 @@ class SharedDistances:
         if key not in self._distances:
             self._distances[key] = layer.distance(embedding())
         return self._distances[key]
+
+
+def convolve(layer: nn.Conv2d, input: Tensor, stride: int, shared: SharedDistances | None) -> Tensor:
+    """Apply a convolution, segmentation-aware or plain, to an input of the given stride to the image."""
+    if isinstance(layer, SegAwareConv2d):
+        assert shared is not None
+        return layer(input, distance=shared(layer, stride))
+    return layer(input)

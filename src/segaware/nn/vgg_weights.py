@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +54,13 @@ def read_vgg_weights(path: str | Path) -> dict[str, Tensor]:
         ValueError: If the file is of another kind; the message names the file and what was found in it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"VGG weights: no file {path}")
-    tensors = _read_tensors(path)
+    tensors = read_tensors(path, "VGG weights")
     try:
         if path.suffix == ".npz":
-            return _fold_caffe_input(_dequantize(tensors))
+            weights = _dequantize(tensors)
+            weights["conv1_1.weight"], shift = fold_caffe_input(weights["conv1_1.weight"], _CAFFE_MEAN_BGR)
+            weights["conv1_1.bias"] = weights["conv1_1.bias"] + shift
+            return weights
         if "features.0.weight" in tensors:
             return _rename_torchvision(path, tensors)
     except KeyError as error:
@@ -93,17 +95,45 @@ def copy_vgg_weights(module: nn.Module, weights: dict[str, Tensor], path: str | 
         for kind, parameter in layer.named_parameters()
         if kind != "hardness"  # a segmentation-aware layer's own, in no file of VGG weights
     }
-    for name, parameter in parameters.items():
-        wanted, given = tuple(parameter.shape), tuple(weights[name].shape) if name in weights else "nothing"
-        if given != wanted:
-            raise ValueError(f"VGG weights: {name} needs shape {wanted}, {path} has {given} (is width 1?)")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
+    copy_tensors(parameters, weights, "VGG weights", path)
     return list(layers)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def check_shapes(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str, path: str | Path) -> None:
+    """Find out whether tensors fit those of the same names.
+
+    Args:
+        targets: What they shall be copied to.
+        tensors: The tensors; others in it are passed over.
+        what: What they are, for the message of an error.
+        path: The file that they are from.
+
+    Raises:
+        ValueError: If one is missing or has another shape.
+    """
+    for name, target in targets.items():
+        wanted, given = tuple(target.shape), tuple(tensors[name].shape) if name in tensors else "nothing"
+        if given != wanted:
+            raise ValueError(f"{what}: {name} needs shape {wanted}, {path} has {given} (is width 1?)")
+
+
+@torch.no_grad()
+def copy_tensors(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], what: str, path: str | Path) -> None:
+    """Copy tensors to those of the same names, all or, if `check_shapes` finds one that does not fit, none."""
+    check_shapes(targets, tensors, what, path)
+    for name, target in targets.items():
+        target.copy_(tensors[name])
+
+
+def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
+    """Read the tensors of a .safetensors, .pth or .npz file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no tensors; the message names the file and what it should hold.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{what}: no file {path}")
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
     try:
@@ -115,7 +145,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return {name: value for name, value in content.items() if isinstance(value, Tensor)}
     except Exception as error:  # every reader has its own errors, and they name neither the file nor what is wrong
-        raise ValueError(f"VGG weights: {path} is not a file of tensors, or it is damaged") from error
+        raise ValueError(f"{what}: {path} is not a file of tensors, or it is damaged") from error
 
 
 def _dequantize(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -127,17 +157,22 @@ def _dequantize(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def _fold_caffe_input(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rewrite conv1_1 for normalised RGB: caffe_c = 255 * std_c * x_c + (255 * mean_c - caffe_mean_c).
+def fold_caffe_input(weight: Tensor, mean_bgr: tuple[float, float, float]) -> tuple[Tensor, Tensor]:
+    """Rewrite a first convolution for normalised RGB: caffe_c = 255 * std_c * x_c + (255 * mean_c - caffe_mean_c).
 
-    Exact inside the image; in the padding around it the two conventions differ by half a grey level.
+    Exact inside the image; in the padding around it the two conventions differ by a grey level or less.
+
+    Args:
+        weight: Weight for BGR in 0..255 less its mean, (F, 3, kh, kw).
+        mean_bgr: That mean.
+
+    Returns:
+        The weight for images as `Normalize` gives them, and what is to be added to the bias, (F,).
     """
-    rgb = weights["conv1_1.weight"].flip(1)
+    rgb = weight.flip(1)
     scale = 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1)
-    shift = 255 * torch.tensor(IMAGENET_MEAN) - torch.tensor(_CAFFE_MEAN_BGR).flip(0)
-    weights["conv1_1.bias"] = weights["conv1_1.bias"] + (rgb.sum((2, 3)) * shift).sum(1)
-    weights["conv1_1.weight"] = rgb * scale
-    return weights
+    shift = 255 * torch.tensor(IMAGENET_MEAN) - torch.tensor(mean_bgr).flip(0)
+    return rgb * scale, (rgb.sum((2, 3)) * shift).sum(1)
 
 
 def _rename_torchvision(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

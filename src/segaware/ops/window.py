@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -108,10 +109,37 @@ class Window:
         (top, bottom), (left, right) = self.padding
         return F.pad(input, (left, right, top, bottom)) if top or bottom or left or right else input
 
-    def view(self, padded: Tensor, tap: tuple[int, int], output_size: tuple[int, int]) -> Tensor:
-        """Return what every output pixel sees at one tap: (N, C, Ho, Wo), a view of the padded input."""
+    def inside(self, input: Tensor) -> Tensor:
+        """Return 1 for every tap and output pixel where the tap lies inside the input and 0 elsewhere, (K, Ho, Wo)."""
         rows, columns = (
-            slice(t * d, t * d + s * (n - 1) + 1, s)
-            for t, d, s, n in zip(tap, self.dilation, self.stride, output_size, strict=True)
+            _inside(input, n, outputs, k, s, p[0], d)
+            for n, outputs, k, s, p, d in zip(
+                input.shape[-2:],
+                self.output_size(input),
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                strict=True,
+            )
+        )
+        return (rows[:, None, :, None] & columns[:, None]).flatten(0, 1).to(input.dtype)
+
+    def view(self, padded: Tensor, tap: tuple[int, int]) -> Tensor:
+        """Return what every output pixel sees at one tap: (N, C, Ho, Wo), a view of the padded input.
+
+        It ends as far from the other side as the taps behind this one reach: the slices are the same for every size
+        of the input, which keeps exported graphs small.
+        """
+        rows, columns = (
+            slice(t * d, -(k - 1 - t) * d or None, s)
+            for t, k, d, s in zip(tap, self.kernel_size, self.dilation, self.stride, strict=True)
         )
         return padded[..., rows, columns]
+
+
+def _inside(input: Tensor, length: int, outputs: int, taps: int, step: int, before: int, dilation: int) -> Tensor:
+    """Say of every tap and output pixel along one axis whether it lies inside, (taps, outputs)."""
+    first, tap = (torch.arange(count, device=input.device) for count in (outputs, taps))
+    place = first * step + (tap * dilation - before)[:, None]
+    return (place >= 0) & (place < length)

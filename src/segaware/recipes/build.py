@@ -23,14 +23,24 @@ from segaware.data import (
     dataset_info,
 )
 from segaware.data.flow import FlowSample
-from segaware.models import DeepLabLargeFOV, ScoreRefinement, Sharpener
+from segaware.models import DeepLab, DeepLabLargeFOV, DeepLabV2, ScoreRefinement, Sharpener
 from segaware.nn import ColorEmbedding, DenseCRF, EmbeddingNet, PairLoss
 from segaware.recipes.files import RecipeError
 from segaware.recipes.flow_build import flow_network, flow_optimization, open_pairs
-from segaware.recipes.schema import Embedding, EmbeddingRecipe, FlowRecipe, Recipe, SegmentationRecipe, SharpeningRecipe
+from segaware.recipes.schema import (
+    Embedding,
+    EmbeddingRecipe,
+    FlowRecipe,
+    MultiscaleRecipe,
+    Recipe,
+    RefinementV2,
+    SegmentationRecipe,
+    SharpeningRecipe,
+)
 from segaware.training import (
     EmbeddingStage,
     FlowStage,
+    MultiscaleStage,
     Optimization,
     RefinementStage,
     SegmentationStage,
@@ -71,6 +81,10 @@ def _network(recipe: Recipe) -> nn.Module:
         options["dense_crf"] = DenseCRF(**recipe.model.dense_crf.model_dump())
     if isinstance(recipe, SharpeningRecipe):
         return Sharpener(ScoreRefinement(num_classes(recipe), **options), embedding)
+    if isinstance(recipe, MultiscaleRecipe):
+        own = {key: options.pop(key, None) for key in RefinementV2.model_fields}
+        refinement = ScoreRefinement(num_classes(recipe), **own)
+        return DeepLabV2(num_classes(recipe), **options, refinement=refinement, embedding=embedding)
     return DeepLabLargeFOV(num_classes(recipe), **options, embedding=embedding)
 
 
@@ -117,11 +131,11 @@ def build_stage(recipe: Recipe, network: nn.Module) -> Stage:
         pair_loss = PairLoss(loss.alpha, loss.beta, dilations=loss.dilations, average=loss.average, hinge=loss.hinge)
         return EmbeddingStage(network, pair_loss, optimization)
     if trains_on_cached_scores(recipe):
-        assert isinstance(network, DeepLabLargeFOV)
+        assert isinstance(network, DeepLab)
         stride = network.output_stride
         return RefinementStage(sharpener(network), num_classes(recipe), optimization, recipe.loss_at, stride)
-    stage = SharpeningStage if isinstance(recipe, SharpeningRecipe) else SegmentationStage
-    return stage(network, num_classes(recipe), optimization, recipe.loss_at)
+    stages = {"sharpening": SharpeningStage, "multiscale": MultiscaleStage, "segmentation": SegmentationStage}
+    return stages[recipe.stage](network, num_classes(recipe), optimization, recipe.loss_at)
 
 
 def trains_on_cached_scores(recipe: Recipe) -> bool:
@@ -132,7 +146,7 @@ def trains_on_cached_scores(recipe: Recipe) -> bool:
     """
     if not isinstance(recipe, SegmentationRecipe) or recipe.train_on == "images" or recipe.train is None:
         return False
-    stride, data = DeepLabLargeFOV.output_stride, recipe.data
+    stride, data = DeepLab.output_stride, recipe.data
     wanted = {
         "start.model: a network to compute the scores": recipe.start.model is not None,
         "a stage of segmentation": not isinstance(recipe, SharpeningRecipe),
@@ -148,7 +162,7 @@ def trains_on_cached_scores(recipe: Recipe) -> bool:
     return True
 
 
-def sharpener(network: DeepLabLargeFOV) -> Sharpener:
+def sharpener(network: DeepLab) -> Sharpener:
     """Return what refines the scores of a network, its embedding included."""
     return Sharpener(network.refinement, network.embedding if network.refinement.needs_embedding else None)
 

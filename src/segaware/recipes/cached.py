@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from segaware.data import RandomCrop, Sample, ScoredSample
-from segaware.models import DeepLabLargeFOV
+from segaware.models import DeepLab
 from segaware.recipes.build import sharpener
 from segaware.recipes.schema import SegmentationRecipe
 from segaware.training import Precision
@@ -36,7 +36,7 @@ class Cache:
         network: The network, with its weights.
     """
 
-    def __init__(self, folder: Path, recipe: SegmentationRecipe, network: DeepLabLargeFOV) -> None:
+    def __init__(self, folder: Path, recipe: SegmentationRecipe, network: DeepLab) -> None:
         precision: Precision = recipe.evaluation.precision
         self.network = network.eval()
         self.dtype = _AUTOCAST[precision]
@@ -146,7 +146,7 @@ class CachedScores(Dataset[ScoredSample]):
 def with_cached_scores(
     folder: Path,
     recipe: SegmentationRecipe,
-    network: DeepLabLargeFOV,
+    network: DeepLab,
     training: DataLoader[Sample],
     validation: DataLoader[Sample],
 ) -> tuple[DataLoader[ScoredSample], DataLoader[ScoredSample]]:
@@ -159,7 +159,7 @@ def with_cached_scores(
 
 def cached_predictor(folder: Path, recipe: SegmentationRecipe, network: nn.Module) -> Callable[[Sample], Tensor]:
     """Return what predicts the classes (1, H, W) of a batch of one validation image from scores kept below a folder."""
-    assert isinstance(network, DeepLabLargeFOV)
+    assert isinstance(network, DeepLab)
     cache, sharpen = Cache(folder / "val", recipe, network), sharpener(network)
     device = next(network.parameters()).device
 

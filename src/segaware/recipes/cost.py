@@ -17,11 +17,12 @@ import torch
 
 from segaware.recipes.build import network_inputs, open_data
 from segaware.recipes.files import RecipeError, load_recipe
-from segaware.recipes.fresh_process import process_memory, run_fresh
+from segaware.recipes.fresh_process import run_fresh
 from segaware.recipes.provenance import provenance, write_json
 from segaware.recipes.run import load_network
 from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe
 from segaware.recipes.trained import is_up_to_date
+from segaware.refining.memory import process_memory
 
 _CALLS = 5
 _CORNER = 33  # pixels

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from segaware.data import Sample
 from segaware.metrics import boundary_counts, confusion_matrix, mean_boundary_iou, mean_iou, trimap_confusion
-from segaware.models import DeepLabLargeFOV
+from segaware.models import DeepLab
 from segaware.recipes.build import network_inputs, num_classes, validation_batches
 from segaware.recipes.cached import cached_predictor
 from segaware.recipes.files import RecipeError
@@ -76,7 +76,7 @@ def evaluate(recipe: Recipe, network: nn.Module, root: Path | None, cache: Path 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).eval()
     cached = None
-    if cache is not None and isinstance(network, DeepLabLargeFOV):
+    if cache is not None and isinstance(network, DeepLab):
         cached = cached_predictor(cache, recipe, network)
 
     def predict(sample: Sample, index: int) -> Tensor:

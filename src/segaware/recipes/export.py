@@ -1,17 +1,44 @@
-"""Taking a trained embedding network out of a recipe's weights, small enough to ship."""
+"""Taking trained networks out of a recipe's weights, for use elsewhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from segaware.export import export_onnx
 from segaware.recipes.build import build_embedding
 from segaware.recipes.evaluation import Scores
 from segaware.recipes.files import RecipeError
 from segaware.recipes.run import load_network
-from segaware.recipes.schema import Recipe
+from segaware.recipes.schema import FlowRecipe, Recipe, SharpeningRecipe
 from segaware.recipes.trained import run_folder, weights_path
 from segaware.training import save_weights
+
+_EXAMPLE = (97, 129)  # height and width of the images that a network is traced with: all of FlowNet's layers see some
+
+
+def export_network(name: str, recipe: Recipe, weights: Path, out: Path) -> float:
+    """Write the trained network of a recipe as an ONNX file for images of any size, and return how far it differs.
+
+    Args:
+        name: Name of the recipe.
+        recipe: The recipe.
+        weights: Its trained weights.
+        out: The .onnx file to write.
+
+    Raises:
+        RecipeError: If there are no weights, or the network needs more than images.
+    """
+    if isinstance(recipe, SharpeningRecipe):
+        raise RecipeError(f"{name} sharpens scores that it is given; export a network that computes its own")
+    network, _ = load_network(name, recipe, weights)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2 if isinstance(recipe, FlowRecipe) else 1, 1, 3, *_EXAMPLE, generator=generator)
+    difference = export_onnx(network, out, images.unbind())
+    assert difference is not None
+    return difference
 
 
 def export_embedding(name: str, recipe: Recipe, runs: Path, out: Path) -> dict[str, Any]:

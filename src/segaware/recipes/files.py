@@ -16,6 +16,7 @@ from segaware.recipes.schema import (
     RECIPE,
     EmbeddingRecipe,
     FlowRecipe,
+    MultiscaleRecipe,
     Recipe,
     SegmentationRecipe,
     SharpeningRecipe,
@@ -240,6 +241,7 @@ def _validated(name: str, values: dict[str, Any]) -> Recipe:
 _STAGES: dict[str, type[BaseModel]] = {
     "embedding": EmbeddingRecipe,
     "segmentation": SegmentationRecipe,
+    "multiscale": MultiscaleRecipe,
     "sharpening": SharpeningRecipe,
     "flow": FlowRecipe,
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from segaware.data import COARSE_STRIDE, coarse_scores, photograph, read_image
+from segaware.data import COARSE_STRIDE, coarse_scores, photograph, read_image, voc_palette
 from segaware.models import ScoreRefinement, Sharpener
 from segaware.nn import EmbeddingNet
 from segaware.recipes.masks import draw_masks
-from segaware.viz import embedding_colors, side_by_side
+from segaware.refining import Method, refine
+from segaware.viz import embedding_colors, overlay, side_by_side
 
 # (column, row) of corners of a rough outline of the cat, and (row, column) of pixels whose masks are shown.
 _OUTLINE = ((55, 0), (25, 70), (0, 130), (0, 299), (330, 299), (345, 200), (365, 110), (350, 60), (395, 0))
@@ -33,6 +36,15 @@ def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
         cat = sharpener(image, coarse, COARSE_STRIDE)[0].argmax(0).numpy().astype(bool)
         panels.append((caption, np.where(cat[..., None], pixels, pixels // 4)))
     return side_by_side(panels), draw_masks(pixels, _POINTS, {"mask": (embedding, _HARDNESS)}, _REACH)
+
+
+def draw_refinements() -> np.ndarray:
+    """Return a picture, uint8 (H, W, 3): a rough label of the photograph, and what `refine` makes of it."""
+    pixels = read_image(photograph())
+    label = _outline(pixels.shape[1], pixels.shape[0])[0].numpy().astype(np.uint8)
+    refined = {method: refine(pixels, label, method, kind="labels") for method in get_args(Method)}
+    panels = [(caption, overlay(pixels, cat, voc_palette())) for caption, cat in ({"given": label} | refined).items()]
+    return side_by_side(panels)
 
 
 def _outline(width: int, height: int) -> Tensor:

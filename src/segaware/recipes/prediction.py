@@ -95,7 +95,8 @@ def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out:
         RecipeError: If the recipe does not segment VOC's 21 classes.
         DataError: If the list or an image is missing.
     """
-    if type(recipe) is not SegmentationRecipe or dataset_info(recipe.data.name).classes != VOC_CLASSES:
+    classes = dataset_info(recipe.data.name).classes if isinstance(recipe, SegmentationRecipe) else None
+    if classes != VOC_CLASSES or recipe.stage == "sharpening":
         raise RecipeError(f"a submission needs a segmentation recipe for VOC's 21 classes, got {recipe.title!r}")
     if root is None:
         raise DataError("VOC's test images are read from disk: pass --data-root FOLDER or set SEGAWARE_DATA=FOLDER")

@@ -13,7 +13,7 @@ from lightning.pytorch import seed_everything
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segaware.models import DeepLabLargeFOV
+from segaware.models import DeepLab
 from segaware.recipes.build import (
     build_network,
     build_stage,
@@ -95,7 +95,7 @@ def _fit(
     if not goes_on:
         _claim_folder(folder, recipe)
     if cached:
-        assert isinstance(recipe, SegmentationRecipe) and isinstance(network, DeepLabLargeFOV)
+        assert isinstance(recipe, SegmentationRecipe) and isinstance(network, DeepLab)
         network.to("cuda" if torch.cuda.is_available() else "cpu")
         batches, validation = with_cached_scores(runs / CACHE, recipe, network, batches, validation)
         stage.train()  # what computes scores is in evaluation mode

@@ -18,9 +18,12 @@ from pydantic import (
 from segaware.data.flow.registry import FlowDatasetName
 from segaware.data.registry import DatasetName
 from segaware.models.deeplab import SegAwareLayers, Trunk
+from segaware.models.deeplab_v2 import BatchNorm, SegAwareV2Layers
 from segaware.models.refinement import CRF
+from segaware.models.resnet import StrideIn
 from segaware.nn.pair_loss import Average, Hinge
 from segaware.ops.convolution.reference import Normalize
+from segaware.ops.distance.reference import Metric
 from segaware.training.engine import Precision
 from segaware.training.stages import LossAt
 
@@ -98,6 +101,24 @@ class Model(Refinement):
     normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
 
 
+class RefinementV2(Refinement):
+    """What sharpens scores, with the release's choices too."""
+
+    crf_metric: Metric
+    crf_first: bool = Field(description="the CRF before the filter, as released")
+
+
+class ModelV2(RefinementV2):
+    """DeepLabV2; see `segaware.models.DeepLabV2`."""
+
+    width: PositiveFloat
+    segaware: SegAwareV2Layers
+    hardness: NonNegativeFloat
+    normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
+    stride_in: StrideIn = Field(description="1x1 for weights of Caffe, 3x3 for those of torchvision")
+    batch_norm: BatchNorm
+
+
 class Loss(Section):
     """The pair loss; see `segaware.nn.PairLoss`."""
 
@@ -127,6 +148,12 @@ class FlowStart(Section):
 
 class SegmentationStart(FlowStart, EmbeddingStart):
     """Where the weights of a segmentation stage come from."""
+
+
+class MultiscaleStart(FlowStart):
+    """Where the weights of a DeepLabV2 come from."""
+
+    resnet: str | None = Field(description="file of ImageNet weights of ResNet-101, as vgg is for other stages")
 
 
 class Train(Section):
@@ -198,6 +225,15 @@ class SharpeningRecipe(SegmentationRecipe):
 
     stage: Literal["sharpening"]  # type: ignore[assignment]
     model: Refinement  # type: ignore[assignment]
+
+
+class MultiscaleRecipe(SegmentationRecipe):
+    """Train a DeepLabV2, with losses on the scores of every scale; see `segaware.training.MultiscaleStage`."""
+
+    stage: Literal["multiscale"]  # type: ignore[assignment]
+    model: ModelV2  # type: ignore[assignment]
+    loss_at: Literal["scores"]
+    start: MultiscaleStart  # type: ignore[assignment]
 
 
 class Affine(Section):
@@ -293,7 +329,7 @@ class FlowRecipe(Section):
     evaluation: FlowEvaluation
 
 
-Recipe = EmbeddingRecipe | SegmentationRecipe | SharpeningRecipe | FlowRecipe
+Recipe = EmbeddingRecipe | SegmentationRecipe | MultiscaleRecipe | SharpeningRecipe | FlowRecipe
 RECIPE: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="stage")])
 
 

@@ -8,50 +8,65 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
+from segaware.models import DeepLabV2
 from segaware.nn import EmbeddingNet
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe
+from segaware.recipes.schema import EmbeddingRecipe, Recipe
 from segaware.recipes.trained import copy_weights, load_trained, weights_path
 
 _HUB = "hub:"
 SHIPPED = "segaware"  # as start.embedding: the embedding network that comes with the package
 
 
-def find_vgg(vgg: str, root: Path | None) -> Path:
-    """Return the file of VGG weights that a recipe's `start.vgg` names.
+def find_imagenet(recipe: Recipe, root: Path | None) -> Path | None:
+    """Return the file of ImageNet weights that a recipe starts from, by its `start.vgg` or `start.resnet`, if any.
+
+    Raises:
+        RecipeError: If there is no such file, or it cannot be fetched.
+    """
+    for key in ("vgg", "resnet"):
+        name = getattr(recipe.start, key, None)
+        if name is not None:
+            return find_weights(f"start.{key}", name, root)
+    return None
+
+
+def find_weights(key: str, name: str, root: Path | None) -> Path:
+    """Return the file of weights that a value of a recipe names.
 
     Args:
-        vgg: A path, as it is or below `root`; or `hub:REPOSITORY/FILE`, such as
+        key: Key of the value, for the message of an error.
+        name: A path, as it is or below `root`; or `hub:REPOSITORY/FILE`, such as
             "hub:timm/vgg16.tv_in1k/model.safetensors", which is fetched from the Hugging Face hub once.
         root: Folder that holds the data sets.
 
     Raises:
         RecipeError: If there is no such file, or it cannot be fetched.
     """
-    if vgg.startswith(_HUB):
-        return _fetch(vgg)
-    places = [Path(vgg)] if root is None else [Path(vgg), root / vgg]
+    if name.startswith(_HUB):
+        return _fetch(key, name)
+    places = [Path(name)] if root is None else [Path(name), root / name]
     for path in places:
         if path.is_file():
             return path
     below = f"nor {places[-1]}" if root is not None else "and there is no data root to look in (--data-root FOLDER)"
-    raise RecipeError(f"start.vgg: there is no file {places[0].absolute()}, {below}")
+    raise RecipeError(f"{key}: there is no file {places[0].absolute()}, {below}")
 
 
-def _fetch(vgg: str) -> Path:
-    owner, _, rest = vgg.removeprefix(_HUB).partition("/")
-    name, _, file = rest.partition("/")
-    if not (owner and name and file):
-        raise RecipeError(f"start.vgg: must read {_HUB}OWNER/NAME/FILE, got {vgg!r}")
+def _fetch(key: str, name: str) -> Path:
+    owner, _, rest = name.removeprefix(_HUB).partition("/")
+    repository, _, file = rest.partition("/")
+    if not (owner and repository and file):
+        raise RecipeError(f"{key}: must read {_HUB}OWNER/NAME/FILE, got {name!r}")
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
-        raise RecipeError(f"start.vgg={vgg} needs huggingface_hub: pip install huggingface_hub") from error
+        raise RecipeError(f"{key}={name} needs huggingface_hub: pip install huggingface_hub") from error
     try:
-        return Path(hf_hub_download(f"{owner}/{name}", file))
+        return Path(hf_hub_download(f"{owner}/{repository}", file))
     except Exception as error:  # errors of several HTTP libraries, which share no base
         raise RecipeError(
-            f"start.vgg={vgg} cannot be fetched, and is not in the cache of earlier downloads: {error}"
+            f"{key}={name} cannot be fetched, and is not in the cache of earlier downloads: {error}"
         ) from error
 
 
@@ -69,10 +84,12 @@ def copy_start(
 
     Raises:
         RecipeError: If weights are missing, or those of another recipe do not fit the network.
-        ValueError: If VGG weights do not fit.
+        ValueError: If ImageNet weights do not fit.
     """
-    if not isinstance(recipe, FlowRecipe) and recipe.start.vgg is not None:
-        network.load_vgg(find_vgg(recipe.start.vgg, root))  # type: ignore[operator]
+    imagenet = find_imagenet(recipe, root)
+    if imagenet is not None:
+        load = network.load_resnet if isinstance(network, DeepLabV2) else network.load_vgg
+        load(imagenet)  # type: ignore[operator]
     if isinstance(network, EmbeddingNet) and batches is not None:
         network.calibrate(next(iter(batches)).image)
     if not isinstance(recipe, EmbeddingRecipe):

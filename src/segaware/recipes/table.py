@@ -16,7 +16,7 @@ from segaware.recipes.provenance import provenance
 from segaware.recipes.rows import interval_values, trained_row
 from segaware.recipes.run import load_network, train
 from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe, SegmentationRecipe, Table
-from segaware.recipes.start import SHIPPED, find_vgg
+from segaware.recipes.start import SHIPPED, find_imagenet
 from segaware.recipes.trained import CACHE, is_up_to_date, run_folder, weights_path
 
 
@@ -101,8 +101,7 @@ def _recipes(table: Table, data: str | None, overrides: Sequence[str]) -> dict[s
 
 def _check_files(recipe: Recipe, root: Path | None) -> None:
     """Find out what is missing for a training before the trainings that come before it."""
-    if not isinstance(recipe, FlowRecipe) and recipe.start.vgg is not None:
-        find_vgg(recipe.start.vgg, root)
+    find_imagenet(recipe, root)
     if recipe.train is not None:
         open_data(recipe, "train", root)
     open_data(recipe, "val", root)

@@ -3,12 +3,20 @@
 from segaware.training.engine import Precision, find_checkpoint, fit
 from segaware.training.flow_stage import FlowStage
 from segaware.training.optimization import Optimization
-from segaware.training.stages import EmbeddingStage, RefinementStage, SegmentationStage, SharpeningStage, Stage
+from segaware.training.stages import (
+    EmbeddingStage,
+    MultiscaleStage,
+    RefinementStage,
+    SegmentationStage,
+    SharpeningStage,
+    Stage,
+)
 from segaware.training.weights_file import load_weights, save_weights
 
 __all__ = [
     "EmbeddingStage",
     "FlowStage",
+    "MultiscaleStage",
     "Optimization",
     "Precision",
     "RefinementStage",

@@ -21,7 +21,7 @@ class Optimization:
         power: The rate falls as (1 - step / steps) ** power; 0 keeps it.
         drop_every: Instead, the rate falls to a tenth after every so many steps.
         halve_at: Instead, the rate falls to a half at each of these steps.
-        head_multiplier: Factor on the rate of the classifier, fc8.
+        head_multiplier: Factor on the rate of the classifier, fc8 or aspp.
         embedding_multiplier: Factor on the rate of an embedding network inside a task network; 0 freezes it.
         hardness_multiplier: Factor on the rate of hardness, and of all that a refinement learns: the bandwidths and
             class weights of a CRF too.
@@ -92,7 +92,7 @@ class Optimization:
                 else "embedding"
                 if name.startswith("embedding.")
                 else "head"
-                if name.startswith("fc8.")
+                if name.startswith(("fc8.", "aspp."))
                 else "base"
             )
             groups[kind]["params"].append(parameter)

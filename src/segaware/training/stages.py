@@ -83,6 +83,12 @@ class EmbeddingStage(Stage):
             self.log(f"val/{name}", value / count.clamp(min=1), prog_bar=True, batch_size=len(batch.image))
 
 
+def _cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
+    """Return the mean over the labelled pixels; 0 if there are none."""
+    total = F.cross_entropy(scores.float(), label, ignore_index=IGNORE_INDEX, reduction="sum")
+    return total / (label != IGNORE_INDEX).sum().clamp(min=1)
+
+
 class SegmentationStage(Stage):
     """Train a network that gives class scores, end to end, with cross entropy.
 
@@ -112,14 +118,26 @@ class SegmentationStage(Stage):
         else:
             scores, stride = self.network.forward_scores(*self.inputs(sample))  # type: ignore[operator]
             label = sample.label[:, ::stride, ::stride]
-        total = F.cross_entropy(scores.float(), label, ignore_index=IGNORE_INDEX, reduction="sum")
-        return total / (label != IGNORE_INDEX).sum().clamp(min=1)
+        return _cross_entropy(scores, label)
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Count predictions towards the mean IoU."""
         batch = self.sample_type(*batch)
         self.miou(self.network(*self.inputs(batch)).argmax(1), batch.label)
         self.log("val/miou", self.miou, prog_bar=True, batch_size=len(batch.image))
+
+
+class MultiscaleStage(SegmentationStage):
+    """Train a `DeepLabV2`: the sum of the losses of each scale's scores, the fused ones and the refined ones.
+
+    Each is compared with the labels where it is computed, as DeepLabV2 and the authors' release do.
+    """
+
+    def loss(self, sample: Sample) -> Tensor:
+        """Sum the mean cross entropies over the labelled pixels; 0 if there are none."""
+        scales: list[tuple[Tensor, int]] = self.network.forward_scales(*self.inputs(sample))  # type: ignore[operator]
+        losses = [_cross_entropy(scores, sample.label[:, ::stride, ::stride]) for scores, stride in scales]
+        return torch.stack(losses).sum()
 
 
 class SharpeningStage(SegmentationStage):

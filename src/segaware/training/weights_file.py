@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from segaware.atomic import replaced
+
 
 def save_weights(path: Path, network: nn.Module, description: dict[str, Any]) -> None:
     """Write the weights of `network` with a JSON description into a .safetensors file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
-    try:
+    with replaced(path) as temporary:
         save_file(tensors, temporary, {"segaware": json.dumps(description)})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from segaware.viz.atomic import write_atomically
+from segaware.atomic import write_atomically
 from segaware.viz.curves import Interval, line_styles
 
 SPREAD = 0.5  # of the width between two categories, for the intervals of all methods

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from segaware.viz.atomic import write_atomically
+from segaware.atomic import write_atomically
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from segaware.viz.atomic import write_atomically
+from segaware.atomic import write_atomically
 
 Interval = tuple[float, float, float]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segaware.viz.atomic import write_atomically
+from segaware.atomic import write_atomically
 from segaware.viz.colors import require_picture
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

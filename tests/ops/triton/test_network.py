@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from segaware import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
+from segaware import attention_mask, convert, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
 
 from .comparison import DEVICE, random_numbers, results
 
@@ -59,6 +60,28 @@ def test_cuda_graphs_capture_forward_and_backward(tensors: list[Tensor]) -> None
     graph.replay()
     torch.cuda.synchronize()
     assert all(torch.equal(a, b) for a, b in zip(captured, expected, strict=True))
+
+
+class Checkpointed(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 17, 3, 2, 1), torch.nn.Conv2d(17, 16, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return checkpoint(self.second, self.first(image).relu(), use_reentrant=False)
+
+
+def test_a_converted_network_finds_its_image_in_the_backward_pass() -> None:
+    """On a GPU that runs in another thread."""
+    torch.manual_seed(0)
+    converted = convert(Checkpointed(), torch.nn.Conv2d(3, 4, 1), hardness=0.5).to(DEVICE)
+    image = random_numbers(2, 3, 9, 8)
+    gradients = []
+    for backend in ("reference", "triton"):
+        with use_backend(backend):
+            gradients.append(torch.autograd.grad(converted(image).square().sum(), list(converted.parameters())))
+    for expected, actual in zip(*gradients, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @needs_gpu

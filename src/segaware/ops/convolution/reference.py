@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from segaware.ops._recomputed import recomputed
 from segaware.ops.window import Window
 
 Normalize: TypeAlias = Literal["mean", "sum", "none"]
@@ -22,20 +22,12 @@ def segaware_conv2d(
     input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: Window, groups: int, normalize: Normalize
 ) -> Tensor:
     """y_i = sum_k x_k m_ik t_k / sum_k m_ik, one tap at a time; "mean" multiplies by K, "none" does not divide."""
-    size = window.output_size(input)
     padded = window.pad(input)
     output = input.new_zeros(())
-    for k, (i, j) in enumerate(window.taps()):
+    taps = zip(window.taps(), mask.split(1, dim=1), weight.flatten(2)[..., None].split(1, dim=2), strict=True)
+    for tap, tap_mask, tap_weight in taps:
         # Recomputed in the backward pass, so that K masked copies of the input are not kept for it.
-        output = output + checkpoint(
-            masked_tap,
-            window.view(padded, (i, j), size),
-            mask[:, k : k + 1],
-            weight[:, :, i : i + 1, j : j + 1],
-            groups,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
+        output = output + recomputed(masked_tap, window.view(padded, tap), tap_mask, tap_weight, groups)
     if normalize == "mean":
         output = output / mask.mean(1, keepdim=True)
     elif normalize == "sum":

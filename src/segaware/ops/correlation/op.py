@@ -55,16 +55,18 @@ def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: i
     # All products of a row of f1 with a row of f2 are one matrix product, of which a band along the diagonal is wanted.
     # Columns x and x + d are the same modulo the stride, so a row is taken apart into as many rows, each its own
     # product. H is the first dimension: f2 at a vertical displacement is a slice of it, and autograd saves no copies.
-    over = -width % stride
+    over = (stride - width % stride) % stride  # no remainder of a negative number, which ONNX exporters get wrong
     rows1 = F.pad(input1 / channels, (0, over)).unflatten(3, (-1, stride)).permute(2, 0, 4, 3, 1).flatten(0, 2)
     rows2 = F.pad(input2, (reach, reach + over, reach, reach)).unflatten(3, (-1, stride)).permute(2, 0, 4, 1, 3)
     rows2 = rows2.contiguous()  # (H + 2 * reach, N, stride, C, columns of f2)
     bands = []
     for y in range(0, 2 * reach + 1, stride):
         products = rows1 @ rows2[y : y + height].flatten(0, 2)
-        # Entry (x, x + k), k = 0 ... displacements - 1, lies x * (columns of f2 + 1) + k numbers in.
-        band = products.flatten(1).unfold(1, displacements, products.shape[2] + 1)
-        bands.append(band.contiguous())  # without the rest of the products
+        # Entry (x, x + k), k = 0 ... displacements - 1, lies x * (columns of f2 + 1) + k numbers in: column k of rows
+        # that are longer by one. There is one less of these, and the last row of the products ends in its entries.
+        last, length = products.shape[1] - 1, products.shape[2] + 1
+        band = products.flatten(1)[:, : last * length].unflatten(1, (last, length))[..., :displacements]
+        bands.append(torch.cat([band, products[:, -1:, -displacements:]], dim=1))  # without the rest of the products
     correlations = torch.stack(bands).unflatten(1, (height, batch, stride))
     correlations = correlations.permute(2, 0, 5, 1, 4, 3).flatten(4)[..., :width]  # (N, dy, dx, H, W)
     return correlations.flatten(1, 2)

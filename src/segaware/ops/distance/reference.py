@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from segaware.ops._recomputed import recomputed
 from segaware.ops.window import Window
 
 Metric: TypeAlias = Literal["l1", "sqeuclidean", "euclidean"]
@@ -31,21 +31,14 @@ def pair_distance(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
 
 def recomputed_pair_distance(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
     """`pair_distance` that keeps its two inputs for the backward pass and not their C-channel difference."""
-    return checkpoint(pair_distance, a, b, metric, use_reentrant=False, preserve_rng_state=False)
+    return recomputed(pair_distance, a, b, metric)
 
 
 def embedding_distance(embedding: Tensor, window: Window, metric: Metric) -> Tensor:
     """d_ik = ||e_i - e_k|| for every output pixel i and tap k; 0 where i or k lies outside the image."""
-    size = window.output_size(embedding)
     padded = window.pad(embedding)
-    inside = window.pad(embedding.new_ones(1, *embedding.shape[-2:]))
-    centre = window.view(padded, window.centre, size)
-    centre_inside = window.view(inside, window.centre, size)
-    return torch.stack(
-        [
-            recomputed_pair_distance(centre, window.view(padded, tap, size), metric)
-            * (centre_inside * window.view(inside, tap, size))
-            for tap in window.taps()
-        ],
-        dim=1,
-    )
+    centre = window.view(padded, window.centre)
+    distances = [recomputed_pair_distance(centre, window.view(padded, tap), metric) for tap in window.taps()]
+    inside = window.inside(embedding)
+    row, column = window.centre
+    return torch.stack(distances, dim=1) * (inside * inside[row * window.kernel_size[1] + column])

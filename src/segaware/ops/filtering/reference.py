@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-import torch
 from torch import Tensor
 
 from segaware.ops.window import Window
@@ -14,15 +13,14 @@ Border: TypeAlias = Literal["exclude", "zero"]
 
 def segaware_filter2d(input: Tensor, mask: Tensor, window: Window, iterations: int, border: Border) -> Tensor:
     """y_i = sum_k x_k m_ik / sum_k m_ik, repeated with the same mask."""
-    size = window.output_size(input)
     if border == "exclude":
-        inside = window.pad(input.new_ones(1, *input.shape[-2:]))
-        mask = mask * torch.stack([window.view(inside, tap, size) for tap in window.taps()], dim=1)
+        mask = mask * window.inside(input)
     total = mask.sum(1, keepdim=True)
+    masks = mask.split(1, dim=1)
     for _ in range(iterations):
         padded = window.pad(input)
         masked_sum = input.new_zeros(())
-        for k, tap in enumerate(window.taps()):
-            masked_sum = masked_sum + window.view(padded, tap, size) * mask[:, k : k + 1]
+        for tap, tap_mask in zip(window.taps(), masks, strict=True):
+            masked_sum = masked_sum + window.view(padded, tap) * tap_mask
         input = masked_sum / total
     return input

@@ -1,0 +1,58 @@
+"""The layers that refine, with what is known of each: its defaults, and how far a pixel sees."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF
+from segaware.ops.window import IntPair
+
+Method: TypeAlias = Literal["filter", "segaware_crf", "dense_crf"]
+Layer: TypeAlias = BilateralFilter2d | SegAwareCRF | DenseCRF
+
+
+def build_layer(
+    method: Method | Layer,
+    num_classes: int,
+    kernel_size: IntPair | None,
+    iterations: int | None,
+    hardness: float | None,
+    color: bool,
+) -> Layer:
+    """Return the layer of a method, with the project's measured defaults where an option is None.
+
+    Those are, of docs/results.md: for the filter, the row of the sharpening table with the embeddings that come with
+    segaware, or with colour; for the segmentation-aware CRF, the untrained row of the ablation of Table 1; for the
+    dense CRF, DeepLab-LargeFOV's constants, the best of three in the sharpening table.
+
+    Raises:
+        ValueError: If the method is unknown, has no such option, or does not fit the number of classes.
+    """
+    options = {"kernel_size": kernel_size, "iterations": iterations, "hardness": hardness}
+    given = {name: value for name, value in options.items() if value is not None}
+    if not isinstance(method, str):
+        if given:
+            raise ValueError(f"{next(iter(given))} is an option of the layer that was given as method; set it there")
+        if isinstance(method, SegAwareCRF) and method.num_classes != num_classes:
+            raise ValueError(f"scores must have the method's {method.num_classes} classes, got {num_classes}")
+        return method
+    if method not in get_args(Method):
+        raise ValueError(f"method must be one of {get_args(Method)} or such a layer, got {method!r}")
+    if method == "dense_crf":
+        if kernel_size is not None or hardness is not None:
+            raise ValueError("kernel_size and hardness are not options of the dense CRF; give a DenseCRF as method")
+        return DenseCRF(2.0, 2.0, 77.0, 4.0, 3.0, 10 if iterations is None else iterations)
+    if method == "filter":
+        return BilateralFilter2d(
+            **{"kernel_size": 9, "iterations": 8, "hardness": 1.76 if color else 1.0} | given  # type: ignore[arg-type]
+        )
+    return SegAwareCRF(num_classes, compat=3.0, **{"iterations": 10} | given)  # type: ignore[arg-type]
+
+
+def reach(layer: BilateralFilter2d | SegAwareCRF) -> int:
+    """Return how many pixels of its input a layer sees in each direction."""
+    windows = [zip(layer.kernel_size, layer.dilation, strict=True)]
+    if isinstance(layer, SegAwareCRF):
+        windows.append(zip(layer.spatial_window.kernel_size, (1, 1), strict=True))
+    # Both means of a CRF are of the same probabilities: the wider one counts.
+    return layer.iterations * max(taps // 2 * step for window in windows for taps, step in window)

@@ -1,0 +1,131 @@
+"""`segaware.refine`: sharpen what a model gives for an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segaware.ops.window import IntPair
+from segaware.refining.kinds import Kind
+from segaware.refining.layers import Layer, Method
+from segaware.refining.memory import parse_memory
+from segaware.refining.refinement import Arrays
+from segaware.refining.settings import Array, Embedding, Network, Settings, to_embeddings, to_images, to_numpy
+
+
+def refine(
+    image: Array,
+    scores: Array,
+    method: Method | Layer = "filter",
+    kind: Kind = "scores",
+    embedding: Embedding = "pretrained",
+    *,
+    kernel_size: IntPair | None = None,
+    iterations: int | None = None,
+    hardness: float | None = None,
+    stride: int | None = None,
+    num_classes: int | None = None,
+    certainty: float = 0.7,
+    max_memory: str | int | None = None,
+    return_mask: bool = False,
+) -> Any:
+    """Sharpen any model's scores, labels, depth or flow so that they follow the borders in the image.
+
+    Scores may be coarser than the image: score (i, j) is that of image pixel (s * i, s * j), as strided layers with
+    padding give them. The layer runs at stride 2 if the scores' stride is even, else on the pixels of the image, and
+    what it returns is upsampled (`segaware.nn.upsample`).
+
+    Args:
+        image: RGB: NumPy (H, W, 3) or (N, H, W, 3), or torch (3, H, W) or (N, 3, H, W); uint8, or floats in 0..1.
+        scores: What is sharpened, NumPy or torch: (C, h, w) or (N, C, h, w) with as many dimensions as the image, h and
+            w those of the image or ceil(H / s) and ceil(W / s). Without C for labels, and if wanted for values.
+        method: "filter", the segmentation-aware bilateral filter (Eq. 4); "segaware_crf", the CRF over embeddings;
+            "dense_crf", the fully connected CRF over colours, as pydensecrf's, which needs no embedding; with options
+            that were best without training in docs/results.md. Or a `BilateralFilter2d`, `SegAwareCRF` or `DenseCRF`.
+        kind: What `scores` are: "scores", logits; "probabilities", which sum to 1 over C; "labels", integers, 255 where
+            unknown; or "values" such as depth or flow, NaN where unknown, which the filter alone can sharpen.
+        embedding: What tells pixels apart: "pretrained", the network that comes with segaware; "color"; a module or
+            function from images (N, 3, H, W) in 0..1 to embeddings (N, E, H, W); or the embeddings themselves,
+            (E, H, W) or (N, E, H, W).
+        kernel_size: Window of the filter (by default 9), or of the segmentation-aware CRF (13, at dilation 9).
+        iterations: How often to filter (8), or mean-field iterations of a CRF (10).
+        hardness: How strictly the filter or the segmentation-aware CRF keeps to one region (Eq. 3's lambda): 1, or 1.76
+            for the filter on colours.
+        stride: The stride to the image at which filter or segmentation-aware CRF run.
+        num_classes: Number of classes of labels; None for one more than the largest.
+        certainty: How sure labels are: the probability of the given class, as pydensecrf's `gt_prob`; the other classes
+            share the rest.
+        max_memory: The most memory that the process may take, such as "4GB" or a number of bytes. A large image is
+            refined in tiles, with the same result. Memory of modules other than segaware's, which embed the whole image
+            at once, is not counted. None for no limit.
+        return_mask: Also return the masks, to look at: exp(-hardness * d) for every tap of the window.
+
+    Returns:
+        The same kind, as NumPy or torch, with the dtype of `scores`, at the size of the image. With `return_mask` also
+        the masks (K, h, w) or (N, K, h, w) at the stride of the layer. Of the dense CRF's scores, log-marginals.
+
+    Raises:
+        ValueError: If an argument does not fit; the message names it.
+        MemoryError: If `max_memory` is too little; the message says what is needed. The dense CRF looks at all pixels
+            at once and needs the most.
+
+    Example:
+        >>> image, scores = torch.rand(3, 50, 70), torch.randn(21, 7, 9)  # at stride 8
+        >>> refine(image, scores).shape
+        torch.Size([21, 50, 70])
+        >>> import numpy as np
+        >>> labels = np.zeros((50, 70), np.uint8)
+        >>> refine(image.permute(1, 2, 0).numpy(), labels, "dense_crf", kind="labels").shape
+        (50, 70)
+    """
+    settings = Settings(method, kind, kernel_size, iterations, hardness, stride, num_classes, certainty)
+    limit = None if max_memory is None else parse_memory(max_memory)
+    images, batch = to_images(image), to_numpy("scores", scores)
+    batched = images.ndim == 4
+    if not batched:
+        images, batch = images[None], batch[None]
+    without_channels = kind == "values" and batch.ndim == 3
+    if without_channels:
+        batch = batch[:, None]
+    if batch.ndim != (3 if kind == "labels" else 4) or len(batch) != len(images):
+        raise ValueError(
+            f"scores must be of shape {'(h, w)' if kind == 'labels' else '(C, h, w)'} for one image, with N in front "
+            f"for a batch of N, got {tuple(scores.shape)} for an image of {tuple(image.shape)}"
+        )
+    device = scores.device if isinstance(scores, Tensor) else torch.device("cpu")
+    outputs, masks = [], []
+    for rgb, part, each in zip(images, batch, to_embeddings(embedding, len(images), batched), strict=True):
+        output, mask = _refine(settings, rgb, part, each, device, limit, return_mask)
+        outputs.append(output[0] if without_channels else output)
+        masks.append(mask)
+    output, mask = (np.stack(x) if batched else x[0] for x in (outputs, masks))
+    if not isinstance(scores, Tensor):
+        return (output, mask) if return_mask else output
+    refined = torch.from_numpy(output).to(device, scores.dtype)
+    return (refined, torch.from_numpy(mask).to(device)) if return_mask else refined
+
+
+def _refine(
+    settings: Settings,
+    image: np.ndarray,
+    scores: np.ndarray,
+    embedding: Network | np.ndarray,
+    device: torch.device,
+    limit: int | None,
+    return_mask: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Refine one image, in memory; return it and its masks, which are empty if they are not wanted."""
+    refinement = settings.prepare(image, lambda: scores, embedding, device)
+    if return_mask and not refinement.mask_shape[0]:
+        raise ValueError("return_mask must be False with the dense CRF, which has no masks")
+    output = np.empty(refinement.output_shape, scores.dtype)
+    embedded = np.empty(refinement.embedding_shape, np.float32)
+    mask = np.empty(refinement.mask_shape if return_mask else 0, np.float32)
+    refinement.plan(limit, held=output.nbytes + embedded.nbytes + mask.nbytes)
+    arrays = Arrays(image, lambda: scores, lambda: embedded, lambda: output, mask if return_mask else None)
+    for piece in range(refinement.pieces):
+        refinement.run(piece, arrays)
+    return output, mask

@@ -1,0 +1,185 @@
+"""What a refinement is asked for, and the checks of what it is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet
+from segaware.ops.window import IntPair
+from segaware.refining.kinds import Kind, check_values
+from segaware.refining.layers import Layer, Method, build_layer
+from segaware.refining.refinement import Open, Refinement
+
+Array: TypeAlias = Tensor | np.ndarray
+Network: TypeAlias = Callable[[Tensor], Tensor]
+Embedding: TypeAlias = Literal["pretrained", "color"] | Network | Tensor | np.ndarray
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How images are refined. See `refine` for what the attributes mean."""
+
+    method: Method | Layer = "filter"
+    kind: Kind = "scores"
+    kernel_size: IntPair | None = None
+    iterations: int | None = None
+    hardness: float | None = None
+    stride: int | None = None
+    num_classes: int | None = None
+    certainty: float = 0.7
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind must be one of {get_args(Kind)}, got {self.kind!r}")
+        if self.kind == "values" and self.method != "filter" and not isinstance(self.method, BilateralFilter2d):
+            raise ValueError(f"method must be 'filter' for values, which have no classes, got {self.method!r}")
+
+    def prepare(
+        self,
+        image: np.ndarray,
+        scores: Open,
+        embedding: Network | np.ndarray,
+        device: torch.device | None = None,
+        classify: bool = False,
+    ) -> Refinement:
+        """Check what is given for one image, and return how it is refined.
+
+        Args:
+            image: RGB (H, W, 3), uint8 or floats in 0..1.
+            scores: Opens what is refined, (C, h, w), or (h, w) of labels.
+            embedding: What embeds images, or embeddings (E, H, W).
+            device: Where to compute.
+            classify: Whether the class of the highest score is wanted.
+
+        Raises:
+            ValueError: If something does not fit.
+        """
+        device = device or torch.device("cpu")
+        size = image.shape[0], image.shape[1]
+        scores_stride = find_stride(size, scores().shape[-2:])
+        channels = check_values(scores, self.kind, self.num_classes)
+        if self.kind == "labels" and not 1 / channels < self.certainty < 1:
+            raise ValueError(
+                f"certainty must be above 1 / {channels}, a guess among {channels} classes, and below 1, "
+                f"got {self.certainty}"
+            )
+        color = isinstance(embedding, ColorEmbedding)
+        layer = build_layer(self.method, channels, self.kernel_size, self.iterations, self.hardness, color).to(device)
+        stride = math.gcd(2, scores_stride) if self.stride is None else self.stride
+        if stride < 1 or (stride % scores_stride and scores_stride % stride):
+            raise ValueError(f"stride must be a multiple or a divisor of the scores', {scores_stride}, got {stride}")
+        if isinstance(layer, DenseCRF):
+            embedding = np.empty((0, *size), np.float32)
+        elif isinstance(embedding, np.ndarray):
+            _check_embedding(embedding, size)
+        elif isinstance(embedding, EmbeddingNet | ColorEmbedding):
+            embedding = embedding.to(device)
+        else:
+            embedding = _embed(embedding, image, device)
+        return Refinement(
+            size, channels, scores_stride, layer, self.kind, self.certainty, embedding, stride, classify, device
+        )
+
+
+@cache
+def pretrained() -> EmbeddingNet:
+    """Return the network that comes with segaware, loaded once."""
+    return EmbeddingNet.from_pretrained()
+
+
+def to_embeddings(embedding: Embedding, count: int, batched: bool) -> Sequence[Network | np.ndarray]:
+    """Return what embeds each of `count` images, or its embedding (E, H, W)."""
+    if isinstance(embedding, str):
+        if embedding not in ("pretrained", "color"):
+            raise ValueError(f"embedding must be 'pretrained', 'color', a module or embeddings, got {embedding!r}")
+        return [ColorEmbedding() if embedding == "color" else pretrained()] * count
+    if not isinstance(embedding, Tensor | np.ndarray):
+        if not callable(embedding):
+            raise ValueError(f"embedding must be 'pretrained', 'color', a module or embeddings, got {embedding!r}")
+        return [embedding] * count
+    array = to_numpy("embedding", embedding)
+    if array.ndim != 3 + batched or (batched and len(array) != count):
+        raise ValueError(
+            f"embedding must be of shape {(count, 'E', 'H', 'W') if batched else '(E, H, W)'}, "
+            f"got {tuple(embedding.shape)}"
+        )
+    return list(array) if batched else [array]
+
+
+def to_images(image: Array) -> np.ndarray:
+    """Return images (..., H, W, 3), once they are known to be RGB, and in 0..1 if they are floats."""
+    pixels = to_numpy("image", image)
+    if isinstance(image, Tensor) and pixels.ndim in (3, 4):
+        pixels = np.moveaxis(pixels, -3, -1)
+    if pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or not pixels.size:
+        wanted = "(3, H, W) or (N, 3, H, W)" if isinstance(image, Tensor) else "(H, W, 3) or (N, H, W, 3)"
+        raise ValueError(f"image must be RGB of shape {wanted}, got {tuple(image.shape)}")
+    if pixels.dtype.kind != "f":
+        if pixels.dtype != np.uint8:
+            raise ValueError(f"image must be uint8 or floating-point, got {pixels.dtype}")
+        return pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"image must be in 0..1, or uint8, got {pixels.dtype} values from {low:.4g} to {high:.4g}")
+    return pixels
+
+
+def to_numpy(name: str, array: Array) -> np.ndarray:
+    """Return a tensor or array as array; what NumPy has no type for, as float32."""
+    if isinstance(array, Tensor):
+        array = array.detach().cpu()
+        return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} must be a torch.Tensor or a NumPy array, got {type(array).__name__}")
+    return array
+
+
+def find_stride(size: tuple[int, int], coarse: tuple[int, ...]) -> int:
+    """Return the stride of scores of size `coarse` to an image; of several that fit, a power of two or the smallest.
+
+    Raises:
+        ValueError: If no stride gives such a size.
+
+    Example:
+        >>> find_stride((300, 451), (38, 57))
+        8
+    """
+    strides = range(1, max(size) + 1)
+    fits = [s for s in strides if ((size[0] + s - 1) // s, (size[1] + s - 1) // s) == coarse]
+    if not fits:
+        raise ValueError(
+            f"scores must have the image's size {size[0]}x{size[1]} (height x width), or at a stride s "
+            f"ceil(height / s) x ceil(width / s), got {coarse[0]}x{coarse[1]}; resize them to the image's size"
+        )
+    return next((s for s in fits if s & (s - 1) == 0), fits[0])
+
+
+def _check_embedding(embedding: np.ndarray, size: tuple[int, int]) -> None:
+    if embedding.ndim != 3 or embedding.shape[1:] != size or not embedding.size or embedding.dtype.kind != "f":
+        raise ValueError(
+            f"embedding must be floating-point numbers of the image's size (E, {size[0]}, {size[1]}), "
+            f"got {embedding.dtype} of shape {embedding.shape}"
+        )
+    if not all(np.isfinite(channel).all() for channel in embedding):
+        raise ValueError("embedding must be finite, got NaN or infinite values")
+
+
+@torch.inference_mode()
+def _embed(network: Network, image: np.ndarray, device: torch.device) -> np.ndarray:
+    """Embed a whole image: how far a pixel of an unknown network sees is not known."""
+    pixels = torch.tensor(np.moveaxis(image, -1, 0), device=device)[None]
+    embedding = network(pixels.float() / (1 if pixels.is_floating_point() else 255))
+    if not isinstance(embedding, Tensor) or embedding.dim() != 4 or len(embedding) != 1:
+        shape = tuple(embedding.shape) if isinstance(embedding, Tensor) else type(embedding).__name__
+        raise ValueError(f"embedding must return tensors (N, E, H, W), got {shape}")
+    array = embedding[0].float().cpu().numpy()
+    _check_embedding(array, image.shape[:2])
+    return array

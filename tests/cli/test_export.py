@@ -1,0 +1,58 @@
+"""`segaware export`: a trained network as ONNX, and its embeddings as safetensors."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from typer.testing import Result
+
+from segaware.nn import EmbeddingNet
+from segaware.recipes.build import build_network
+from segaware.recipes.files import load_recipe
+from segaware.training import save_weights
+
+Segaware = Callable[..., Result]
+Fails = Callable[..., str]
+NAME = "demo/embedding"
+SMALL = ("embedding.width=0.0625", "embedding.dim=3")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder with the weights of a recipe, as training leaves them."""
+    recipe = load_recipe(NAME, SMALL)
+    description = {"recipe": NAME, "values": recipe.model_dump(mode="json")}
+    save_weights(tmp_path / "runs" / NAME / "model.safetensors", build_network(recipe), description)
+    return tmp_path / "runs"
+
+
+def test_both_kinds_of_file(segaware: Segaware, fails: Fails, runs: Path, tmp_path: Path) -> None:
+    onnx, safetensors = tmp_path / "net.onnx", tmp_path / "net.safetensors"
+    exported = segaware("export", NAME, onnx, *SMALL, "--runs", runs)
+    assert exported.exit_code == 0, exported.output
+    line, path = exported.stdout.splitlines()[-2:]
+    assert line.startswith("largest difference to onnxruntime: ") and float(line.split()[-1]) < 1e-4
+    assert path == str(onnx)
+    assert segaware("export", NAME, safetensors, *SMALL, "--runs", runs).exit_code == 0
+
+    image = torch.rand(1, 3, 33, 47)
+    (output,) = onnxruntime.InferenceSession(onnx).run(None, {"image": image.numpy()})
+    with torch.no_grad():
+        expected = EmbeddingNet.from_pretrained(safetensors)(image)
+    np.testing.assert_allclose(output, expected, atol=0.02)  # which is in half precision
+
+    old = onnx.read_bytes()
+    assert "net.onnx is there already; pass --overwrite" in fails("export", NAME, onnx, *SMALL, "--runs", runs)
+    assert onnx.read_bytes() == old
+    assert segaware("export", NAME, safetensors, *SMALL, "--runs", runs, "--overwrite").exit_code == 0
+
+
+def test_what_cannot_be_exported(fails: Fails, runs: Path, tmp_path: Path) -> None:
+    assert "must end in .onnx or .safetensors, got net.pt" in fails("export", NAME, "net.pt", "--runs", runs)
+    assert "no weights at" in fails("export", "demo/baseline", tmp_path / "net.onnx", "--runs", runs)
+    sharpening = "harley2017/sharpening/bilinear"
+    assert "sharpens scores that it is given" in fails("export", sharpening, tmp_path / "net.onnx", "--runs", runs)
+    assert "there is no folder" in fails("export", NAME, tmp_path / "none/net.onnx", *SMALL, "--runs", runs)

@@ -1,0 +1,226 @@
+"""A call's embedding reaches layers wherever and whenever they run."""
+
+import copy
+import gc
+import os
+import subprocess
+import sys
+import threading
+import weakref
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+import torch
+import torch._dynamo
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from segaware import EmbeddingNet, convert
+from segaware.conversion import SegAwareModel, call
+from segaware.nn import ColorEmbedding
+
+from .conftest import Strided
+
+
+def gradients(reentrant: bool | None, frozen: bool = False) -> dict[str, Tensor]:
+    """Of two calls with images of other sizes, and one backward pass."""
+    torch.manual_seed(0)
+    embedding = EmbeddingNet(0.125, dim=4).requires_grad_(not frozen)
+    converted = convert(Strided(reentrant), embedding, hardness=0.3)
+    first, second = torch.rand(2, 3, 17, 19), torch.rand(1, 3, 30, 21)
+    loss = converted(first)["out"].square().sum() + 0.3 * converted(second)["out"].square().sum()
+    loss.backward()
+    return {name: p.grad for name, p in converted.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("reentrant", "frozen"), [(False, False), (False, True), (True, True)])
+def test_checkpoints(reentrant: bool, frozen: bool) -> None:
+    expected, actual = gradients(None, frozen), gradients(reentrant, frozen)
+    assert expected.keys() == actual.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(actual[name], gradient)
+
+
+def test_a_reentrant_checkpoint_cannot_train_the_embedding() -> None:
+    with pytest.raises(RuntimeError, match=r"block\.0 is in a checkpoint with use_reentrant=True, which cannot train"):
+        gradients(reentrant=True)
+
+
+def test_two_backward_passes(embedding: EmbeddingNet, image: Tensor) -> None:
+    converted = convert(Strided(reentrant=False), embedding, hardness=0.3)
+    output = converted(image)["out"]
+    parameters = list(converted.parameters())
+    first = torch.autograd.grad(output.sum(), parameters, retain_graph=True)
+    second = torch.autograd.grad(output.sum(), parameters)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["tuple", "ordered", "nested", "unknown"])
+def test_outputs_of_many_kinds(kind: str, embedding: EmbeddingNet, image: Tensor) -> None:
+    class Result:
+        def __init__(self, x: Tensor) -> None:
+            self.x = x
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, image: Tensor) -> Any:
+            x = checkpoint(self.conv, image, use_reentrant=False)
+            kinds = {"tuple": (x, 1), "ordered": OrderedDict(x=x), "nested": {"x": [x]}, "unknown": Result(x)}
+            return kinds[kind]
+
+    output = convert(Network(), embedding, hardness=0.3)(image)
+    if kind == "unknown":
+        with pytest.raises(RuntimeError, match=r"conv is in a checkpoint .* return its tensors in tuples"):
+            output.x.sum().backward()
+    else:
+        x = output[0] if kind == "tuple" else output["x"][0] if kind == "nested" else output["x"]
+        x.sum().backward()
+
+
+def test_nothing_is_kept(embedding: EmbeddingNet, image: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[weakref.ref[call.Call]] = []
+    original = call.Call.__init__
+
+    def remembered(self: call.Call, embedding: Tensor) -> None:
+        calls.append(weakref.ref(self))
+        original(self, embedding)
+
+    monkeypatch.setattr(call.Call, "__init__", remembered)
+    converted = convert(Strided(reentrant=False), embedding, hardness=0.3)
+    output = converted(image)["out"]
+    output.sum().backward()
+    assert calls[0]() is not None  # the graph is still there
+    del output
+    with torch.no_grad():
+        kept = converted(image)
+    gc.collect()
+    assert [reference() for reference in calls] == [None, None] and kept["out"].isfinite().all()
+
+
+def test_part_without_gradients(embedding: EmbeddingNet, image: Tensor) -> None:
+    """Distances that were computed in it do not cut the embedding off from layers outside."""
+
+    class HalfFrozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(2))
+
+        def forward(self, image: Tensor) -> Tensor:
+            with torch.no_grad():
+                x = self.first(image)
+            return self.second(x)
+
+    converted = convert(HalfFrozen(), embedding, hardness=0.3)
+    converted(image).sum().backward()
+    assert all(p.grad is not None for p in embedding.parameters())
+
+
+def test_threads(network: Strided, embedding: EmbeddingNet) -> None:
+    converted = convert(network, embedding, hardness=0.3)
+    images = [torch.rand(1, 3, 12 + i, 20) for i in range(6)]
+
+    def run(i: int) -> Tensor:
+        if i % 2:
+            return converted(images[i])["out"].detach()
+        with torch.inference_mode():
+            return converted(images[i])["out"].clone()
+
+    expected = [run(i) for i in range(6)]
+    actual: dict[int, Tensor] = {}
+
+    def repeat(i: int) -> None:
+        for _ in range(4):
+            actual[i] = run(i)
+
+    threads = [threading.Thread(target=repeat, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(actual[i], expected[i]) for i in range(6))
+
+
+def test_one_in_another(image: Tensor) -> None:
+    inner = convert(nn.Conv2d(3, 3, 3, padding=1), ColorEmbedding(5.0), hardness=0.2)
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.after = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(2))
+
+        def forward(self, image: Tensor) -> Tensor:
+            x = checkpoint(self.before, image, use_reentrant=False)
+            return checkpoint(self.after, inner(x), use_reentrant=False)
+
+    outer = convert(Outer(), ColorEmbedding(), hardness=0.3)
+    plain = copy.deepcopy(outer)
+    plain.network.forward = lambda image: plain.network.after(inner(plain.network.before(image)))
+    for model in (outer, plain):
+        model(image).square().sum().backward()
+    for a, b in zip(outer.parameters(), plain.parameters(), strict=True):
+        assert a.grad is not None
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_compile(network: Strided, embedding: EmbeddingNet, image: Tensor) -> None:
+    converted = convert(network, embedding, hardness=0.3)
+    compiled = torch.compile(converted, fullgraph=True, backend="aot_eager")
+    for size in ((21, 26), (32, 19)):
+        image = torch.rand(2, 3, *size)
+        expected, actual = (
+            [m(image)["out"], *torch.autograd.grad(m(image)["out"].square().sum(), list(converted.parameters()))]
+            for m in (converted, compiled)
+        )
+        for a, b in zip(actual, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fullgraph", [True, False])
+def test_compile_with_checkpoints(fullgraph: bool, embedding: EmbeddingNet, image: Tensor) -> None:
+    converted = convert(Strided(reentrant=False), embedding, hardness=0.3)
+    parameters = list(converted.parameters())
+    expected = torch.autograd.grad(converted(image)["out"].square().sum(), parameters)
+    with torch._dynamo.config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=fullgraph):
+        compiled = torch.compile(converted, fullgraph=fullgraph, backend="aot_eager")
+        actual = torch.autograd.grad(compiled(image)["out"].square().sum(), parameters)
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_export(network: Strided, embedding: EmbeddingNet, image: Tensor) -> None:
+    dynamic = {"image": dict.fromkeys((2, 3), torch.export.Dim.DYNAMIC)}
+    for embed in (ColorEmbedding(), embedding):
+        converted = convert(network, embed, hardness=0.3).eval()
+        exported = torch.export.export(converted, (image,), dynamic_shapes=dynamic).module()
+        for size in ((21, 26), (16, 16), (33, 47)):
+            other = torch.rand(2, 3, *size)
+            torch.testing.assert_close(exported(other)["out"], converted(other)["out"])
+
+
+def test_distributed() -> None:
+    code = """
+import torch, torch.distributed as dist
+from segaware import EmbeddingNet, convert
+dist.init_process_group("gloo", init_method="tcp://127.0.0.1:29571", rank=0, world_size=1)
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2, 1), torch.nn.Conv2d(4, 2, 3, 1, 1))
+converted = convert(network, EmbeddingNet(0.125, dim=2), hardness=0.3)
+for unused in (False, True):
+    parallel = torch.nn.parallel.DistributedDataParallel(converted, find_unused_parameters=unused)
+    converted.zero_grad()
+    parallel(torch.rand(2, 3, 16, 16)).square().sum().backward()
+    print(all(p.grad is not None for p in converted.parameters()))
+dist.destroy_process_group()
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+    assert run.stdout.split() == ["True", "True"], run.stderr
+
+
+def test_inference_mode(network: Strided, embedding: EmbeddingNet, image: Tensor) -> None:
+    converted: SegAwareModel = convert(network, embedding, hardness=0.3).eval()
+    with torch.inference_mode():
+        output = converted(image)["out"]
+    torch.testing.assert_close(output.clone(), converted(image)["out"])
