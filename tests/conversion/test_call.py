@@ -8,13 +8,17 @@ import sys
 import threading
 import weakref
 from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch._dynamo
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from segaware import EmbeddingNet, convert
 from segaware.conversion import SegAwareModel, call
@@ -56,12 +60,21 @@ def test_two_backward_passes(embedding: EmbeddingNet, image: Tensor) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["tuple", "ordered", "nested", "unknown"])
-def test_outputs_of_many_kinds(kind: str, embedding: EmbeddingNet, image: Tensor) -> None:
-    class Result:
-        def __init__(self, x: Tensor) -> None:
-            self.x = x
+@dataclass
+class Result:
+    x: Tensor
 
+
+@dataclass
+class Registered(Result):
+    pass
+
+
+torch.export.register_dataclass(Registered)
+
+
+@pytest.mark.parametrize("kind", ["tuple", "ordered", "nested", "registered", "transformers", "unknown"])
+def test_outputs_of_many_kinds(kind: str, embedding: EmbeddingNet, image: Tensor) -> None:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -69,16 +82,46 @@ def test_outputs_of_many_kinds(kind: str, embedding: EmbeddingNet, image: Tensor
 
         def forward(self, image: Tensor) -> Any:
             x = checkpoint(self.conv, image, use_reentrant=False)
-            kinds = {"tuple": (x, 1), "ordered": OrderedDict(x=x), "nested": {"x": [x]}, "unknown": Result(x)}
-            return kinds[kind]
+            return {
+                "tuple": (x, 1),
+                "ordered": OrderedDict(x=x),
+                "nested": {"x": [x]},
+                "registered": Registered(x),
+                "transformers": SemanticSegmenterOutput(logits=x),
+                "unknown": Result(x),
+            }[kind]
 
     output = convert(Network(), embedding, hardness=0.3)(image)
     if kind == "unknown":
         with pytest.raises(RuntimeError, match=r"conv is in a checkpoint .* return its tensors in tuples"):
             output.x.sum().backward()
     else:
-        x = output[0] if kind == "tuple" else output["x"][0] if kind == "nested" else output["x"]
+        (x,) = (leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
         x.sum().backward()
+        assert all(p.grad is not None for p in embedding.parameters())
+
+
+def test_outputs_may_change_in_place(network: Strided, embedding: EmbeddingNet, image: Tensor) -> None:
+    converted = convert(network, embedding, hardness=0.3)
+    weight = converted.network.stem.weight
+    (expected,) = torch.autograd.grad(converted(image)["out"].mul(2).relu().sum(), weight)
+    (actual,) = torch.autograd.grad(converted(image)["out"].mul_(2).relu_().sum(), weight)
+    torch.testing.assert_close(actual, expected)
+    # Autograd still sees that a result which the backward pass needs is gone.
+    output = convert(nn.Sequential(nn.Conv2d(3, 3, 3), nn.Sigmoid()), embedding)(image)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.mul_(2).sum().backward()
+
+
+def test_a_checkpoint_around_everything(network: Strided, embedding: EmbeddingNet, image: Tensor) -> None:
+    converted = convert(network, embedding, hardness=0.3)
+    parameters = list(converted.parameters())
+    expected, actual = (
+        torch.autograd.grad(output["out"].square().sum(), parameters)
+        for output in (converted(image), checkpoint(converted, image, use_reentrant=False))
+    )
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_nothing_is_kept(embedding: EmbeddingNet, image: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,14 +134,17 @@ def test_nothing_is_kept(embedding: EmbeddingNet, image: Tensor, monkeypatch: py
 
     monkeypatch.setattr(call.Call, "__init__", remembered)
     converted = convert(Strided(reentrant=False), embedding, hardness=0.3)
-    output = converted(image)["out"]
-    output.sum().backward()
+    outputs = [converted(image)["out"]]
+    outputs[0].sum().backward(retain_graph=True)
     assert calls[0]() is not None  # the graph is still there
-    del output
+    outputs[0].sum().backward()
     with torch.no_grad():
-        kept = converted(image)
+        outputs.append(converted(image)["out"])
+    converted(image)  # without a backward pass
     gc.collect()
-    assert [reference() for reference in calls] == [None, None] and kept["out"].isfinite().all()
+    assert [reference() for reference in calls] == [None] * 3
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        outputs[0].sum().backward()
 
 
 def test_part_without_gradients(embedding: EmbeddingNet, image: Tensor) -> None:
@@ -119,13 +165,14 @@ def test_part_without_gradients(embedding: EmbeddingNet, image: Tensor) -> None:
     assert all(p.grad is not None for p in embedding.parameters())
 
 
-def test_threads(network: Strided, embedding: EmbeddingNet) -> None:
-    converted = convert(network, embedding, hardness=0.3)
+def test_threads(embedding: EmbeddingNet) -> None:
+    """Half of them train."""
+    converted = convert(Strided(reentrant=False), embedding, hardness=0.3)
     images = [torch.rand(1, 3, 12 + i, 20) for i in range(6)]
 
     def run(i: int) -> Tensor:
         if i % 2:
-            return converted(images[i])["out"].detach()
+            return torch.autograd.grad(converted(images[i])["out"].sum(), converted.network.block[0].weight)[0]
         with torch.inference_mode():
             return converted(images[i])["out"].clone()
 
@@ -179,6 +226,16 @@ def test_compile(network: Strided, embedding: EmbeddingNet, image: Tensor) -> No
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_compiled_part(network: Strided, embedding: EmbeddingNet) -> None:
+    """It sees the image of each call, not that of the call it was compiled in."""
+    converted = convert(network, embedding, hardness=0.3)
+    images = torch.rand(3, 1, 3, 21, 26)
+    expected = [converted(image)["out"] for image in images]
+    converted.network.block.compile(backend="eager")
+    for image, output in zip(images, expected, strict=True):
+        torch.testing.assert_close(converted(image)["out"], output)
+
+
 @pytest.mark.parametrize("fullgraph", [True, False])
 def test_compile_with_checkpoints(fullgraph: bool, embedding: EmbeddingNet, image: Tensor) -> None:
     converted = convert(Strided(reentrant=False), embedding, hardness=0.3)
@@ -201,11 +258,11 @@ def test_export(network: Strided, embedding: EmbeddingNet, image: Tensor) -> Non
             torch.testing.assert_close(exported(other)["out"], converted(other)["out"])
 
 
-def test_distributed() -> None:
+def test_distributed(tmp_path: Path) -> None:
     code = """
-import torch, torch.distributed as dist
+import sys, torch, torch.distributed as dist
 from segaware import EmbeddingNet, convert
-dist.init_process_group("gloo", init_method="tcp://127.0.0.1:29571", rank=0, world_size=1)
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
 network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2, 1), torch.nn.Conv2d(4, 2, 3, 1, 1))
 converted = convert(network, EmbeddingNet(0.125, dim=2), hardness=0.3)
 for unused in (False, True):
@@ -215,7 +272,8 @@ for unused in (False, True):
     print(all(p.grad is not None for p in converted.parameters()))
 dist.destroy_process_group()
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+    command = [sys.executable, "-c", code, str(tmp_path / "rendezvous")]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ)
     assert run.stdout.split() == ["True", "True"], run.stderr
 
 

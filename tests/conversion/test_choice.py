@@ -104,3 +104,24 @@ def test_report_of_a_learned_embedding(network: Strided, embedding: EmbeddingNet
     assert report.embedding_parameters == sum(p.numel() for p in embedding.parameters())
     first = 2 * 21 * 26 * 8 * 3 * 9
     assert report.embedding_operations is not None and report.embedding_operations > first
+
+
+def test_a_report_leaves_no_trace(embedding: EmbeddingNet, image: Tensor) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(), nn.Linear(26, 2))
+    network[2].eval()
+    converted = convert(network, embedding.eval())
+    modes = [module.training for module in converted.modules()]
+    before = {name: tensor.clone() for name, tensor in converted.state_dict().items()}
+    converted.report(image)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        converted.report(image[..., :9])
+    assert [module.training for module in converted.modules()] == modes
+    assert all(torch.equal(before[name], tensor) for name, tensor in converted.state_dict().items())
+    assert not any(module._forward_hooks for module in converted.modules())
+
+
+def test_a_report_knows_the_layers_of_the_network_from_those_of_its_embedding(image: Tensor) -> None:
+    embedding = convert(nn.Conv2d(3, 4, 3, padding=1), ColorEmbedding())
+    report = convert(nn.Sequential(nn.Conv2d(3, 5, 3, 2), nn.Conv2d(5, 2, 1)), embedding).report(image)
+    assert [layer.name for layer in report.converted] == ["0"] and report.extra_parameters == 1
+    assert report.operations == 2 * 10 * 12 * 5 * (27 + 2) and report.embedding_operations == 2 * 21 * 26 * 4 * 27

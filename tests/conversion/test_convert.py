@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segaware import Denormalize, EmbeddingNet, SegAwareConv2d, convert, embedding_distance, revert
 from segaware.conversion import SegAwareModel
 from segaware.conversion.layer import ConvertedConv2d
-from segaware.nn import ColorEmbedding, shared_distances
+from segaware.nn import ColorEmbedding
 from segaware.nn.resampling import sample
 
 from .conftest import Strided
@@ -208,8 +208,6 @@ def test_bad_arguments(network: Strided, embedding: EmbeddingNet) -> None:
             convert(model, embedding)
     with pytest.raises(TypeError, match=r"converted must be what segaware\.convert returns, got Strided"):
         revert(network)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="mean and std must have as many numbers, those of std above 0"):
-        Denormalize((0.5,), (0.0,))
 
 
 @pytest.mark.parametrize(
@@ -249,11 +247,3 @@ def test_bad_calls(embedding: EmbeddingNet, image: Tensor) -> None:
             converted(argument)
     with pytest.raises(RuntimeError, match="conv is segmentation-aware and needs the image: call the converted"):
         converted.network(image)
-
-
-def test_shared_distances_at_a_size() -> None:
-    e, layer = torch.rand(1, 2, 9, 9), SegAwareConv2d(3, 4, 3, padding=1)
-    shared = shared_distances.SharedDistances(e)
-    assert shared.at_size(layer, (5, 5)) is shared.at_size(layer, (5, 5))
-    torch.testing.assert_close(shared.at_size(layer, (5, 5)), shared(layer, stride=2))
-    torch.testing.assert_close(shared.at_size(layer, (4, 4)), layer.distance(e[:, :, 1::2, 1::2]))

@@ -4,8 +4,10 @@ from fractions import Fraction
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from segaware.nn import resample, upsample
+from segaware.nn.resampling import sample, sampled_size
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 8])
@@ -55,3 +57,30 @@ def test_a_ramp_is_sampled_at_three_quarters_and_back(size: tuple[int, int]) -> 
     last_row, last_column = (4 / 3 * (n - 1) for n in small.shape[-2:])
     expected = 3 * rows.clamp(max=last_row)[:, None] - 2 * columns.clamp(max=last_column)
     torch.testing.assert_close(resample(small, Fraction(4, 3), size)[0, 0], expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("size", [(1, 9), (21, 26), (32, 33), (481, 321)])
+def test_sampling_at_the_size_of_a_strided_layer(size: tuple[int, int], stride: int) -> None:
+    input = torch.randn(2, 3, *size)
+    torch.testing.assert_close(sample(input, sampled_size(size, stride)), input[..., ::stride, ::stride])
+
+
+def test_sampling_at_another_size_takes_the_pixels_under_centres() -> None:
+    """One or the other along each side: 10 rows and 8 columns, the latter from 17 without padding."""
+    input = torch.arange(20.0 * 17).view(1, 1, 20, 17)
+    assert torch.equal(sample(input, (10, 8)), input[:, :, ::2, 1:16:2])
+    assert torch.equal(sample(input, (7, 17)), input[:, :, ::3])  # no power of two, the smallest of several
+
+
+def test_sampling_in_an_exported_program() -> None:
+    class Sample(nn.Module):
+        def forward(self, input: Tensor, smaller: Tensor) -> Tensor:
+            return sample(input, (smaller.shape[-2], smaller.shape[-1]))
+
+    dynamic = dict.fromkeys((2, 3), torch.export.Dim.DYNAMIC)
+    input = torch.randn(1, 2, 33, 26)
+    example = (input, torch.zeros(1, 1, 9, 8))
+    program = torch.export.export(Sample(), example, dynamic_shapes=(dynamic, dynamic)).module()
+    for size in ((33, 26), (5, 13), (16, 9), (7, 25)):
+        assert torch.equal(program(input, torch.zeros(1, 1, *size)), sample(input, size))

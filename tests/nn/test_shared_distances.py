@@ -79,6 +79,19 @@ def test_a_layer_sees_the_embedding_of_its_own_pixels() -> None:
     assert distance[0, :, 0].tolist() == [[0, 4, 4], [0, 0, 0], [4, 4, 0]]
 
 
+def test_at_a_size(calls: list[int]) -> None:
+    embedding, layer = torch.randn(1, 4, 17, 19), SegAwareConv2d(3, 8, 3, padding=1)
+    shared = SharedDistances(embedding)
+    assert shared.at_size(layer, (5, 5)) is shared.at_size(SegAwareConv2d(8, 2, 3, padding=1), (5, 5))
+    torch.testing.assert_close(shared.at_size(layer, (5, 5)), shared(layer, stride=4))
+    assert shared.at_size(layer, (8, 9)) is not shared.at_size(layer, (8, 8))
+    torch.testing.assert_close(shared.at_size(layer, (8, 10)), layer.distance(embedding[:, :, 1::2, ::2]))
+    with torch.no_grad():
+        frozen = shared.at_size(layer, (5, 5))
+    assert frozen is not shared.at_size(layer, (5, 5))
+    assert calls == [5, 5, 9, 8, 10, 10, 5]
+
+
 def test_gradient_reaches_the_embedding() -> None:
     embedding = torch.randn(1, 4, 9, 9, requires_grad=True)
     shared, layer = SharedDistances(embedding), SegAwareConv2d(3, 8, 3, padding=1)

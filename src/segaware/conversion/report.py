@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from segaware.conversion.call import Embedding, embed
 from segaware.conversion.layer import ConvertedConv2d
-from segaware.nn.resampling import sampled_size
+from segaware.nn.resampling import stride_between
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Report:
         left: Other convolutions by name, and why they are as they were.
         extra_parameters: Parameters that were added: a hardness per layer; those of the embedding are its own.
         embedding_parameters: Parameters of the embedding.
-        operations: Multiply-adds of all convolutions of the plain network, if they were measured.
+        operations: Multiply-adds of the plain network's `Conv2d` layers, each called once, if they were measured.
         embedding_operations: Multiply-adds of the embedding's convolutions.
     """
 
@@ -131,7 +131,7 @@ def measure(
                 layer.name,
                 _window(layer),
                 (input.shape[-2], input.shape[-1]),
-                _stride(embedded.shape[-2], input.shape[-2]),
+                stride_between(embedded.shape[-2], input.shape[-2]) or round(embedded.shape[-2] / input.shape[-2], 2),
                 _operations(layer, output),
                 extra,
             )
@@ -139,11 +139,6 @@ def measure(
     operations = {layer: _operations(layer, output) for layer, (_, output) in seen.items()}
     inside = sum(operations.get(module, 0) for module in own)
     return Report(tuple(rows), left, len(layers), parameters, sum(operations.values()) - inside, inside)
-
-
-def _stride(full: int, length: int) -> float:
-    stride = (full + length - 1) // length
-    return stride if sampled_size((full, full), stride)[0] == length else round(full / length, 2)
 
 
 @contextmanager

@@ -88,8 +88,8 @@ def resample(input: Tensor, scale: Fraction, size: tuple[int, int] | None = None
 def sample(input: Tensor, size: tuple[int, int]) -> Tensor:
     """Pick pixels of a map for a smaller one that shows the same image.
 
-    Along each side every s-th pixel, `[::s]`, if there is a stride s that gives the length, as layers with padding do;
-    else the pixels under the centres of the smaller map's.
+    Along each side every s-th pixel, `[::s]`, if there is a stride s that gives the length, as layers with padding do:
+    of several, a power of two or the smallest. Else the pixels under the centres of the smaller map's.
 
     Args:
         input: A map (N, C, H, W).
@@ -107,17 +107,29 @@ def sample(input: Tensor, size: tuple[int, int]) -> Tensor:
     return _sample_side(_sample_side(input, 2, size[0]), 3, size[1])
 
 
+def stride_between(full: int, length: int) -> int | None:
+    """Return the stride at which a side of `full` pixels leaves `length`, by the rule of `sample`, or None."""
+    return next((s for s in _strides(full, length) if sampled_size((full, full), s)[0] == length), None)
+
+
+def _strides(full: int, length: int) -> tuple[int, ...]:
+    # Not more than one of the powers fits, if length is above 1.
+    return *(2**i for i in range(8)), (full + length - 1) // length
+
+
 def _sample_side(input: Tensor, dim: int, length: int) -> Tensor:
     full = input.shape[dim]
-    stride = (full + length - 1) // length
-    beyond = (full + stride - 1) // stride - length
     if not torch.compiler.is_exporting():
-        if beyond == 0:
+        stride = stride_between(full, length)
+        if stride is not None:
             return input if stride == 1 else input[(slice(None),) * dim + (slice(None, None, stride),)]
         return input.index_select(dim, _centres(full, length, input.device))
     # No questions about sizes that an exported program leaves open.
-    strided = torch.arange(length, device=input.device) * stride
-    chosen = torch.where(strided * 0 + beyond == 0, strided, _centres(full, length, input.device))
+    chosen = _centres(full, length, input.device)
+    for stride in reversed(_strides(full, length)):
+        strided = torch.arange(length, device=input.device) * stride
+        beyond = sampled_size((full, full), stride)[0] - length
+        chosen = torch.where(strided * 0 + beyond == 0, strided, chosen)
     return input.index_select(dim, chosen)
 
 
