@@ -52,13 +52,10 @@ CASES = {
     ),
     "embedding": Case(_embedding, IMAGE),
     "DeepLab": Case(
-        lambda: DeepLabLargeFOV(
-            3, 0.0625, batch_norm=True, segaware="fc6", filter_kernel_size=3, filter_stride=8, embedding=_embedding()
-        ),
-        IMAGE,
+        lambda: DeepLabLargeFOV(3, 0.0625, batch_norm=True, segaware="fc6", hardness=0.1, embedding=_embedding()), IMAGE
     ),
     "SegAwareFlowNetS": Case(
-        lambda: SegAwareFlowNetS(0.0625, hardness=0.1, filter_kernel_size=3, filter_stride=4, embedding=_embedding()),
+        lambda: SegAwareFlowNetS(0.0625, segaware_prediction=False, filter_kernel_size=3, embedding=_embedding()),
         PAIR,
         **LARGE,
     ),
