@@ -1,9 +1,12 @@
-"""Names that the docstring examples use without importing them, as a reader would have them already."""
+"""What the docstring examples use without importing it, as a reader would have it already."""
 
 import pytest
 import torch
+from architectures import find_libraries
 
 import segaware
+
+find_libraries()  # the README converts a network of torchvision
 
 # Kernel files have no examples, and importing them wants Triton.
 collect_ignore_glob = ["src/segaware/ops/*/_triton*", "src/segaware/ops/_launch.py"]

@@ -1,4 +1,4 @@
-"""Write docs/results.md, docs/benchmarks.md and their figures from the JSON and the remarks in results/.
+"""Write the generated pages of docs/ and their figures from the JSON and the remarks in results/.
 
 And the table of docs/export.md and the figure of docs/refine.md, whose text is written by hand.
 
@@ -21,6 +21,7 @@ from segaware.viz.cost_curves import cost_curves
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT / "results/bench"
 SHOWN_HALF_WIDTHS = (1, 3, 5, 10, 20)
+LIBRARIES = ("torchvision", "timm", "transformers")
 GPU_FACTS = ("triton", "natten", "card", "driver", "cuda", "cudnn")
 NO_GPU = (
     "Nothing has been measured on a GPU yet. The Triton kernels are interpreted against their references and compiled "
@@ -37,6 +38,19 @@ NO_GPU = (
 
 def main() -> None:
     """Write the pages and the figures."""
+    write_results()
+    for group in load_groups(BENCH):
+        if group["group"] == "curves":
+            draw_curves(group["cases"], ROOT / "docs/figures")
+    (ROOT / "docs/benchmarks.md").write_text(benchmarks_page(BENCH))
+    (ROOT / "docs/compatibility.md").write_text(compatibility_page(BENCH))
+    page_of_exports = ROOT / "docs/export.md"
+    page_of_exports.write_text(export_page(page_of_exports.read_text()))
+    write_png(ROOT / "docs/figures/refine.png", draw_refinements())
+
+
+def write_results() -> None:
+    """Write the page of results and its figures."""
     for table in load_tables():
         if is_flow(table):
             draw_errors(table, ROOT / "docs/figures" / _figure(table, "errors"))
@@ -44,13 +58,6 @@ def main() -> None:
         else:
             draw_trimap(table, ROOT / "docs/figures" / _figure(table, "trimap"))
     (ROOT / "docs/results.md").write_text(page())
-    for group in load_groups(BENCH):
-        if group["group"] == "curves":
-            draw_curves(group["cases"], ROOT / "docs/figures")
-    (ROOT / "docs/benchmarks.md").write_text(benchmarks_page(BENCH))
-    page_of_exports = ROOT / "docs/export.md"
-    page_of_exports.write_text(export_page(page_of_exports.read_text()))
-    write_png(ROOT / "docs/figures/refine.png", draw_refinements())
 
 
 def load_tables() -> list[dict[str, Any]]:
@@ -125,7 +132,7 @@ def _flow_figures(table: dict[str, Any]) -> list[str]:
 
 def load_groups(folder: Path) -> list[dict[str, Any]]:
     """Return the groups of the benchmark that were measured, in the order in which they run."""
-    paths = [folder / f"{name}.json" for name in GROUPS]
+    paths = [folder / f"{name}.json" for name in (*GROUPS, "conversion_cpu", "conversion_cuda")]
     return [json.loads(path.read_text()) for path in paths if path.is_file()]
 
 
@@ -145,6 +152,8 @@ def benchmarks_page(folder: Path) -> str:
         parts += ["## On a GPU", NO_GPU]
     for group in groups.values():
         parts += [f"## {group['title']}", group["about"], _markdown(_bench_rows(group)), _measured(group)]
+    if (folder / "refine_memory.json").is_file():
+        parts += _refine_memory(json.loads((folder / "refine_memory.json").read_text()))
     if (folder / "remarks.md").is_file():
         parts.append((folder / "remarks.md").read_text().strip())
     if curves is not None:
@@ -160,6 +169,19 @@ def benchmarks_page(folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _refine_memory(values: dict[str, Any]) -> list[str]:
+    measured, (height, width) = values["measured"], values["size"]
+    rows = [[row["title"], f"{row['seconds']:.0f}", f"{row['peak_mb']:.0f}"] for row in values["rows"]]
+    return [
+        f"## Refining a photograph of {height * width / 1e6:.0f} megapixels",
+        f"`segaware refine` with `--max-memory {values['max_memory']}` on {width}x{height} pixels and "
+        f"{values['classes']} classes, each in a process of its own. Peak memory is the most that was resident, "
+        "libraries included, in 10^6 bytes.",
+        _markdown([["method", "s", "peak MB"], *rows]),
+        f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+    ]
+
+
 def _bench_rows(group: dict[str, Any]) -> list[list[str]]:
     rows = [["case", *HEADERS]]
     for case in group["cases"]:
@@ -170,7 +192,7 @@ def _bench_rows(group: dict[str, Any]) -> list[list[str]]:
 def _measured(group: dict[str, Any]) -> str:
     measured = group["measured"]
     # An older file knows fewer, and only that of a GPU knows the last ones.
-    names = [name for name in ("python", "torch", *PACKAGES, *GPU_FACTS) if name in measured]
+    names = [name for name in ("python", "torch", *PACKAGES, *LIBRARIES, *GPU_FACTS) if name in measured]
     versions = [f"{name} {measured[name] or 'not installed'}" for name in names]
     return (
         f"`{measured['command']}` ({measured['form']} form, seed {measured['seed']}), {measured['date']}, commit "
@@ -189,6 +211,42 @@ def draw_curves(cases: list[dict[str, Any]], folder: Path) -> None:
                     if (case["sweep"], case["unit"]) == (sweep, unit) and "value" in row:
                         curves.setdefault(row["title"], []).append((case["x"], row["value"]["median"]))
         cost_curves(panels, label, folder / f"bench_{sweep}.png")
+
+
+def compatibility_page(folder: Path) -> str:
+    """Return the page of the networks that were converted."""
+    values = json.loads((folder / "compatibility.json").read_text())
+    rows = [["network", "from", "converted", "left alone", "largest difference", "trains", "compiles", "exports"]]
+    for network in values["networks"]:
+        left = [f"{count}: {reason}" for reason, count in network["left"].items()]
+        works = [
+            {True: "yes", False: "no", None: "nor does the original", "": "not tried"}[network.get(key, "")]
+            for key in ("compile", "export")
+        ]
+        assert network["changes"], f"{network['name']}: hardness changes nothing"
+        rows.append(
+            [
+                network["name"],
+                f"{network['library']} {values['measured'][network['library']]}",
+                str(network["converted"]),
+                "; ".join(left) or "-",
+                f"{network['difference']:.1g}",
+                "yes" if network["trains"] else "no",
+                *works,
+            ]
+        )
+    measured = values["measured"]
+    parts = [
+        "# Networks that are converted",
+        "Made by `make docs` from what `python benchmarks/compatibility.py` finds; the tests convert the same "
+        "networks. All convolutions whose window is larger than 1x1 become segmentation-aware. The largest difference "
+        "is that to the original at hardness 0, relative to the largest output, in double precision, at two image "
+        "sizes, with random weights. A network trains if gradients reach its weights, every hardness and the embedding "
+        "network; it compiles if `torch.compile` does it without a break in the graph, for both sizes.",
+        _markdown(rows),
+        f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def load_exports() -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """The dilated ResNet-101 against torchvision's, whose maps it has at every pixel that a stride passes over."""
 
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from architectures import find_libraries
 from torch import Tensor, nn
 
 from segaware.models import DeepLabV2
@@ -14,10 +13,7 @@ from segaware.models.resnet import FrozenBatchNorm2d, ResNet101
 
 
 def torchvision_resnet() -> nn.Module:
-    sys.path.append(str(Path(sys.prefix) / "architectures"))
-    for operator in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor", "qnms(Tensor a) -> Tensor"):
-        with suppress(RuntimeError):  # another test has declared it
-            torch.library.define(f"torchvision::{operator.partition('(')[0]}", operator[operator.index("(") :])
+    find_libraries()
     from torchvision.models import resnet101
 
     network = resnet101()

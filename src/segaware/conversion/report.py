@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segaware.conversion.call import Embedding, embed
 from segaware.conversion.layer import ConvertedConv2d
+from segaware.nn.resampling import sampled_size
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,13 @@ class Report:
                     layer.window,
                     f"{layer.size[0]}x{layer.size[1]}" if layer.size is not None else "",
                     f"{layer.stride:g}" if layer.stride is not None else "",
-                    f"+{100 * layer.extra / layer.operations:.0f} %" if measured else "",  # type: ignore[operator]
+                    f"+{100 * layer.extra / layer.operations:.2g} %" if measured else "",  # type: ignore[operator]
                 )
             )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines += [f"left alone: {name}, {reason}" for name, reason in self.left.items()]
+        for reason in dict.fromkeys(self.left.values()):
+            lines.append(f"left alone, {reason}: {', '.join(n for n, r in self.left.items() if r == reason)}")
         lines.append(
             f"{len(self.converted)} converted, {len(self.left)} left alone, {self.extra_parameters} parameters more, "
             f"{self.embedding_parameters:,} in the embedding"
@@ -129,7 +131,7 @@ def measure(
                 layer.name,
                 _window(layer),
                 (input.shape[-2], input.shape[-1]),
-                round(embedded.shape[-2] / input.shape[-2], 2),
+                _stride(embedded.shape[-2], input.shape[-2]),
                 _operations(layer, output),
                 extra,
             )
@@ -137,6 +139,11 @@ def measure(
     operations = {layer: _operations(layer, output) for layer, (_, output) in seen.items()}
     inside = sum(operations.get(module, 0) for module in own)
     return Report(tuple(rows), left, len(layers), parameters, sum(operations.values()) - inside, inside)
+
+
+def _stride(full: int, length: int) -> float:
+    stride = (full + length - 1) // length
+    return stride if sampled_size((full, full), stride)[0] == length else round(full / length, 2)
 
 
 @contextmanager

@@ -199,9 +199,8 @@ def _cropped(x: Tensor, stride: int, height: int, width: int) -> Tensor:
     """Return the pixels (i, j) of `x` whose image pixel (stride * i, stride * j) is not padding."""
     rows, columns = sampled_size((height, width), stride)
     if torch.compiler.is_exporting():  # a slice would ask whether it leaves anything out, and fix the answer
-        for dim, count in ((2, rows), (3, columns)):
-            x = x.index_select(dim, torch.arange(count, device=x.device))
-        return x
+        i, j = (torch.arange(count, device=x.device) for count in (rows, columns))
+        return x.index_select(2, i).index_select(3, j)
     return x[..., :rows, :columns]
 
 

@@ -39,7 +39,7 @@ def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_refinements() -> np.ndarray:
-    """Return a picture, uint8 (H, W, 3): a rough label of the photograph, and what every method of `refine` makes of it."""
+    """Return a picture, uint8 (H, W, 3): a rough label of the photograph, and what `refine` makes of it."""
     pixels = read_image(photograph())
     label = _outline(pixels.shape[1], pixels.shape[0])[0].numpy().astype(np.uint8)
     refined = {method: refine(pixels, label, method, kind="labels") for method in get_args(Method)}
