@@ -84,9 +84,9 @@ def _check(title: str, file: Path) -> dict[str, object]:
 
 def main() -> None:
     """Check all modules, and write the file."""
+    measured = provenance() | {"command": "python benchmarks/onnx_check.py", "onnxruntime": onnxruntime.__version__}
     with tempfile.TemporaryDirectory() as folder:
         rows = [_check(title, Path(folder) / "module.onnx") for title in tqdm(MODULES)]
-    measured = provenance() | {"command": "python benchmarks/onnx_check.py", "onnxruntime": onnxruntime.__version__}
     write_json(OUT, {"example": EXAMPLE, "sizes": SIZES, "rows": rows, "measured": measured})
     print(OUT)
 

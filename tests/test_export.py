@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import segaware.export
-from segaware import export_onnx
+from segaware import convert, export_onnx
 from segaware.models import DeepLabLargeFOV, FlowNetC, FlowNetS, SegAwareFlowNetS, VariationalRefinement
 from segaware.nn import BilateralFilter2d, DenseCRF, EmbeddingNet, SegAwareConv2d, SegAwareCRF
 
@@ -52,13 +52,10 @@ CASES = {
     ),
     "embedding": Case(_embedding, IMAGE),
     "DeepLab": Case(
-        lambda: DeepLabLargeFOV(
-            3, 0.0625, batch_norm=True, segaware="fc6", filter_kernel_size=3, filter_stride=8, embedding=_embedding()
-        ),
-        IMAGE,
+        lambda: DeepLabLargeFOV(3, 0.0625, batch_norm=True, segaware="fc6", hardness=0.1, embedding=_embedding()), IMAGE
     ),
     "SegAwareFlowNetS": Case(
-        lambda: SegAwareFlowNetS(0.0625, hardness=0.1, filter_kernel_size=3, filter_stride=4, embedding=_embedding()),
+        lambda: SegAwareFlowNetS(0.0625, segaware_prediction=False, filter_kernel_size=3, embedding=_embedding()),
         PAIR,
         **LARGE,
     ),
@@ -175,3 +172,15 @@ def test_operators_of_another_domain_are_refused(
     with pytest.raises(ValueError, match=r"Conv2d cannot be written in ONNX's own operators: it needs {'com\.micro"):
         export_onnx(conv, tmp_path / "conv.onnx", torch.rand(1, 3, 8, 9))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_converted_network(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 2, 3, padding=1))
+    converted = convert(network, nn.Conv2d(3, 2, 1), hardness=0.3).eval()
+    path = tmp_path / "converted.onnx"
+    difference = export_onnx(converted, path, torch.rand(1, 3, 21, 26))  # compared at a larger size, too
+    assert difference is not None and difference < 1e-5
+    image = torch.rand(2, 3, 32, 17)
+    (output,) = onnxruntime.InferenceSession(path).run(None, {"input": image.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(output), converted(image))
