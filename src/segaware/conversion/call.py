@@ -137,7 +137,6 @@ class _Remember(torch.autograd.Function):
         return grad, None
 
 
-@torch.compiler.disable
 def _remember(values: Any, call: Call) -> Any:
     """Return the values with tensors that recall `call` in their backward pass."""
     if not torch.is_grad_enabled():
