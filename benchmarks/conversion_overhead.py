@@ -31,8 +31,8 @@ import segaware
 from segaware.cli.bench.gpu import card
 from segaware.cli.bench.measure import Samples, interleave, summarize, wall_clock
 from segaware.nn import segaware_conv
-from segaware.recipes.fresh_process import process_memory
 from segaware.recipes.provenance import provenance, write_json
+from segaware.refining.memory import process_memory
 
 HARDNESS = 0.05
 ORIGINAL, CONVERTED, GIVEN, UNFOLD = "original", "converted", "converted, given embedding", "converted, by unfold"

@@ -41,7 +41,7 @@ class VariationalRefinement(Configured):
 
     Example:
         >>> _ = torch.manual_seed(0)
-        >>> wide = nn.functional.interpolate(torch.rand(1, 3, 10, 16), size=(50, 81), mode="bilinear")
+        >>> wide = torch.nn.functional.interpolate(torch.rand(1, 3, 10, 16), size=(50, 81), mode="bilinear")
         >>> image1, image2 = wide[..., 1:], wide[..., :-1]  # what is at x goes to x + 1
         >>> truth = torch.tensor([1.0, 0.0])[:, None, None]
         >>> flow = truth + torch.randn(1, 2, 50, 80) / 2
