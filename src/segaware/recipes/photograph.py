@@ -9,12 +9,12 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from segaware.data import COARSE_STRIDE, coarse_scores, photograph, read_image, voc_palette
+from segaware.data import COARSE_STRIDE, coarse_scores, photograph, read_image
 from segaware.models import ScoreRefinement, Sharpener
 from segaware.nn import EmbeddingNet
 from segaware.recipes.masks import draw_masks
 from segaware.refining import Method, refine
-from segaware.viz import embedding_colors, overlay, side_by_side
+from segaware.viz import embedding_colors, side_by_side
 
 # (column, row) of corners of a rough outline of the cat, and (row, column) of pixels whose masks are shown.
 _OUTLINE = ((55, 0), (25, 70), (0, 130), (0, 299), (330, 299), (345, 200), (365, 110), (350, 60), (395, 0))
@@ -33,8 +33,8 @@ def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
     sharpen = Sharpener(ScoreRefinement(2, 9, 8, _HARDNESS), network)
     panels = [("photograph", pixels), ("embedding (PCA)", embedding_colors(embedding[0]))]
     for caption, sharpener in (("rough outline", Sharpener(ScoreRefinement(2), None)), ("sharpened", sharpen)):
-        cat = sharpener(image, coarse, COARSE_STRIDE)[0].argmax(0).numpy().astype(bool)
-        panels.append((caption, np.where(cat[..., None], pixels, pixels // 4)))
+        cat = sharpener(image, coarse, COARSE_STRIDE)[0].argmax(0).numpy()
+        panels.append((caption, _darken(pixels, cat)))
     return side_by_side(panels), draw_masks(pixels, _POINTS, {"mask": (embedding, _HARDNESS)}, _REACH)
 
 
@@ -43,8 +43,13 @@ def draw_refinements() -> np.ndarray:
     pixels = read_image(photograph())
     label = _outline(pixels.shape[1], pixels.shape[0])[0].numpy().astype(np.uint8)
     refined = {method: refine(pixels, label, method, kind="labels") for method in get_args(Method)}
-    panels = [(caption, overlay(pixels, cat, voc_palette())) for caption, cat in ({"given": label} | refined).items()]
+    panels = [(caption, _darken(pixels, cat)) for caption, cat in ({"given": label} | refined).items()]
     return side_by_side(panels)
+
+
+def _darken(pixels: np.ndarray, cat: np.ndarray) -> np.ndarray:
+    """Darken what is not the cat, where its label is 0."""
+    return np.where(cat[..., None] > 0, pixels, pixels // 4)
 
 
 def _outline(width: int, height: int) -> Tensor:
