@@ -63,6 +63,24 @@ def test_what_is_not_a_default_is_in_the_config() -> None:
     assert FlowNetS(variational=VariationalRefinement(alpha=3.0)).config["variational"]["alpha"] == 3.0
 
 
+class Twice(nn.Module):
+    """A module whose parts are one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = ColorEmbedding()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.first(image) + self.second(image)
+
+
+def test_a_network_comes_back_after_its_embedding_was_exported(tmp_path: Path) -> None:
+    torch.export.export(Twice(), (torch.rand(1, 3, 8, 8),))  # makes another class ColorEmbedding
+    network = NETWORKS["colours"]()
+    network.save_pretrained(tmp_path)
+    assert DeepLabLargeFOV.from_pretrained(tmp_path).config == network.config
+
+
 class Theirs(PyTorchModelHubMixin, EmbeddingNet):
     """What huggingface_hub's mixin makes of the network."""
 

@@ -38,7 +38,9 @@ class Configured(nn.Module):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        _CLASSES[cls.__name__] = cls
+        # torch.export makes subclasses, of the same name, of the modules that it traces: they are not meant.
+        if cls.__name__ not in (parent.__name__ for parent in cls.__mro__[1:]):
+            _CLASSES[cls.__name__] = cls
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Configured:  # noqa: D102 - as __init__
         self = super().__new__(cls)
