@@ -8,7 +8,6 @@ segmentation_models_pytorch and transformers.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +23,7 @@ def main() -> None:
     find_libraries()
     networks = [check(architecture, programs=True) for architecture in tqdm(ARCHITECTURES)]
     libraries = {architecture.library: version(architecture.library) for architecture in ARCHITECTURES}
-    measured = {**provenance(), "command": shlex.join(["python", *sys.argv]), **libraries}
+    measured = {**provenance("python", sys.argv[0]), **libraries}
     write_json(Path("results/bench/compatibility.json"), {"measured": measured, "networks": networks})
 
 

@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -203,8 +202,7 @@ def main() -> None:
         print(json.dumps(process_memory("VmHWM")))
         return
     measured = {
-        **provenance(),
-        "command": shlex.join(["python", *sys.argv]),
+        **provenance("python", sys.argv[0]),
         "os": platform.platform(),
         **{name: version(name) for name in ("numpy", "numba", "torchvision", "timm", "transformers")},
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -14,7 +14,6 @@ import functools
 import io
 import json
 import math
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -28,13 +27,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, Subset
 
 import segaware
+from segaware.atomic import write_atomically
 from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
 from segaware.nn import ColorEmbedding, EmbeddingNet
+from segaware.nn.vgg_weights import Normalize
 from segaware.recipes.evaluation import Scores, score
 from segaware.recipes.provenance import provenance, write_json
 from segaware.recipes.table import compared_with
 from segaware.training import Optimization, SegmentationStage, find_checkpoint, fit, load_weights, save_weights
-from segaware.viz import write_atomically
 
 HALF_WIDTHS = (1, 2, 3, 5, 10, 20, 40)
 CONTROL = "control"
@@ -47,13 +47,11 @@ class ClassScores(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+        self.network, self.normalize = network, Normalize()
 
     def forward(self, image: Tensor) -> Tensor:
         """Score RGB images (N, 3, H, W) in 0..1."""
-        return self.network((image - self.mean) / self.std)["out"]
+        return self.network(self.normalize(image))["out"]
 
 
 def deeplab() -> nn.Module:
@@ -213,7 +211,9 @@ def _scores(options: argparse.Namespace, name: str) -> Scores:
     images = CamVid(options.data_root, "val")
     with np.load(_file(options, name, "npz")) as file:
         predictions = [torch.from_numpy(file[key]).long() for key in file.files]
-    return score(lambda _, index: predictions[index], DataLoader(images, 1), images.num_classes, HALF_WIDTHS, name)
+    return score(
+        lambda _, index: lambda: predictions[index], DataLoader(images, 1), images.num_classes, HALF_WIDTHS, name
+    )
 
 
 def _description(options: argparse.Namespace, name: str) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _file(options: argparse.Namespace, name: str, suffix: str) -> Path:
 
 
 def _provenance() -> dict[str, Any]:
-    values = provenance() | {"command": shlex.join(["python", *sys.argv])}
+    values = provenance("python", sys.argv[0])
     if torch.cuda.is_available():
         values["machine"] = f"{torch.cuda.get_device_name()}; {values['machine']}"
     return values

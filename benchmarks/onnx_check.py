@@ -9,6 +9,7 @@ those of the paper and weights random, but for the embeddings that come with seg
 from __future__ import annotations
 
 import copy
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -84,7 +85,7 @@ def _check(title: str, file: Path) -> dict[str, object]:
 
 def main() -> None:
     """Check all modules, and write the file."""
-    measured = provenance() | {"command": "python benchmarks/onnx_check.py", "onnxruntime": onnxruntime.__version__}
+    measured = provenance("python", sys.argv[0]) | {"onnxruntime": onnxruntime.__version__}
     with tempfile.TemporaryDirectory() as folder:
         rows = [_check(title, Path(folder) / "module.onnx") for title in tqdm(MODULES)]
     write_json(OUT, {"example": EXAMPLE, "sizes": SIZES, "rows": rows, "measured": measured})

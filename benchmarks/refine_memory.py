@@ -51,7 +51,7 @@ def main(max_memory: str) -> None:
             seconds = time.perf_counter() - started
             rows.append({"title": title, "seconds": seconds, "peak_mb": float(done.stdout.splitlines()[-1])})
             print(rows[-1])
-    facts = provenance() | {"command": f"python benchmarks/refine_memory.py {max_memory}"}
+    facts = provenance("python", sys.argv[0])
     values = {"size": SIZE, "classes": CLASSES, "max_memory": max_memory, "rows": rows, "measured": facts}
     write_json(Path(__file__).parent.parent / "results/bench/refine_memory.json", values)
 

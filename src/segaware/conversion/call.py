@@ -106,12 +106,13 @@ def current_call(name: str) -> Call:
     """
     call = _thread.call
     if call is None and not torch.compiler.is_compiling():
-        call = _backward.get(torch._C._current_graph_task_id())  # -1 outside of a backward pass
-    if call is None and not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
-        raise RuntimeError(
-            f"{name} is in a checkpoint and cannot tell whose backward pass this is: let the network return its "
-            "tensors in tuples, lists, dicts or a class registered with torch.export.register_dataclass"
-        )
+        number = torch._C._current_graph_task_id()  # -1 outside of a backward pass
+        call = _backward.get(number)
+        if call is None and number != -1:
+            raise RuntimeError(
+                f"{name} is in a checkpoint and cannot tell whose backward pass this is: let the network return its "
+                "tensors in tuples, lists, dicts or a class registered with torch.export.register_dataclass"
+            )
     if call is None:
         raise RuntimeError(
             f"{name} is segmentation-aware and needs the image: call the converted network, not a part of it"

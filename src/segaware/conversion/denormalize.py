@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from segaware.nn.vgg_weights import IMAGENET_MEAN, IMAGENET_STD
+
 
 class Denormalize(nn.Module):
     """Undo the normalisation of images, so that they are RGB in 0..1 again.
@@ -29,9 +31,7 @@ class Denormalize(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, mean: Sequence[float] = (0.485, 0.456, 0.406), std: Sequence[float] = (0.229, 0.224, 0.225)
-    ) -> None:
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(f"mean and std must have as many numbers, those of std above 0, got {mean} and {std}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segaware.models.caffemodel import read_caffemodel
-from segaware.models.deeplab import DeepLab
+from segaware.models.deeplab import OWN_TENSORS, DeepLab
 from segaware.models.resnet import FrozenBatchNorm2d
 from segaware.nn import ReleasedEmbedding
 from segaware.nn.vgg_weights import check_shapes, copy_tensors, fold_caffe_input
@@ -29,7 +29,6 @@ _FIRST = {
     "embedding.conv1_1": ("embedding.conv1_1.bias", 1),
 }
 _OPTIONAL = ("embedding.", "refinement.crf.", "refinement.filter.")  # parts that a file has as a whole or not at all
-_OWN = ("hardness", "num_batches_tracked")  # endings of the names of tensors that Caffe's layers do not have
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def load_caffe(network: DeepLab, path: str | Path) -> CaffeReport:
     targets = {
         name: tensor
         for name, tensor in state.items()
-        if name in tensors or not (name.startswith(absent) or name.endswith(_OWN))
+        if name in tensors or not (name.startswith(absent) or name.endswith(OWN_TENSORS))
     }
     missing = [name for name in targets if name not in tensors]
     if missing:

@@ -27,6 +27,8 @@ Trunk = Literal["vgg16", "vgg19"]
 _BLOCKS = ((64, 1, 1), (128, 2, 1), (256, 4, 1), (512, 8, 1), (512, 8, 2))
 _CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _FC_WIDTH = 1024
+# Endings of the names of tensors that no file of weights from elsewhere has.
+OWN_TENSORS = ("hardness", "num_batches_tracked")
 
 
 class DeepLab(Pretrained):

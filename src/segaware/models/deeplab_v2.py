@@ -15,7 +15,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from segaware.models.deeplab import DeepLab
+from segaware.models.deeplab import OWN_TENSORS, DeepLab
 from segaware.models.refinement import ScoreRefinement
 from segaware.models.resnet import FrozenBatchNorm2d, ResNet101, StrideIn
 from segaware.nn import ReleasedEmbedding, SegAwareConv2d, SharedDistances, resample
@@ -28,7 +28,6 @@ BatchNorm = Literal["frozen", "trained"]
 
 _SCALES = (Fraction(1), Fraction(3, 4), Fraction(1, 2))
 _RATES = (6, 12, 18, 24)
-_OWN = ("hardness", "num_batches_tracked")  # endings of the names of tensors that no file of ImageNet weights needs
 
 
 class DeepLabV2(DeepLab):
@@ -119,7 +118,7 @@ class DeepLabV2(DeepLab):
             FileNotFoundError: If there is no such file.
             ValueError: If a tensor is missing from the file or has another shape there; nothing is changed then.
         """
-        targets = {name: t for name, t in self.trunk.state_dict().items() if not name.endswith(_OWN)}
+        targets = {name: t for name, t in self.trunk.state_dict().items() if not name.endswith(OWN_TENSORS)}
         copy_tensors(targets, read_tensors(Path(path), "ResNet weights"), "ResNet weights", path)
 
     def _forward_each(self, image: Tensor, shared: SharedDistances | None) -> list[Tensor]:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from segaware.atomic import write_atomically
 from segaware.data import RandomCrop, Sample, ScoredSample
 from segaware.models import DeepLab
 from segaware.recipes.build import sharpener
 from segaware.recipes.schema import SegmentationRecipe
 from segaware.training import Precision
-from segaware.viz import write_atomically
 
 _AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 

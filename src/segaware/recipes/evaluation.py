@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -79,17 +80,17 @@ def evaluate(recipe: Recipe, network: nn.Module, root: Path | None, cache: Path 
     if cache is not None and isinstance(network, DeepLab):
         cached = cached_predictor(cache, recipe, network)
 
-    def predict(sample: Sample, index: int) -> Tensor:
+    def prepare(sample: Sample, index: int) -> Callable[[], Tensor]:
         if cached is not None:
-            return cached(sample)
+            return partial(cached, sample)
         inputs = network_inputs(recipe, sample, index)
-        return network(*(x.to(device) if isinstance(x, Tensor) else x for x in inputs)).argmax(1)
+        return lambda: network(*(x.to(device) if isinstance(x, Tensor) else x for x in inputs)).argmax(1)
 
-    return score(predict, images, classes, widths, recipe.title)
+    return score(prepare, images, classes, widths, recipe.title)
 
 
 def score(
-    predict: Callable[[Sample, int], Tensor],
+    prepare: Callable[[Sample, int], Callable[[], Tensor]],
     images: DataLoader[Sample],
     num_classes: int,
     half_widths: tuple[int, ...],
@@ -98,7 +99,8 @@ def score(
     """Count what a method predicts for labelled images.
 
     Args:
-        predict: Returns the classes (1, H, W) of an image, given as a batch of one, and its number among the images.
+        prepare: Called with an image, as a batch of one, and its number among the images; returns what predicts its
+            classes (1, H, W), which is timed.
         images: The images with their labels, one by one.
         num_classes: Number of classes.
         half_widths: Half-widths of the trimap bands in pixels.
@@ -107,8 +109,9 @@ def score(
     names, sizes, confusions, trimaps, boundaries, seconds = [], [], [], [], [], []
     for index, batch in enumerate(tqdm(images, desc=f"scoring {title}", leave=False)):
         _, label, name = sample = Sample(*batch)
+        predict = prepare(sample, index)
         started = time.perf_counter()
-        prediction = predict(sample, index).cpu()
+        prediction = predict().cpu()
         seconds.append(time.perf_counter() - started)
         names += list(name)
         sizes.append(label.shape[-2:])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from segaware.viz import write_atomically
+from segaware.atomic import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,13 +14,17 @@ from typing import Any
 import torch
 
 import segaware
-from segaware.viz import write_atomically
+from segaware.atomic import write_atomically
 
 
-def provenance() -> dict[str, Any]:
-    """Return what is needed to measure again: versions, commit, machine and command line."""
+def provenance(*program: str) -> dict[str, Any]:
+    """Return what is needed to measure again: versions, commit, machine and command line.
+
+    Args:
+        program: What runs, if it is not the command `segaware`: "python" and the name of a script.
+    """
     return {
-        "command": shlex.join(["segaware", *sys.argv[1:]]),
+        "command": shlex.join([*(program or ("segaware",)), *sys.argv[1:]]),
         "commit": _commit(),
         "segaware": segaware.__version__,
         "torch": torch.__version__,

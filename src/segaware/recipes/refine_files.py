@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from segaware.atomic import write_atomically
 from segaware.data import IMAGE_SUFFIXES, DataError, read_image
 from segaware.nn import ColorEmbedding, EmbeddingNet
 from segaware.recipes.score_files import (
@@ -25,8 +26,7 @@ from segaware.recipes.score_files import (
     write_output,
 )
 from segaware.refining import Arrays, Kind, Refinement
-from segaware.refining.settings import Settings
-from segaware.viz import write_atomically
+from segaware.refining.settings import Settings, pretrained
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class FileSettings:
 def load_embedding(name: str) -> EmbeddingNet | ColorEmbedding:
     """Return the network that `FileSettings.embedding` names, loaded once."""
     if name in ("pretrained", "color"):
-        return ColorEmbedding() if name == "color" else EmbeddingNet.from_pretrained()
+        return ColorEmbedding() if name == "color" else pretrained()
     return EmbeddingNet.from_pretrained(name)
 
 

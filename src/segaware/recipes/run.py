@@ -13,6 +13,7 @@ from lightning.pytorch import seed_everything
 from torch import nn
 from torch.utils.data import DataLoader
 
+from segaware.atomic import write_atomically
 from segaware.models import DeepLab
 from segaware.recipes.build import (
     build_network,
@@ -28,7 +29,6 @@ from segaware.recipes.schema import FlowTrain, Recipe, SegmentationRecipe, Train
 from segaware.recipes.start import copy_start
 from segaware.recipes.trained import CACHE, copy_weights, load_trained, run_folder, weights_path
 from segaware.training import find_checkpoint, fit, save_weights
-from segaware.viz import write_atomically
 
 _WORDS = {"title", "published"}  # what a training does not depend on
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet, upsample
+from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.refining.kinds import Kind, decode, encode
 from segaware.refining.layers import Layer, reach
@@ -91,7 +92,7 @@ class Refinement:
         self.stride = 1 if isinstance(layer, DenseCRF) else stride
         self.classify = classify
         self.device = device or torch.device("cpu")
-        grid = ((size[0] + self.stride - 1) // self.stride, (size[1] + self.stride - 1) // self.stride)
+        grid = sampled_size(size, self.stride)
         given = isinstance(embedding, np.ndarray)
         self.embedding_shape = (0 if given else getattr(embedding, "dim", 3), *grid)
         self.output_shape = size if kind == "labels" or classify else (channels, *size)
@@ -239,8 +240,7 @@ class Refinement:
         if self.stride % self.scores_stride == 0:
             step = self.stride // self.scores_stride
             return channels[..., ::step, ::step].contiguous()
-        grid = ((size[0] + self.stride - 1) // self.stride, (size[1] + self.stride - 1) // self.stride)
-        return upsample(channels, self.scores_stride // self.stride, grid).contiguous()
+        return upsample(channels, self.scores_stride // self.stride, sampled_size(size, self.stride)).contiguous()
 
 
 def _inside(start: int, length: int) -> slice:

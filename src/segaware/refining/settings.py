@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet
+from segaware.nn.resampling import sampled_size
 from segaware.ops.window import IntPair
 from segaware.refining.kinds import Kind, check_values
 from segaware.refining.layers import Layer, Method, build_layer
@@ -153,7 +154,7 @@ def find_stride(size: tuple[int, int], coarse: tuple[int, ...]) -> int:
         8
     """
     strides = range(1, max(size) + 1)
-    fits = [s for s in strides if ((size[0] + s - 1) // s, (size[1] + s - 1) // s) == coarse]
+    fits = [s for s in strides if sampled_size(size, s) == coarse]
     if not fits:
         raise ValueError(
             f"scores must have the image's size {size[0]}x{size[1]} (height x width), or at a stride s "

@@ -1,6 +1,5 @@
 """Pictures, plots and reports; everything here works without a display."""
 
-from segaware.atomic import write_atomically
 from segaware.viz.boundary_curves import boundary_curve, displacement_histogram
 from segaware.viz.colors import colorize, embedding_colors, error_map, mask_picture, overlay
 from segaware.viz.curves import curve_png, trimap_curve
@@ -23,5 +22,4 @@ __all__ = [
     "overlay",
     "side_by_side",
     "trimap_curve",
-    "write_atomically",
 ]
