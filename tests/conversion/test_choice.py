@@ -65,6 +65,8 @@ def test_other_kinds_are_refused_by_name(name: str, embedding: EmbeddingNet) -> 
 def test_nothing_chosen(network: Strided, embedding: EmbeddingNet) -> None:
     with pytest.raises(ValueError, match=r"layers='layer4\.\*' chooses no convolution: there are stem \(3x3\), down"):
         convert(network, embedding, "layer4.*")
+    with pytest.raises(ValueError, match=r"'layer4\.\*' in layers chooses no convolution: there are stem"):
+        convert(network, embedding, ["stem", "layer4.*"])
     with pytest.raises(ValueError, match="layers=7 chooses no convolution"):
         convert(network, embedding, 7)
     with pytest.raises(ValueError, match="there is no Conv2d in the model"):

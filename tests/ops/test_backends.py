@@ -48,6 +48,29 @@ def test_use_backend_as_a_statement() -> None:
     assert chosen() == "numba"
 
 
+DIFFERENTIABLE = {
+    "embedding_distance": lambda image, mask, backend: embedding_distance(image, 3, backend=backend),
+    "segaware_conv2d": lambda image, mask, backend: segaware_conv2d(
+        image, image[:, :, :3, :3], mask, padding=1, backend=backend
+    ),
+    "segaware_filter2d": lambda image, mask, backend: segaware_filter2d(image, mask, 3, backend=backend),
+}
+
+
+@pytest.mark.parametrize("call", DIFFERENTIABLE.values(), ids=DIFFERENTIABLE)
+def test_a_gradient_of_a_gradient_is_refused_by_kernels(call: Any) -> None:
+    image, mask = IMAGE.clone().requires_grad_(), MASK.clone().requires_grad_()
+
+    def penalty(backend: str) -> torch.Tensor:
+        loss = call(image, mask, backend).square().sum()
+        return torch.autograd.grad(loss, image, create_graph=True)[0].square().sum()
+
+    penalty("reference").backward()
+    torch.testing.assert_close(penalty("numba"), penalty("reference"))  # the first gradient is there as ever
+    with pytest.raises(RuntimeError, match=r"differentiable once: .* choose the backend 'reference'"):
+        penalty("numba").backward()
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_every_operator_obeys(call: Any, no_numba: None) -> None:
     call(None)  # falls back in silence, for nothing was asked for

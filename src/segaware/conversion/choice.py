@@ -21,7 +21,7 @@ def choose(model: nn.Module, layers: Layers) -> tuple[dict[str, nn.Conv2d], dict
 
     Raises:
         TypeError: If `layers` is of no kind that `convert` knows.
-        ValueError: If it chooses nothing, or names a layer that cannot be converted.
+        ValueError: If it or one of its patterns chooses nothing, or names a layer that cannot be converted.
     """
     chooses = _predicate(layers)
     chosen: dict[str, nn.Conv2d] = {}
@@ -38,11 +38,17 @@ def choose(model: nn.Module, layers: Layers) -> tuple[dict[str, nn.Conv2d], dict
         else:
             left[name] = ONE_BY_ONE if module.kernel_size == (1, 1) else NOT_CHOSEN
     _check_names(layers, left)
-    if not chosen:
+    unmatched = [
+        pattern
+        for pattern in _patterns(layers) or ()
+        if not any(fnmatchcase(name, pattern) for conv in chosen.values() for name in names[conv])
+    ]
+    if not chosen or unmatched:
         known = [f"{name} ({_window(module)})" for module, (name, *_) in names.items() if type(module) is nn.Conv2d]
         more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
         found = f"there are {', '.join(known[:_SHOWN])}{more}" if known else "there is no Conv2d in the model"
-        raise ValueError(f"layers={layers!r} chooses no convolution: {found}")
+        choice = f"{unmatched[0]!r} in layers" if chosen else f"layers={layers!r}"
+        raise ValueError(f"{choice} chooses no convolution: {found}")
     return chosen, left
 
 

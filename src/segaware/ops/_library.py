@@ -25,3 +25,14 @@ def operator(schema: str, devices: Sequence[str] = ("CPU", "CUDA")) -> Callable[
         return getattr(torch.ops.segaware, name).default
 
     return register
+
+
+def refuse_gradient(name: str) -> None:
+    """Make a gradient of the operator an error, because it is the gradient of another; torch would leave it out."""
+
+    def refuse(ctx: Any, *grads: Any) -> None:
+        raise RuntimeError(
+            "segaware's kernels are differentiable once: for a gradient of a gradient, choose the backend 'reference'"
+        )
+
+    torch.library.register_autograd(f"segaware::{name}", refuse)
