@@ -27,12 +27,19 @@ def operator(schema: str, devices: Sequence[str] = ("CPU", "CUDA")) -> Callable[
     return register
 
 
-def refuse_gradient(name: str) -> None:
-    """Make a gradient of the operator an error, because it is the gradient of another; torch would leave it out."""
+def register_gradient(name: str, differentiate: Callable[..., Any], save: Callable[..., None]) -> None:
+    """Register the gradient of an operator, which its twin `NAME_backward` computes and which has none of its own.
+
+    Args:
+        name: Name of the operator.
+        differentiate: As `backward` of a `torch.autograd.Function`.
+        save: As its `setup_context`.
+    """
 
     def refuse(ctx: Any, *grads: Any) -> None:
         raise RuntimeError(
             "segaware's kernels are differentiable once: for a gradient of a gradient, choose the backend 'reference'"
         )
 
-    torch.library.register_autograd(f"segaware::{name}", refuse)
+    torch.library.register_autograd(f"segaware::{name}", differentiate, setup_context=save)
+    torch.library.register_autograd(f"segaware::{name}_backward", refuse)  # or torch would leave that gradient out

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._backends import Kernels, kernels
-from segaware.ops._library import operator, refuse_gradient
+from segaware.ops._library import operator, register_gradient
 from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
@@ -96,5 +96,4 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None, None, None
 
 
-torch.library.register_autograd("segaware::conv2d", _differentiate, setup_context=_save)
-refuse_gradient("conv2d_backward")
+register_gradient("conv2d", _differentiate, _save)

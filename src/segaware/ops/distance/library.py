@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._backends import Kernels, kernels
-from segaware.ops._library import operator, refuse_gradient
+from segaware.ops._library import operator, register_gradient
 from segaware.ops.distance.reference import Metric
 from segaware.ops.window import Window
 
@@ -50,5 +50,4 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
     return embedding_distance_backward(grad, *ctx.saved_tensors, *ctx.arguments), None, None, None
 
 
-torch.library.register_autograd("segaware::embedding_distance", _differentiate, setup_context=_save)
-refuse_gradient("embedding_distance_backward")
+register_gradient("embedding_distance", _differentiate, _save)

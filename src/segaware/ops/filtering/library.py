@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._backends import Kernels, kernels
-from segaware.ops._library import operator, refuse_gradient
+from segaware.ops._library import operator, register_gradient
 from segaware.ops.arguments import compute_dtype
 from segaware.ops.window import Window
 
@@ -78,5 +78,4 @@ def _differentiate(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None, None
 
 
-torch.library.register_autograd("segaware::filter2d", _differentiate, setup_context=_save)
-refuse_gradient("filter2d_backward")
+register_gradient("filter2d", _differentiate, _save)
