@@ -6,7 +6,6 @@ from segaware.data.coarse_scores import COARSE_STRIDE, coarse_scores
 from segaware.data.coco import COCO
 from segaware.data.images import (
     IMAGE_SUFFIXES,
-    DataError,
     check_pair,
     find_pairs,
     photograph,
@@ -16,6 +15,7 @@ from segaware.data.images import (
     write_png,
 )
 from segaware.data.palettes import CAMVID_PALETTE, SCENES_PALETTE, palette_for, voc_palette
+from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetInfo, DatasetName, build_dataset, dataset_info
 from segaware.data.sample import IGNORE_INDEX, Sample, ScoredSample, Transform
 from segaware.data.sbd import SBD, VOCTrainAug
@@ -61,6 +61,7 @@ __all__ = [
     "photograph",
     "read_image",
     "read_label",
+    "reading",
     "to_sample",
     "voc_palette",
     "write_png",

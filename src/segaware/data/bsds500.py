@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from segaware.data.images import DataError, check_pair, find_pairs, read_image, to_sample
+from segaware.data.images import check_pair, find_pairs, read_image, to_sample
+from segaware.data.reading import DataError
 from segaware.data.sample import IGNORE_INDEX, Sample, Transform
 
 

@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from torch.utils.data import Dataset
 
-from segaware.data.images import DataError, check_pair, read_image, to_sample
+from segaware.data.images import check_pair, read_image, to_sample
+from segaware.data.reading import DataError
 from segaware.data.sample import IGNORE_INDEX, Sample, Transform
 from segaware.data.voc import VOC_CLASSES
 

@@ -7,13 +7,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from segaware.data.reading import DataError
 from segaware.data.sample import IGNORE_INDEX, Sample
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-
-class DataError(ValueError):
-    """A file or folder of a data set is missing, broken or not what it should be."""
 
 
 def _decode(path: str | Path) -> Image.Image:

@@ -10,8 +10,8 @@ from torch.utils.data import ConcatDataset, Dataset
 from segaware.data.bsds500 import BSDS500
 from segaware.data.camvid import CamVid
 from segaware.data.coco import COCO
-from segaware.data.images import DataError
 from segaware.data.palettes import palette_for
+from segaware.data.reading import DataError
 from segaware.data.sample import Sample, Transform
 from segaware.data.sbd import VOCTrainAug
 from segaware.data.scenes import Scenes

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Dataset
 
-from segaware.data.images import DataError, check_pair, read_image, read_label, to_sample
+from segaware.data.images import check_pair, read_image, read_label, to_sample
+from segaware.data.reading import DataError
 from segaware.data.sample import IGNORE_INDEX, Sample, Transform
 
 VOC_CLASSES = (

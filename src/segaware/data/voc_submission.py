@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segaware.data.images import DataError, write_png
+from segaware.data.images import write_png
 from segaware.data.palettes import voc_palette
+from segaware.data.reading import DataError
 from segaware.data.voc import VOC_CLASSES
 
 # Competition 6: segmentation by methods that were trained on more than VOC's own data, be it ImageNet.

@@ -18,7 +18,7 @@ from segaware.data.flow.flying_shapes import (
     generate_pair,
 )
 from segaware.data.flow.sample import FlowSample
-from segaware.data.images import DataError
+from segaware.data.reading import DataError
 
 RED, BLUE, GRAY = (200, 30, 30), (30, 30, 200), (120, 120, 120)
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from segaware.data.images import DataError
+from segaware.data.reading import DataError
 from segaware.extras import import_extra
 
 KITTI_RANGE = (-512, 511.984375)  # pixels; 16 bits in steps of 1/64

@@ -6,7 +6,7 @@ from typing import Literal
 from segaware.data.flow.files import read_flo
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, find_folder
 from segaware.data.flow.sample import FlowTransform
-from segaware.data.images import DataError
+from segaware.data.reading import DataError
 
 _SPLIT_FILE = "FlyingChairs_train_val.txt"
 _MARKS = {"train": "1", "val": "2"}

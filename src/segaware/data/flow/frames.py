@@ -11,7 +11,8 @@ from types import ModuleType
 
 import numpy as np
 
-from segaware.data.images import IMAGE_SUFFIXES, DataError, read_image
+from segaware.data.images import IMAGE_SUFFIXES, read_image
+from segaware.data.reading import DataError
 from segaware.extras import import_extra
 
 VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm")

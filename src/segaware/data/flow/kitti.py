@@ -6,7 +6,7 @@ from typing import Literal
 from segaware.data.flow.files import read_kitti_flow
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, check_size, find_folder
 from segaware.data.flow.sample import FlowTransform
-from segaware.data.images import DataError
+from segaware.data.reading import DataError
 
 _ARCHIVES = {2012: "data_stereo_flow", 2015: "data_scene_flow"}
 _IMAGES = {2012: ("colored_0", "image_0"), 2015: ("image_2",)}  # image_0 is in gray

@@ -5,7 +5,7 @@ from pathlib import Path
 from segaware.data.flow.files import read_flo
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, find_folder
 from segaware.data.flow.sample import FlowTransform
-from segaware.data.images import DataError
+from segaware.data.reading import DataError
 
 
 class Middlebury(FlowPairs):

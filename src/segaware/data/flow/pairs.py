@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from segaware.data.flow.files import known_flow
 from segaware.data.flow.sample import FlowSample, FlowTransform
-from segaware.data.images import DataError, read_image
+from segaware.data.images import read_image
+from segaware.data.reading import DataError
 
 
 class Pair(NamedTuple):

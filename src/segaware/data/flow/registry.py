@@ -13,7 +13,7 @@ from segaware.data.flow.kitti import KITTI
 from segaware.data.flow.middlebury import Middlebury
 from segaware.data.flow.sample import FlowSample, FlowTransform
 from segaware.data.flow.sintel import Sintel
-from segaware.data.images import DataError
+from segaware.data.reading import DataError
 
 FlowDatasetName = Literal[
     "flying_shapes",

@@ -8,7 +8,8 @@ import numpy as np
 from segaware.data.flow.files import read_flo
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, check_size, find_folder
 from segaware.data.flow.sample import FlowTransform
-from segaware.data.images import DataError, read_image
+from segaware.data.images import read_image
+from segaware.data.reading import DataError
 
 
 class Sintel(FlowPairs):

@@ -1,0 +1,35 @@
+"""The error of every file that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class DataError(ValueError):
+    """A file or folder of a data set is missing, broken or not what it should be."""
+
+
+@contextmanager
+def reading(path: str | Path, what: str) -> Iterator[None]:
+    """Turn whatever a library raises while it reads a file into one error that names the file.
+
+    Every library has errors of its own for damaged files, and some depend on where the damage is.
+
+    Args:
+        path: The file.
+        what: What it should be, such as "an image".
+
+    Raises:
+        DataError: If the `with` block raises anything but this, MemoryError, or a missing package.
+    """
+    try:
+        yield
+    except (DataError, MemoryError, ModuleNotFoundError):
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as {what} ({reason})") from error
