@@ -1,13 +1,14 @@
 """Optimization: which parameter gets which rate, and how the rate falls."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from segaware.training import Optimization
+from segaware.data import Sample
+from segaware.training import Optimization, SegmentationStage
 
 RATE, DECAY = 0.1, 0.25
 
@@ -139,3 +140,54 @@ def test_refinement_learns_like_hardness() -> None:
     found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     assert found[id(network["refinement"].weight)] == (RATE * optimization.hardness_multiplier, 0.0)
     assert found[id(network["fc7"].weight)] == (RATE, 0.5)
+
+
+class _Normalised(nn.Module):
+    """A trunk and a head with batch normalisation, in the trunk also one without parameters, and an embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.BatchNorm2d(2, affine=False), nn.Dropout())
+        self.embedding = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+        self.fc8 = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.fc8(self.trunk(image) + self.embedding(image))
+
+
+FREEZING = [
+    ({"frozen": ("trunk",)}, {"trunk"}),
+    ({"frozen": ("trunk.1",)}, {"trunk.1"}),
+    ({"embedding_multiplier": 0.0}, {"embedding"}),
+    ({"head_multiplier": 0.0}, {"fc8"}),
+    ({"frozen": ("trunk", "fc8"), "embedding_multiplier": 0.5}, {"trunk", "fc8"}),
+]
+
+
+@pytest.mark.parametrize(("values", "frozen"), FREEZING)
+def test_frozen_parts_are_what_they_are_in_evaluation(values: dict[str, Any], frozen: set[str]) -> None:
+    """Statistics too: a training step must neither use those of its batch nor move the running ones."""
+    network = _Normalised()
+    stage = SegmentationStage(network, 2, replace(_optimization("sgd"), **values))
+    stage.eval()
+    stage.train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    sample = Sample(torch.rand(4, 3, 5, 5) + 3, torch.zeros(4, 5, 5, dtype=torch.int64), "image")
+    optimizer = stage.optimization.configure(network, steps=10)["optimizer"]
+    stage.loss(sample).backward()
+    optimizer.step()
+    for name, tensor in network.state_dict().items():
+        is_frozen = any(name == part or name.startswith(f"{part}.") for part in frozen)
+        assert torch.equal(tensor, before[name]) == is_frozen, name
+    for name, parameter in network.named_parameters():
+        assert (parameter.grad is None) == any(name.startswith(part) for part in frozen), name
+    for part in frozen:
+        module = network.get_submodule(part)
+        image = torch.rand(4, *([3, 5, 5] if part in ("trunk", "embedding") else [2, 5, 5]))
+        output = module(image)
+        assert torch.equal(output, module.eval()(image))
+
+
+def test_everything_frozen_is_an_error() -> None:
+    with pytest.raises(ValueError, match="nothing is left to train: frozen="):
+        replace(_optimization("sgd"), frozen=("trunk", "fc8"), embedding_multiplier=0.0).freeze(_Normalised())

@@ -221,18 +221,6 @@ def _open_images(
     return build_dataset(data.name, split, root, transform, length or 1, data.crop)
 
 
-def training_batches(recipe: Recipe, root: Path | None) -> DataLoader[Any]:
-    """Return shuffled training batches."""
-    return DataLoader(
-        open_data(recipe, "train", root),
-        recipe.data.batch_size,
-        shuffle=True,
-        num_workers=recipe.data.workers,
-        drop_last=True,
-        persistent_workers=recipe.data.workers > 0,
-    )
-
-
 def validation_batches(recipe: Recipe, root: Path | None, limit: int | None) -> DataLoader[Any]:
     """Return validation images or pairs one by one, at their own size and in order."""
     return DataLoader(open_data(recipe, "val", root, limit), 1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from segaware.atomic import write_atomically
 from segaware.data import RandomCrop, Sample, ScoredSample
@@ -147,14 +147,12 @@ def with_cached_scores(
     folder: Path,
     recipe: SegmentationRecipe,
     network: DeepLab,
-    training: DataLoader[Sample],
-    validation: DataLoader[Sample],
-) -> tuple[DataLoader[ScoredSample], DataLoader[ScoredSample]]:
-    """Return shuffled training batches, and validation images one by one, with scores kept below a folder."""
-    data = recipe.data
-    windows = CachedScores(training.dataset, Cache(folder / "train", recipe, network), data.crop, data.flip)
-    images = CachedScores(validation.dataset, Cache(folder / "val", recipe, network))
-    return DataLoader(windows, data.batch_size, shuffle=True, drop_last=True), DataLoader(images, 1)
+    training: Dataset[Sample],
+    validation: Dataset[Sample],
+) -> tuple[Dataset[ScoredSample], Dataset[ScoredSample]]:
+    """Return windows for training and whole images for validation, with scores kept below a folder."""
+    windows = CachedScores(training, Cache(folder / "train", recipe, network), recipe.data.crop, recipe.data.flip)
+    return windows, CachedScores(validation, Cache(folder / "val", recipe, network))
 
 
 def cached_predictor(folder: Path, recipe: SegmentationRecipe, network: nn.Module) -> Callable[[Sample], Tensor]:

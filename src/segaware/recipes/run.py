@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,16 @@ import torch
 import yaml
 from lightning.pytorch import seed_everything
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from segaware.atomic import write_atomically
+from segaware.locking import locked
 from segaware.models import DeepLab
 from segaware.recipes.build import (
     build_network,
     build_stage,
-    training_batches,
+    open_data,
     trains_on_cached_scores,
-    validation_batches,
 )
 from segaware.recipes.cached import with_cached_scores
 from segaware.recipes.files import RecipeError
@@ -28,7 +29,7 @@ from segaware.recipes.provenance import provenance
 from segaware.recipes.schema import FlowTrain, Recipe, SegmentationRecipe, Train
 from segaware.recipes.start import copy_start
 from segaware.recipes.trained import CACHE, copy_weights, load_trained, run_folder, weights_path
-from segaware.training import find_checkpoint, fit, save_weights
+from segaware.training import fit, save_weights, shuffled_batches, usable_checkpoint
 
 _WORDS = {"title", "published"}  # what a training does not depend on
 
@@ -47,19 +48,28 @@ def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: b
 
     Raises:
         RecipeError: If the folder holds the training of another recipe, or weights to start from are missing.
+        LockedError: If another process trains there.
         OSError: If the folder cannot be written.
     """
     folder, weights = run_folder(runs, name), weights_path(runs, name)
-    goes_on = not overwrite and _holds(folder, recipe)
-    if goes_on and weights.is_file():
+    if not overwrite and _holds(folder, recipe) and weights.is_file():
         return weights
+    with _claimed(folder):
+        goes_on = not overwrite and _holds(folder, recipe)
+        if not (goes_on and weights.is_file()):  # which another process may have written just now
+            _train(name, recipe, runs, root, goes_on)
+    return weights
+
+
+def _train(name: str, recipe: Recipe, runs: Path, root: Path | None, goes_on: bool) -> None:
+    folder = run_folder(runs, name)
     seed_everything(recipe.seed, workers=True, verbose=False)
     network = build_network(recipe)
     steps: int = 0
     seconds: int | None = None
     if recipe.train is None:
         copy_start(network, recipe, runs, root, None)
-        _claim_folder(folder, recipe)
+        _clear_folder(folder, recipe)
     else:
         steps, seconds = _fit(network, recipe, recipe.train, runs, root, folder, goes_on)
     description = {
@@ -69,8 +79,7 @@ def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: b
         "seconds": seconds,
         **provenance(),
     }
-    save_weights(weights, network, description)
-    return weights
+    save_weights(weights_path(runs, name), network, description)
 
 
 def _fit(
@@ -83,27 +92,39 @@ def _fit(
     goes_on: bool,
 ) -> tuple[int, int | None]:
     """Train a network; return how many steps, and in how many seconds, which a resumed training does not know."""
+    data = recipe.data
     cached = trains_on_cached_scores(recipe)
-    batches: DataLoader[Any] = training_batches(recipe, root)
-    if len(batches) == 0:
-        raise RecipeError(f"data.batch_size={recipe.data.batch_size} is more than there are training images")
-    validation: DataLoader[Any] = validation_batches(recipe, root, recipe.evaluation.validation_images)
+    images: Dataset[Any] = open_data(recipe, "train", root)
+    if len(images) < data.batch_size:  # type: ignore[arg-type]
+        raise RecipeError(f"data.batch_size={data.batch_size} is more than there are training images")
+    scored: Dataset[Any] = open_data(recipe, "val", root, recipe.evaluation.validation_images)
     stage = build_stage(recipe, network)
-    checkpoint = find_checkpoint(folder) if goes_on else None
+    checkpoint = usable_checkpoint(folder, stage) if goes_on else None
     if checkpoint is None or cached:  # a checkpoint has what is trained
-        copy_start(network, recipe, runs, root, batches)
+        copy_start(network, recipe, runs, root, shuffled_batches(images, data.batch_size, recipe.seed))
     if not goes_on:
-        _claim_folder(folder, recipe)
+        _clear_folder(folder, recipe)
+    workers = data.workers
     if cached:
         assert isinstance(recipe, SegmentationRecipe) and isinstance(network, DeepLab)
         network.to("cuda" if torch.cuda.is_available() else "cpu")
-        batches, validation = with_cached_scores(runs / CACHE, recipe, network, batches, validation)
+        images, scored = with_cached_scores(runs / CACHE, recipe, network, images, scored)
+        workers = 0  # scores are computed in this process
         stage.train()  # what computes scores is in evaluation mode
-    # Again, because building a network draws numbers: so recipes that are compared see the same batches.
-    seed_everything(recipe.seed, workers=True, verbose=False)
+    batches = shuffled_batches(images, data.batch_size, recipe.seed, workers)
     started = time.perf_counter()
-    fit(stage, batches, validation, folder, train.epochs, train.precision, train.gradient_clip, checkpoint, train.steps)
-    steps = min(train.epochs * len(batches), train.steps or sys.maxsize)
+    steps = fit(
+        stage,
+        batches,
+        DataLoader(scored, 1),
+        folder,
+        train.epochs,
+        train.precision,
+        train.gradient_clip,
+        checkpoint,
+        train.steps,
+        recipe.seed,
+    )
     return steps, None if checkpoint else round(time.perf_counter() - started)
 
 
@@ -133,12 +154,44 @@ def _network_values(values: dict[str, Any]) -> dict[str, Any]:
     return {"stage": values["stage"], "data.name": values["data"]["name"], **network}
 
 
+# All that a training and the commands that use it write into a run's folder; the recipe last, so that files that are
+# there without it are not a run's.
+_FILES = (
+    *("checkpoints/last.ckpt", "checkpoints/interrupted.ckpt", "model.safetensors", "scores.npz", "scores.json"),
+    *("cost.json", "logs/hparams.yaml", "logs/metrics.csv", "logs/metrics_[0-9]*.csv", "logs/events.out.tfevents.*"),
+    "recipe.yaml",
+)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for pattern in _FILES for path in sorted(folder.glob(pattern))]
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder; what is made for that goes again if it stays empty."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder / ".lock", f"the run {folder}"):
+            yield
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+
+
 def _holds(folder: Path, recipe: Recipe) -> bool:
     """Tell whether the folder holds this recipe's training, begun or finished, rather than none."""
     stored = folder / "recipe.yaml"
     if not stored.is_file():
         if (folder / "model.safetensors").is_file():
             raise RecipeError(f"{folder} holds weights but no recipe.yaml; pass --overwrite to replace them")
+        if others := _files(folder):
+            raise RecipeError(
+                f"{folder} holds {others[0].relative_to(folder)} but no recipe.yaml, so it is not known whose that is; "
+                "pass another --runs folder, or --overwrite to replace it"
+            )
         return False
     values = {key: value for key, value in yaml.safe_load(stored.read_text()).items() if key not in _WORDS}
     if values != recipe.model_dump(mode="json", exclude=_WORDS):
@@ -149,11 +202,9 @@ def _holds(folder: Path, recipe: Recipe) -> bool:
     return True
 
 
-def _claim_folder(folder: Path, recipe: Recipe) -> None:
+def _clear_folder(folder: Path, recipe: Recipe) -> None:
     """Remove what an earlier training left in the folder, nothing else, and write the recipe into it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("recipe.yaml", "model.safetensors", "scores.*", "cost.json", "logs/*", "checkpoints/*.ckpt"):
-        for old in folder.glob(pattern):
-            old.unlink()
+    for old in _files(folder):
+        old.unlink()
     values = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
     write_atomically(folder / "recipe.yaml", values.encode())

@@ -1,6 +1,8 @@
 """Training stages and the engine that runs them; the only room that imports Lightning."""
 
-from segaware.training.engine import Precision, find_checkpoint, fit
+from segaware.training.batches import shuffled_batches
+from segaware.training.checkpoints import find_checkpoint, usable_checkpoint
+from segaware.training.engine import Precision, fit
 from segaware.training.flow_stage import FlowStage
 from segaware.training.optimization import Optimization
 from segaware.training.stages import (
@@ -27,4 +29,6 @@ __all__ = [
     "fit",
     "load_weights",
     "save_weights",
+    "shuffled_batches",
+    "usable_checkpoint",
 ]

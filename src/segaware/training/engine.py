@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from segaware.nn import clamp_hardness
+from segaware.training.batches import EpochSampler, derived_seed
+from segaware.training.checkpoints import CheckpointFiles, checkpoint_steps
 from segaware.training.stages import Stage
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -20,36 +29,92 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 # Lightning's advice on what is meant to be so here.
 _EXPECTED = (
     "does not have many workers|number of training batches|exists and is not empty|dataloader is not resumable|LeafSpec"
+    r"|Found \d+ module\(s\) in eval mode"
 )
 
 
 class _ProgressBar(TQDMProgressBar):
-    """One line per epoch; validation, a few images, needs no bar of its own."""
+    """One line per training in a terminal, and none in a log; validation, a few images, needs no bar of its own."""
 
     def init_validation_tqdm(self) -> Tqdm:
         bar = super().init_validation_tqdm()
         bar.disable = True
         return bar
 
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)  # the name of the folder of logs, which is always the same
+        return metrics
 
-class _InterruptCheckpoint(Callback):
-    """Save on Ctrl-C only: going on from a loss that was not finite would end the same way.
 
-    No OnExceptionCheckpoint, because with one Lightning resumes from what it finds even if told to start afresh.
+class _Stopped(BaseException):
+    """A signal has asked for an end, and nothing is half done."""
+
+
+class _Steps(Callback):
+    """What is done at every step: fix its random numbers, and save where the training may have to go on.
+
+    Args:
+        folder: Where to save.
+        seed: Seed of the training.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.seed = seed
+        self.signal: int | None = None
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt):
-            trainer.save_checkpoint(self.path)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(derived_seed("step", self.seed, trainer.global_step))
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Stage, *_: Any) -> None:  # type: ignore[override]
+        if self.signal is not None:
+            self._save(trainer, pl_module, "interrupted.ckpt")
+            raise _Stopped
+        # Before the validation, so that an interruption there loses no step.
+        if trainer.is_last_batch or trainer.global_step == trainer.max_steps:
+            self._save(trainer, pl_module, "last.ckpt")
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        if self.signal is not None:
+            raise _Stopped
+
+    def on_exception(self, trainer: Trainer, pl_module: Stage, exception: BaseException) -> None:  # type: ignore[override]
+        # Raised by a stage itself. Between two steps only: elsewhere last.ckpt has all steps, or one is half done.
+        # Other errors would come again.
+        steps = trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        if isinstance(exception, KeyboardInterrupt) and trainer.training and 0 < trainer.global_step == steps:
+            self._save(trainer, pl_module, "interrupted.ckpt")
+
+    def _save(self, trainer: Trainer, stage: Stage, name: str) -> None:
+        clamp_hardness(stage.network)  # the stage does so at the end of a step, but after its callbacks
+        trainer.save_checkpoint(self.folder / name)
 
 
-def find_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint of an unfinished training in `folder`, if there is one."""
-    checkpoints = sorted(folder.glob("checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
-    return checkpoints[-1] if checkpoints else None
+@contextmanager
+def _signals_between_steps(steps: _Steps) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the end of a step; a second Ctrl-C does not wait. They are sent again in the end.
+
+    An interruption in the middle of a step would leave some of the weights changed, and some not.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
+        yield
+        return
+
+    def remember(number: int, _: Any) -> None:
+        if steps.signal == number == signal.SIGINT:
+            raise KeyboardInterrupt
+        steps.signal = number
+
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, remember) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if steps.signal is not None:
+            signal.raise_signal(steps.signal)
 
 
 def _set_aside(metrics: Path) -> None:
@@ -68,15 +133,17 @@ def fit(
     gradient_clip: float | None = None,
     checkpoint: Path | None = None,
     steps: int | None = None,
-) -> None:
-    """Train a stage; log to CSV and TensorBoard and keep its last checkpoint, all in `folder`.
+    seed: int = 0,
+) -> int:
+    """Train a stage on one device; log to CSV and TensorBoard and keep its last checkpoint, all in `folder`.
 
-    An interrupted training (Ctrl-C included) leaves a checkpoint; pass it to go on from there. Its metrics.csv is kept
-    as metrics_1.csv, that of the next interruption as metrics_2.csv.
+    An interrupted training (Ctrl-C and SIGTERM included) leaves a checkpoint; pass it to go on from there. Its
+    metrics.csv is kept as metrics_1.csv, that of the next interruption as metrics_2.csv. An epoch whose validation was
+    interrupted is not validated again.
 
     Args:
         stage: What to train.
-        train: Training batches.
+        train: Training batches; with those of `shuffled_batches`, a resumed training sees what it would have seen.
         validation: Batches scored after every epoch.
         folder: Where to write.
         epochs: Passes over the training batches, those before the checkpoint included.
@@ -84,34 +151,45 @@ def fit(
         gradient_clip: Largest gradient norm; None does not clip.
         checkpoint: Checkpoint to resume from.
         steps: End after so many steps, those before the checkpoint included, if the epochs do not end before.
+        seed: Of the random numbers of a step (dropout, noise), which are a function of it and the step's number.
+
+    Returns:
+        The number of steps that the training has taken, those before the checkpoint included.
 
     Raises:
         KeyboardInterrupt: If the user stopped the training.
+        ValueError: If the checkpoint cannot be used.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    checkpoints = folder / "checkpoints"
     if checkpoint is not None:
+        done = checkpoint_steps(checkpoint, stage)
+        if isinstance(train.sampler, EpochSampler):
+            epoch, step = divmod(done, len(train))
+            train.sampler.skip(epoch, step * (train.batch_size or 1))
         _set_aside(folder / "logs" / "metrics.csv")
+    each_step = _Steps(folder / "checkpoints", seed)
+    in_terminal = sys.stdout.isatty()
     trainer = Trainer(
+        devices=1,
         max_epochs=epochs,
         max_steps=-1 if steps is None else steps,
         precision=precision,
         gradient_clip_val=gradient_clip,
         logger=[CSVLogger(folder, name="", version="logs"), TensorBoardLogger(folder, name="", version="logs")],
-        callbacks=[
-            ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
-            _InterruptCheckpoint(checkpoints / "interrupted.ckpt"),
-            _ProgressBar(refresh_rate=5),
-        ],
+        callbacks=[each_step, *([_ProgressBar(refresh_rate=5)] if in_terminal else [])],
+        plugins=[CheckpointFiles(len(train))],
         log_every_n_steps=10,
         num_sanity_val_steps=0,
+        enable_checkpointing=False,  # by Lightning's own callback
         enable_model_summary=False,
+        enable_progress_bar=in_terminal,
     )
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _signals_between_steps(each_step):
             warnings.filterwarnings("ignore", message=f"(?s).*({_EXPECTED})")
             trainer.fit(stage, train, validation, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as stop:  # how Lightning ends a training that Ctrl-C has stopped
+    except (SystemExit, _Stopped) as stop:  # the first is how Lightning ends a training that Ctrl-C has stopped
         raise KeyboardInterrupt from stop
     if trainer.interrupted:
         raise KeyboardInterrupt
+    return trainer.global_step

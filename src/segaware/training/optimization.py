@@ -21,8 +21,9 @@ class Optimization:
         power: The rate falls as (1 - step / steps) ** power; 0 keeps it.
         drop_every: Instead, the rate falls to a tenth after every so many steps.
         halve_at: Instead, the rate falls to a half at each of these steps.
-        head_multiplier: Factor on the rate of the classifier, fc8 or aspp.
-        embedding_multiplier: Factor on the rate of an embedding network inside a task network; 0 freezes it.
+        head_multiplier: Factor on the rate of the classifier, fc8 or aspp. This factor and the next two freeze what
+            they belong to where they are 0.
+        embedding_multiplier: Factor on the rate of an embedding network inside a task network.
         hardness_multiplier: Factor on the rate of hardness, and of all that a refinement learns: the bandwidths and
             class weights of a CRF too.
         frozen: Beginnings of the names of parameters that are not trained.
@@ -44,7 +45,7 @@ class Optimization:
         """Take the frozen parameters out of the training.
 
         Raises:
-            ValueError: If a name fits no parameter.
+            ValueError: If a name fits no parameter, or nothing is left to train.
         """
         names = [name for name, _ in network.named_parameters()]
         for start in self.frozen:
@@ -53,11 +54,30 @@ class Optimization:
                     f"frozen: no parameter's name begins with {start!r}; there are {', '.join(names[:6])} ..."
                 )
         for name, parameter in network.named_parameters():
-            parameter.requires_grad_(not name.startswith(self.frozen) if self.frozen else True)
+            parameter.requires_grad_(not name.startswith(self.frozen) and self._rate(name) > 0)
+        if names and not any(parameter.requires_grad for parameter in network.parameters()):
+            raise ValueError(
+                f"nothing is left to train: frozen={list(self.frozen)} and multipliers of 0 freeze all {len(names)} "
+                "parameters; train: null trains nothing"
+            )
+
+    def frozen_modules(self, network: nn.Module) -> list[nn.Module]:
+        """Return the modules of which nothing is trained, so that they compute what they do in evaluation mode.
+
+        Batch normalisation would use, and go on counting, the statistics of training batches otherwise.
+        """
+        modules = []
+        for name, module in network.named_modules():
+            parameters = list(module.parameters())
+            # Without parameters of its own, as batch normalisation may be, a module is known by its name.
+            is_frozen = not any(p.requires_grad for p in parameters) if parameters else name.startswith(self.frozen)
+            if is_frozen and (parameters or name):
+                modules.append(module)
+        return modules
 
     def configure(self, network: nn.Module, steps: int) -> dict[str, Any]:
         """Return optimizer and per-step schedule in the form Lightning's `configure_optimizers` wants."""
-        groups = [group for group in self._groups(network) if group["lr"] > 0]
+        groups = self._groups(network)
         optimizer: torch.optim.Optimizer = (
             torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum)
             if self.optimizer == "sgd"
@@ -73,27 +93,31 @@ class Optimization:
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _groups(self, network: nn.Module) -> list[dict[str, Any]]:
-        groups: dict[str, dict[str, Any]] = {
-            "base": {"params": [], "lr": self.learning_rate, "weight_decay": self.weight_decay},
-            "head": {"params": [], "lr": self.learning_rate * self.head_multiplier, "weight_decay": self.weight_decay},
-            "embedding": {
-                "params": [],
-                "lr": self.learning_rate * self.embedding_multiplier,
-                "weight_decay": self.weight_decay,
-            },
-            "hardness": {"params": [], "lr": self.learning_rate * self.hardness_multiplier, "weight_decay": 0.0},
-        }
+        groups: dict[str, dict[str, Any]] = {}
         for name, parameter in network.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            kind = (
-                "hardness"
-                if name.endswith("hardness") or name.startswith("refinement.")
-                else "embedding"
-                if name.startswith("embedding.")
-                else "head"
-                if name.startswith(("fc8.", "aspp."))
-                else "base"
-            )
-            groups[kind]["params"].append(parameter)
-        return [group for group in groups.values() if group["params"]]
+            kind = _kind(name)
+            decay = 0.0 if kind == "hardness" else self.weight_decay
+            if parameter.requires_grad and self._rate(name) > 0:
+                group = groups.setdefault(kind, {"params": [], "lr": self._rate(name), "weight_decay": decay})
+                group["params"].append(parameter)
+        return [groups[kind] for kind in _KINDS if kind in groups]
+
+    def _rate(self, name: str) -> float:
+        factors = {
+            "base": 1.0,
+            "head": self.head_multiplier,
+            "embedding": self.embedding_multiplier,
+            "hardness": self.hardness_multiplier,
+        }
+        return self.learning_rate * factors[_kind(name)]
+
+
+_KINDS = ("base", "head", "embedding", "hardness")  # the order of the optimizer's groups, which checkpoints go by
+
+
+def _kind(name: str) -> Literal["base", "head", "embedding", "hardness"]:
+    if name.endswith("hardness") or name.startswith("refinement."):
+        return "hardness"
+    if name.startswith("embedding."):
+        return "embedding"
+    return "head" if name.startswith(("fc8.", "aspp.")) else "base"

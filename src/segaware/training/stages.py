@@ -28,6 +28,14 @@ class Stage(LightningModule):
         self.network = network
         self.optimization = optimization
         optimization.freeze(network)
+        self.train()
+
+    def train(self, mode: bool = True) -> Stage:
+        """Set the training mode, in which what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for module in self.optimization.frozen_modules(self.network):
+            module.eval()
+        return self
 
     def loss(self, sample: Sample) -> Tensor:
         """Return the loss of a batch, a scalar."""

@@ -1,0 +1,85 @@
+"""Training batches of which order and augmentation are functions of seed and epoch, so that a training can go on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+def derived_seed(*parts: int | str) -> int:
+    """Return a seed of 64 bits that is a function of its parts, such as a seed, what it is for, and a step."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big")
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Shuffled indices, each with the seed of its augmentation; both depend on seed and epoch alone.
+
+    Args:
+        length: Number of samples.
+        seed: Seed of the training.
+    """
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self._epoch = 0
+        self._begun = (0, 0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; Lightning calls this."""
+        self._epoch = epoch
+
+    def skip(self, epoch: int, samples: int) -> None:
+        """Leave out the first samples of an epoch, which were seen before the training was interrupted."""
+        self._begun = (epoch, samples)
+
+    def __len__(self) -> int:
+        """Return the number of samples of a whole epoch."""
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield the indices of the epoch that was chosen."""
+        epoch, (begun, seen) = self._epoch, self._begun
+        generator = torch.Generator().manual_seed(derived_seed("order", self.seed, epoch))
+        order = torch.randperm(self.length, generator=generator).tolist()
+        for index in order[seen if epoch == begun else 0 :]:
+            yield index, derived_seed("sample", self.seed, epoch, index)
+
+
+class _Seeded(Dataset[Any]):
+    """Samples of another data set, each made with the random numbers of its own seed."""
+
+    def __init__(self, samples: Dataset[Any]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        index, seed = key
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self.samples[index]
+
+
+def shuffled_batches(samples: Dataset[Any], batch_size: int, seed: int, workers: int = 0) -> DataLoader[Any]:
+    """Return shuffled training batches, the same whatever the number of workers; a rest is left out.
+
+    Args:
+        samples: A data set whose augmentation draws from PyTorch's random numbers.
+        batch_size: Samples of a batch.
+        seed: Seed of the training.
+        workers: Processes that load data.
+    """
+    return DataLoader(
+        _Seeded(samples),
+        batch_size,
+        sampler=EpochSampler(len(samples), seed),  # type: ignore[arg-type]
+        num_workers=workers,
+        drop_last=True,
+        persistent_workers=workers > 0,
+    )
