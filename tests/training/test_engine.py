@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,31 @@ def test_nothing_is_said_that_a_user_need_not_know(tmp_path: Path, recwarn: pyte
     stage.stop_at = -1
     fit(stage, DataLoader(_Gray(), 4), DataLoader(_Gray(), 1), tmp_path, 2, checkpoint=find_checkpoint(tmp_path))
     assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_one_device_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two, batches would be twice as large and steps half as many as a recipe says."""
+    monkeypatch.setattr("lightning.pytorch.accelerators.cpu.CPUAccelerator.auto_device_count", lambda: 2)
+    stage = SegmentationStage(nn.Conv2d(3, 2, 1), 2, SGD)
+    assert fit(stage, DataLoader(_Gray(), 4), DataLoader(_Gray(), 1), tmp_path, 1) == 2
+    assert stage.trainer.num_devices == stage.trainer.world_size == 1
+
+
+@pytest.mark.parametrize("in_terminal", [False, True])
+def test_bar_is_for_terminals(
+    tmp_path: Path, in_terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: in_terminal)
+    _fit(SegmentationStage(nn.Conv2d(3, 2, 1), 2, SGD), tmp_path)
+    out, err = capsys.readouterr()
+    assert ("train/loss" in out) == in_terminal
+    assert "v_num" not in out and err == ""
+
+
+def test_checkpoint_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"PK")
+    stage = SegmentationStage(nn.Conv2d(3, 2, 1), 2, SGD)
+    with pytest.raises(ValueError, match=r"checkpoint .*last.ckpt cannot be read"):
+        fit(stage, DataLoader(_Gray(), 4), DataLoader(_Gray(), 1), tmp_path, 1, checkpoint=path)
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
