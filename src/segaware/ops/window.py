@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segaware.ops.arguments import as_integer, check_integer
+
 IntPair: TypeAlias = int | tuple[int, int]
 Padding: TypeAlias = IntPair | Literal["same", "valid"]
 
@@ -18,12 +20,16 @@ def as_pair(name: str, value: IntPair, minimum: int) -> tuple[int, int]:
     """Return `value` as (vertical, horizontal), or say what is wrong with it.
 
     Raises:
-        ValueError: If `value` is not an int or a pair of ints, each at least `minimum`.
+        ValueError: If `value` is not an int or a pair of ints, each at least `minimum`, or is beyond sense.
     """
-    pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(pair) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < minimum for v in pair):
+    one = as_integer(value)
+    sides = value if isinstance(value, (tuple, list)) else () if one is None else (one, one)
+    pair = [side for side in map(as_integer, sides) if side is not None and side >= minimum]
+    if len(sides) != 2 or len(pair) != 2:
         raise ValueError(f"{name} must be an int or a pair of ints, each at least {minimum}, got {value!r}")
-    return pair
+    for side in pair:
+        check_integer(name, side, minimum)
+    return pair[0], pair[1]
 
 
 @dataclass(frozen=True)
