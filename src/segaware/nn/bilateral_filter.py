@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from segaware.nn.hardness import hardness_parameter, nonnegative
+from segaware.nn.hardness import hardness_parameter, nonnegative, shown
 from segaware.ops import attention_mask, embedding_distance, segaware_filter2d
-from segaware.ops.arguments import check_iterations
+from segaware.ops.arguments import check_context, check_devices, check_image, check_iterations
 from segaware.ops.window import IntPair, Window
 
 
@@ -20,6 +20,9 @@ class BilateralFilter2d(nn.Module):
         hardness: Start value of the learnable hardness (Eq. 3's lambda), 0 or more. The filter uses
             `max(hardness, 0)`.
 
+    Raises:
+        ValueError: If an argument is out of range; the message names it.
+
     Example:
         >>> scores, embedding = torch.randn(1, 21, 30, 40), torch.randn(1, 64, 30, 40)
         >>> BilateralFilter2d(9, iterations=2)(scores, embedding).shape
@@ -29,10 +32,9 @@ class BilateralFilter2d(nn.Module):
     def __init__(self, kernel_size: IntPair, dilation: IntPair = 1, iterations: int = 1, hardness: float = 1.0) -> None:
         super().__init__()
         window = Window.of(kernel_size, padding="same", dilation=dilation)
-        check_iterations(iterations)
         self.kernel_size = window.kernel_size
         self.dilation = window.dilation
-        self.iterations = iterations
+        self.iterations = check_iterations(iterations)
         self.hardness = hardness_parameter(hardness)
 
     def distance(self, embedding: Tensor) -> Tensor:
@@ -51,10 +53,15 @@ class BilateralFilter2d(nn.Module):
             The filtered input, (N, C, H, W).
 
         Raises:
-            ValueError: If not exactly one of `embedding` and `distance` is given, or shapes do not fit.
+            ValueError: If not exactly one of `embedding` and `distance` is given, or shapes, dtypes or devices do not
+                fit.
+            TypeError: If what must be a tensor is none.
         """
         if (embedding is None) == (distance is None):
             raise ValueError("give BilateralFilter2d either an embedding or a distance, and not both")
+        check_image("input", input)
+        check_context(embedding, distance)
+        check_devices(input=input, embedding=embedding, distance=distance, hardness=self.hardness)
         if embedding is not None:
             distance = self.distance(embedding)
         assert distance is not None
@@ -65,5 +72,5 @@ class BilateralFilter2d(nn.Module):
         """Describe the filter."""
         return (
             f"kernel_size={self.kernel_size}, dilation={self.dilation}, iterations={self.iterations}, "
-            f"hardness={self.hardness.item():.4g}"
+            f"hardness={shown(self.hardness)}"
         )

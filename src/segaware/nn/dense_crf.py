@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +10,16 @@ from torch import Tensor
 
 from segaware.nn.hub import Configured
 from segaware.ops._backends import Backend
-from segaware.ops.arguments import check_image
+from segaware.ops.arguments import (
+    FLOATING,
+    check_devices,
+    check_finite,
+    check_image,
+    check_iterations,
+    check_tensor,
+    is_number,
+    value_range,
+)
 from segaware.ops.permutohedral.op import mean_field
 
 
@@ -62,8 +70,9 @@ def dense_crf(
         "numba" they are computed in float32.
 
     Raises:
-        ValueError: If a shape, a value or an option does not fit; the message names the argument. Values are not
+        ValueError: If a shape, device, value or option does not fit; the message names the argument. Values are not
             checked within `torch.compile` and `torch.export`.
+        TypeError: If what must be a tensor is none.
         RuntimeError: If the backend that was asked for cannot run here.
 
     Example:
@@ -76,7 +85,7 @@ def dense_crf(
     """
     _check_shapes(log_probabilities, image)
     _check_options(gaussian_sxy, gaussian_compat, bilateral_sxy, bilateral_srgb, bilateral_compat, iterations)
-    if not torch.compiler.is_compiling() and log_probabilities.numel():
+    if value_range(log_probabilities) is not None:
         _check_log_probabilities(log_probabilities)
         _check_colors(image)
 
@@ -135,7 +144,7 @@ class DenseCRF(Configured):
         self.bilateral_sxy = bilateral_sxy
         self.bilateral_srgb = bilateral_srgb
         self.bilateral_compat = bilateral_compat
-        self.iterations = iterations
+        self.iterations = check_iterations(iterations, least=0)
 
     @torch.no_grad()
     def forward(self, scores: Tensor, image: Tensor) -> Tensor:
@@ -150,11 +159,11 @@ class DenseCRF(Configured):
             normal float32, about -87.
 
         Raises:
-            ValueError: If shapes or values do not fit.
+            ValueError: If shapes, devices or values do not fit.
+            TypeError: If what must be a tensor is none.
         """
         _check_shapes(scores, image, "scores")
-        if not torch.compiler.is_compiling() and scores.numel():
-            _check_finite("scores", scores)
+        check_finite("scores", scores.float())
         marginals = dense_crf(
             F.log_softmax(scores.float(), -3),
             image,
@@ -194,26 +203,17 @@ def _each(deviation: float | Sequence[float], count: int, image: Tensor) -> Tens
 
 def _check_shapes(scores: Tensor, image: Tensor, name: str = "log_probabilities") -> None:
     check_image(name, scores)
-    if scores.shape[-3] < 2 or 0 in scores.shape[-2:]:
-        raise ValueError(f"{name} must have at least 2 classes and 1 pixel, got shape {tuple(scores.shape)}")
+    if scores.shape[-3] < 2:
+        raise ValueError(f"{name} must have at least 2 classes, got shape {tuple(scores.shape)}")
     expected = (*scores.shape[:-3], 3, *scores.shape[-2:])
-    if tuple(image.shape) != expected or not (image.is_floating_point() or image.dtype == torch.uint8):
-        raise ValueError(
-            f"image must be a floating-point or uint8 RGB image of shape {expected}, as {name} of shape "
-            f"{tuple(scores.shape)}, got {image.dtype} of shape {tuple(image.shape)}"
-        )
-
-
-def _check_finite(name: str, tensor: Tensor) -> tuple[float, float]:
-    """Return the smallest and the largest value, if there are no others than finite ones."""
-    low, high = (x.item() for x in tensor.aminmax())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"{name} must be finite, got values from {low} to {high}")
-    return low, high
+    wanted = f"a floating-point or uint8 RGB image of shape {expected}, as {name} of shape {tuple(scores.shape)}"
+    check_tensor("image", image, wanted, lambda image: tuple(image.shape) == expected, (*FLOATING, torch.uint8))
+    check_devices(**{name: scores, "image": image})
 
 
 def _check_log_probabilities(log_probabilities: Tensor) -> None:
-    low, _ = _check_finite("log_probabilities", log_probabilities)
+    check_finite("log_probabilities", log_probabilities.float())
+    low, _ = value_range(log_probabilities) or (0.0, 0.0)
     total = sum(plane.float().exp() for plane in log_probabilities.unbind(-3))
     assert isinstance(total, Tensor)
     error = _largest(total.log())
@@ -233,7 +233,8 @@ def _largest(tensor: Tensor) -> float:
 
 
 def _check_colors(image: Tensor) -> None:
-    low, high = _check_finite("image", image)
+    check_finite("image", image)
+    low, high = value_range(image) or (0.0, 0.0)
     if image.is_floating_point() and not 0 <= low <= high <= 1:
         raise ValueError(
             f"image must be RGB in 0..1, or uint8 in 0..255, got {image.dtype} values from {low:.4g} to {high:.4g}"
@@ -255,14 +256,9 @@ def _check_options(
     )
     for name, given, several, count in deviations:
         each = given if isinstance(given, Sequence) else [given] * count
-        if len(each) != count or not all(_is_number(value) and value > 0 for value in each):
+        if len(each) != count or not all(is_number(value) and value > 0 for value in each):
             raise ValueError(f"{name} must be a positive number or such a {several}, got {given!r}")
     for name, compat in (("gaussian_compat", gaussian_compat), ("bilateral_compat", bilateral_compat)):
-        if not _is_number(compat):
+        if not is_number(compat):
             raise ValueError(f"{name} must be a finite number, got {compat!r}")
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 0:
-        raise ValueError(f"iterations must be an int of at least 0, got {iterations!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    check_iterations(iterations, least=0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from segaware.ops.arguments import is_number
 
 
 class _NonNegative(torch.autograd.Function):
@@ -38,9 +39,17 @@ def hardness_parameter(hardness: float, device: torch.device | str | None = None
     Raises:
         ValueError: If `hardness` is negative or not finite.
     """
-    if not 0 <= hardness < math.inf:
-        raise ValueError(f"hardness must be finite and 0 or more, got {hardness}")
+    if not (is_number(hardness) and hardness >= 0):
+        raise ValueError(f"hardness must be finite and 0 or more, got {hardness!r}")
     return nn.Parameter(torch.tensor(float(hardness), device=device))
+
+
+def shown(parameter: Tensor) -> str:
+    """Return a learned number for an `extra_repr`; "?" where there is none, on the meta device and of fake tensors."""
+    try:
+        return f"{parameter.item():.4g}"
+    except (RuntimeError, AssertionError):  # the latter of a real tensor where only fake ones are known
+        return "?"
 
 
 @torch.no_grad()

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segaware.nn.hardness import hardness_parameter, nonnegative
+from segaware.nn.hardness import hardness_parameter, nonnegative, shown
 from segaware.ops import attention_mask, embedding_distance, segaware_conv2d
+from segaware.ops.arguments import check_context, check_devices, check_image, check_integer
 from segaware.ops.convolution.reference import Normalize
-from segaware.ops.window import IntPair, Padding
+from segaware.ops.window import IntPair, Padding, Window, as_pair
 
 
 class SegAwareConv2d(nn.Conv2d):
@@ -35,6 +36,9 @@ class SegAwareConv2d(nn.Conv2d):
         dtype: Type of the parameters of `Conv2d`; the hardness is kept in float32.
         normalize: How the mask is normalised, see `segaware.ops.segaware_conv2d`.
         hardness: Start value of the hardness, 0 or more.
+
+    Raises:
+        ValueError: If an argument is out of range; the message names it.
 
     Example:
         >>> conv = torch.nn.Conv2d(8, 16, 3, padding=1)
@@ -61,14 +65,15 @@ class SegAwareConv2d(nn.Conv2d):
         normalize: Normalize = "mean",
         hardness: float = 0.0,
     ) -> None:
+        window = Window.of(kernel_size, stride, padding, dilation)
         super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
+            check_integer("in_channels", in_channels, 1),
+            check_integer("out_channels", out_channels, 1),
+            window.kernel_size,
+            window.stride,
+            padding if isinstance(padding, str) else as_pair("padding", padding, 0),
+            window.dilation,
+            check_integer("groups", groups, 1),
             bias,
             padding_mode,
             device,
@@ -96,10 +101,15 @@ class SegAwareConv2d(nn.Conv2d):
             Output (N, F, Ho, Wo).
 
         Raises:
-            ValueError: If not exactly one of `embedding` and `distance` is given, or shapes do not fit.
+            ValueError: If not exactly one of `embedding` and `distance` is given, or shapes, dtypes or devices do not
+                fit.
+            TypeError: If what must be a tensor is none.
         """
         if (embedding is None) == (distance is None):
             raise ValueError("give SegAwareConv2d either an embedding or a distance, and not both")
+        check_image("input", input)
+        check_context(embedding, distance)
+        check_devices(input=input, embedding=embedding, distance=distance, weight=self.weight)
         if embedding is not None:
             if embedding.shape[-2:] != input.shape[-2:]:
                 raise ValueError(
@@ -142,4 +152,4 @@ class SegAwareConv2d(nn.Conv2d):
 
     def extra_repr(self) -> str:
         """Describe the layer as `Conv2d` does, with its hardness."""
-        return f"{super().extra_repr()}, normalize={self.normalize!r}, hardness={self.hardness.item():.4g}"
+        return f"{super().extra_repr()}, normalize={self.normalize!r}, hardness={shown(self.hardness)}"

@@ -8,14 +8,26 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from segaware.nn.hardness import hardness_parameter, nonnegative
+from segaware.nn.hardness import hardness_parameter, nonnegative, shown
 from segaware.ops import embedding_distance, segaware_filter2d
-from segaware.ops.arguments import check_iterations, compute_dtype
+from segaware.ops.arguments import (
+    MOST_CLASSES,
+    check_context,
+    check_devices,
+    check_finite,
+    check_integer,
+    check_iterations,
+    check_tensor,
+    compute_dtype,
+    is_number,
+    value_range,
+)
 from segaware.ops.distance.reference import Metric
 from segaware.ops.neighbour_mask.op import neighbour_mask
 from segaware.ops.window import IntPair, Window, as_pair
 
 Weights = Literal["matrix", "scalar"]
+_LEAST_BANDWIDTH = 1e-15  # so that (offset / bandwidth)^2 is finite
 
 
 class SegAwareCRF(nn.Module):
@@ -73,25 +85,22 @@ class SegAwareCRF(nn.Module):
         compat: float = 1.0,
     ) -> None:
         super().__init__()
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
-            raise ValueError(f"num_classes must be an int of at least 2, got {num_classes!r}")
         if metric not in get_args(Metric):
             raise ValueError(f"metric must be one of {get_args(Metric)}, got {metric!r}")
         if weights not in get_args(Weights):
             raise ValueError(f"weights must be one of {get_args(Weights)}, got {weights!r}")
-        check_iterations(iterations)
-        if not 0 <= compat < math.inf:
-            raise ValueError(f"compat must be finite and 0 or more, got {compat}")
+        if not (is_number(compat) and compat >= 0):
+            raise ValueError(f"compat must be finite and 0 or more, got {compat!r}")
         self.window = _odd_window("kernel_size", kernel_size, dilation)
         self.spatial_window = _odd_window("spatial_kernel_size", spatial_kernel_size, 1)
         self.kernel_size = self.window.kernel_size
         self.dilation = self.window.dilation
-        self.num_classes = num_classes
-        self.iterations = iterations
+        self.num_classes = check_integer("num_classes", num_classes, 2, MOST_CLASSES)
+        self.iterations = check_iterations(iterations)
         self.metric: Metric = metric
         self.weights: Weights = weights
-        start = torch.eye(num_classes) if weights == "matrix" else torch.ones(())
-        self.compatibility = nn.Parameter(-compat * torch.eye(num_classes))
+        start = torch.eye(self.num_classes) if weights == "matrix" else torch.ones(())
+        self.compatibility = nn.Parameter(-float(compat) * torch.eye(self.num_classes))
         self.spatial_weight = nn.Parameter(start)
         self.bilateral_weight = nn.Parameter(start.clone())
         self.hardness = hardness_parameter(hardness)
@@ -117,15 +126,17 @@ class SegAwareCRF(nn.Module):
             autocast too.
 
         Raises:
-            ValueError: If not exactly one of `embedding` and `distance` is given, or shapes do not fit.
+            ValueError: If not exactly one of `embedding` and `distance` is given, shapes, dtypes or devices do not
+                fit, or what comes out is not finite, because something that went in is not or is beyond float32. That
+                is not looked at within `torch.compile` and `torch.export`.
+            TypeError: If what must be a tensor is none.
         """
         if (embedding is None) == (distance is None):
             raise ValueError("give SegAwareCRF either an embedding or a distance, and not both")
-        if logits.dim() != 4 or logits.shape[1] != self.num_classes or not logits.is_floating_point():
-            raise ValueError(
-                f"logits must be a floating-point tensor of shape (N, {self.num_classes}, H, W), "
-                f"got {logits.dtype} of shape {tuple(logits.shape)}"
-            )
+        wanted = f"a floating-point tensor of shape (N, {self.num_classes}, H, W), with pixels"
+        check_tensor("logits", logits, wanted, self._fits)
+        check_context(embedding, distance)
+        check_devices(logits=logits, embedding=embedding, distance=distance, hardness=self.hardness)
         batch, _, height, width = logits.shape
         if embedding is not None:
             if embedding.dim() != 4 or (embedding.shape[0], *embedding.shape[2:]) != (batch, height, width):
@@ -136,15 +147,28 @@ class SegAwareCRF(nn.Module):
             distance = self.distance(embedding)
         assert distance is not None
         expected = batch, self.window.size, height, width
-        if distance.shape != expected or not distance.is_floating_point():
-            raise ValueError(
-                f"distance must be a floating-point tensor of shape (N, K, H, W) = {expected}, "
-                f"got {distance.dtype} of shape {tuple(distance.shape)}"
-            )
+        wanted = f"a floating-point tensor of shape (N, K, H, W) = {expected}"
+        check_tensor("distance", distance, wanted, lambda distance: distance.shape == expected)
         dtype = compute_dtype(logits)
         with torch.autocast(logits.device.type, enabled=False):
             output = self._mean_field(logits.to(dtype), distance.to(dtype), overwrite=embedding is not None)
+        self._check_output(output, logits, embedding, distance)
         return output.to(logits.dtype)
+
+    def _fits(self, logits: Tensor) -> bool:
+        return logits.dim() == 4 and logits.shape[1] == self.num_classes and 0 not in logits.shape[2:]
+
+    def _check_output(self, output: Tensor, logits: Tensor, embedding: Tensor | None, distance: Tensor) -> None:
+        """Raise ValueError if the output is not finite: that costs less than looking at all that goes in."""
+        low, high = value_range(output) or (0.0, 0.0)
+        if math.isfinite(low) and math.isfinite(high):
+            return
+        check_finite("logits", logits)
+        if embedding is not None:
+            check_finite("embedding", embedding)
+            raise ValueError("embedding must have differences whose distances are finite in its type, got larger ones")
+        check_finite("distance", distance)
+        raise ValueError(f"logits and parameters must have finite sums, got sums from {low} to {high}")
 
     def _mean_field(self, logits: Tensor, distance: Tensor, overwrite: bool) -> Tensor:
         multiply = torch.matmul if self.weights == "matrix" else torch.mul
@@ -175,8 +199,8 @@ class SegAwareCRF(nn.Module):
         return (
             f"num_classes={self.num_classes}, kernel_size={self.kernel_size}, dilation={self.dilation}, "
             f"spatial_kernel_size={self.spatial_window.kernel_size}, iterations={self.iterations}, "
-            f"hardness={self.hardness.item():.4g}, bandwidth={self.log_bandwidth.exp().item():.4g}, "
-            f"spatial_bandwidth={self.log_spatial_bandwidth.exp().item():.4g}, metric={self.metric!r}, "
+            f"hardness={shown(self.hardness)}, bandwidth={shown(self.log_bandwidth.exp())}, "
+            f"spatial_bandwidth={shown(self.log_spatial_bandwidth.exp())}, metric={self.metric!r}, "
             f"weights={self.weights!r}"
         )
 
@@ -189,8 +213,8 @@ def _odd_window(name: str, kernel_size: IntPair, dilation: IntPair) -> Window:
 
 
 def _log_parameter(name: str, bandwidth: float) -> nn.Parameter:
-    if not 0 < bandwidth < math.inf:
-        raise ValueError(f"{name} must be finite and greater than 0, got {bandwidth}")
+    if not (is_number(bandwidth) and bandwidth >= _LEAST_BANDWIDTH):
+        raise ValueError(f"{name} must be finite and greater than 0, at least {_LEAST_BANDWIDTH}, got {bandwidth!r}")
     return nn.Parameter(torch.tensor(math.log(bandwidth)))
 
 

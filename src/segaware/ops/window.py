@@ -10,6 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segaware.ops.arguments import as_integer, check_integer
+
+# More than that is beyond sense: a window of 255x255 pixels, and 1 TB of masks or distances of one image.
+_MOST_TAPS = 2**16
+_MOST_NUMBERS = 2**38
+
 IntPair: TypeAlias = int | tuple[int, int]
 Padding: TypeAlias = IntPair | Literal["same", "valid"]
 
@@ -18,12 +24,16 @@ def as_pair(name: str, value: IntPair, minimum: int) -> tuple[int, int]:
     """Return `value` as (vertical, horizontal), or say what is wrong with it.
 
     Raises:
-        ValueError: If `value` is not an int or a pair of ints, each at least `minimum`.
+        ValueError: If `value` is not an int or a pair of ints, each at least `minimum`, or is beyond sense.
     """
-    pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(pair) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < minimum for v in pair):
+    one = as_integer(value)
+    sides = value if isinstance(value, (tuple, list)) else () if one is None else (one, one)
+    pair = [side for side in map(as_integer, sides) if side is not None and side >= minimum]
+    if len(sides) != 2 or len(pair) != 2:
         raise ValueError(f"{name} must be an int or a pair of ints, each at least {minimum}, got {value!r}")
-    return pair
+    for side in pair:
+        check_integer(name, side, minimum)
+    return pair[0], pair[1]
 
 
 @dataclass(frozen=True)
@@ -47,9 +57,11 @@ class Window:
         """Check conv2d-style arguments and return their window.
 
         Raises:
-            ValueError: If an argument is out of range, or `padding="same"` is asked for with a stride.
+            ValueError: If an argument is out of range or beyond sense, or `padding="same"` is asked for with a stride.
         """
         kernel = as_pair("kernel_size", kernel_size, 1)
+        if kernel[0] * kernel[1] > _MOST_TAPS:
+            raise ValueError(f"kernel_size must have at most {_MOST_TAPS} taps in all, got {kernel_size!r}")
         steps = as_pair("stride", stride, 1)
         spread = as_pair("dilation", dilation, 1)
         if isinstance(padding, str):
@@ -92,7 +104,8 @@ class Window:
         """Return (Ho, Wo) for an input of shape (..., H, W).
 
         Raises:
-            ValueError: If the window does not fit into the padded input even once.
+            ValueError: If the window does not fit into the padded input even once, or so often that what it sees of an
+                image is beyond sense.
         """
         span = [d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
         padded = [n + sum(p) for n, p in zip(input.shape[-2:], self.padding, strict=True)]
@@ -102,7 +115,29 @@ class Window:
                 f"pixels, but the input with its padding has only {padded[0]}x{padded[1]}"
             )
         height, width = ((n - s) // t + 1 for n, s, t in zip(padded, span, self.stride, strict=True))
+        if not torch.compiler.is_compiling() and self.size * height * width > _MOST_NUMBERS:
+            raise ValueError(
+                f"a window of kernel_size {self.kernel_size} with padding {self.padding} has {self.size} taps at "
+                f"{height}x{width} pixels of an image, more than 2^38 in all"
+            )
         return height, width
+
+    def within(self, input: Tensor) -> Window:
+        """Return a window that sees the same of an input, its taps outside the image no further off than needed.
+
+        What a window costs goes by its padding, so a tap a million pixels away must not. A window that is padded as
+        "same" has all its taps but the middle one outside if the dilation is twice the length of the image.
+        """
+        if torch.compiler.is_compiling():  # no questions about sizes, which would fix them
+            return self
+        dilation, padding = list(self.dilation), list(self.padding)
+        for axis, length in enumerate(input.shape[-2:]):
+            taps, total, enough = self.kernel_size[axis], sum(padding[axis]), 2 * max(length, 1)
+            is_same = padding[axis][0] == total // 2 and total == dilation[axis] * (taps - 1)
+            if is_same and dilation[axis] > enough:
+                dilation[axis] = enough
+                padding[axis] = (enough * (taps - 1) // 2, enough * (taps - 1) // 2)
+        return Window(self.kernel_size, self.stride, (padding[0], padding[1]), (dilation[0], dilation[1]))
 
     def pad(self, input: Tensor) -> Tensor:
         """Surround an input (N, C, H, W) with the window's padding of zeros."""

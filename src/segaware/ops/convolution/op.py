@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._backends import NARROW, Backend, choose_backend
-from segaware.ops.arguments import check_image, check_mask, compute_dtype
+from segaware.ops.arguments import as_integer, check_devices, check_image, check_mask, check_tensor, compute_dtype
 from segaware.ops.convolution import library, reference
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import IntPair, Padding, Window
@@ -54,7 +54,9 @@ def segaware_conv2d(
         autocast, as `conv2d`. Half precisions are accumulated in float32.
 
     Raises:
-        ValueError: If a shape, dtype or option does not fit; the message names the argument.
+        ValueError: If a shape, dtype, device or option does not fit; the message names the argument. There must be at
+            least one channel and one filter.
+        TypeError: If what must be a tensor is none.
         RuntimeError: If the backend that was asked for cannot run here.
 
     Example:
@@ -64,11 +66,13 @@ def segaware_conv2d(
         torch.Size([1, 16, 20, 20])
     """
     check_image("input", input)
-    _check_filters(input, weight, bias, groups)
+    groups = _check_filters(input, weight, bias, groups)
     if normalize not in get_args(Normalize):
         raise ValueError(f"normalize must be one of {get_args(Normalize)}, got {normalize!r}")
     window = Window.of((weight.shape[2], weight.shape[3]), stride, padding, dilation)
     check_mask(mask, (*input.shape[:-3], window.size, *window.output_size(input)))
+    check_devices(input=input, weight=weight, mask=mask, bias=bias)
+    window = window.within(input)
 
     chosen = choose_backend(backend, input.device)
     if chosen == "triton" and groups > 1 and min(weight.shape[0] // groups, weight.shape[1]) < NARROW:
@@ -89,17 +93,25 @@ def segaware_conv2d(
     return output if input.dim() == 4 else output[0]
 
 
-def _check_filters(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
+def _check_filters(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> int:
     channels = input.shape[-3]
-    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or channels % groups:
+    number = as_integer(groups)
+    if number is None or number < 1 or channels % number:
         raise ValueError(f"groups must be a positive int that divides the {channels} channels, got {groups!r}")
-    if weight.dim() != 4 or weight.shape[0] % groups or weight.shape[1] != channels // groups:
+
+    wanted = f"a floating-point tensor of shape (F, {channels // number}, kh, kw)"
+    check_tensor("weight", weight, wanted)
+    filters, inputs = weight.shape[:2] if weight.dim() == 4 else (0, 0)
+    if filters == 0 or filters % number or inputs != channels // number:
         raise ValueError(
-            f"weight must have shape (F, {channels // groups}, kh, kw) for an input with {channels} channels and "
-            f"groups={groups}, F a multiple of groups, got {tuple(weight.shape)}"
+            f"weight must have shape (F, {channels // number}, kh, kw) for an input with {channels} channels and "
+            f"groups={number}, F a multiple of groups, got {tuple(weight.shape)}"
         )
     # Under autocast parameters stay in float32 beside a half-precision input, as for conv2d.
     if weight.dtype != input.dtype and not torch.is_autocast_enabled(input.device.type):
         raise ValueError(f"weight must have the dtype of input, {input.dtype}, got {weight.dtype}")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
+    if bias is not None:
+        check_tensor("bias", bias, f"None or a floating-point tensor of shape ({weight.shape[0]},)")
+        if bias.shape != weight.shape[:1]:
+            raise ValueError(f"bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
+    return number

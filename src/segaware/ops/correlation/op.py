@@ -6,6 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segaware.ops.arguments import check_devices, check_integer, check_tensor
+
+# Far beyond sense: FlowNetC's is 20 at stride 8 to the image. Displacements along both axes multiply.
+MOST_DISPLACEMENT = 4096
+_MOST_CORRELATIONS = 2**16
+
 
 def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: int = 1) -> Tensor:
     """Likeness of every pixel's features to those around it in the other image, c(x, d) = <f1(x), f2(x + d)> / C.
@@ -24,7 +30,9 @@ def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: i
         row-major order, from the most negative.
 
     Raises:
-        ValueError: If the inputs are not floating-point images of one shape and dtype, or a number is out of range.
+        ValueError: If the inputs are not floating-point images of one shape, dtype and device, or a number is out of
+            range.
+        TypeError: If an input is no tensor.
 
     Example:
         >>> from segaware.ops.correlation.op import correlation
@@ -35,19 +43,21 @@ def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: i
                 [1., 4., 0.]])
     """
     for name, input in (("input1", input1), ("input2", input2)):
-        if input.dim() != 4 or not input.is_floating_point():
-            raise ValueError(
-                f"{name} must be a floating-point tensor of shape (N, C, H, W), got {input.dtype} of shape "
-                f"{tuple(input.shape)}"
-            )
+        wanted = "a floating-point tensor with channels and pixels, of shape (N, C, H, W)"
+        check_tensor(name, input, wanted, lambda input: input.dim() == 4 and 0 not in input.shape[1:])
     if input1.shape != input2.shape or input1.dtype != input2.dtype:
         raise ValueError(
             f"input1 and input2 must have the same shape and dtype, got {tuple(input1.shape)} of {input1.dtype} and "
             f"{tuple(input2.shape)} of {input2.dtype}"
         )
-    for name, number, least in (("max_displacement", max_displacement, 0), ("stride", stride, 1)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise ValueError(f"{name} must be an int of at least {least}, got {number!r}")
+    check_devices(input1=input1, input2=input2)
+    max_displacement = check_integer("max_displacement", max_displacement, 0, MOST_DISPLACEMENT)
+    stride = min(check_integer("stride", stride, 1), max_displacement + 1)  # beyond that there is one displacement, 0
+    if (2 * (max_displacement // stride) + 1) ** 2 > _MOST_CORRELATIONS:
+        raise ValueError(
+            f"max_displacement must have at most {_MOST_CORRELATIONS} displacements at stride {stride}, "
+            f"got {max_displacement}"
+        )
 
     batch, channels, height, width = input1.shape
     steps = max_displacement // stride

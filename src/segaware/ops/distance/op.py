@@ -46,6 +46,7 @@ def embedding_distance(
     Raises:
         ValueError: If `embedding` is not a floating-point image, a window argument is out of range, `metric` is
             unknown, or the window does not fit into the padded image.
+        TypeError: If `embedding` is no tensor.
         RuntimeError: If the backend that was asked for cannot run here.
 
     Example:
@@ -60,6 +61,7 @@ def embedding_distance(
         raise ValueError(f"metric must be one of {get_args(Metric)}, got {metric!r}")
     window = Window.of(kernel_size, stride, padding, dilation)
     window.output_size(embedding)
+    window = window.within(embedding)
     chosen = choose_backend(backend, embedding.device)
 
     batch = embedding if embedding.dim() == 4 else embedding[None]

@@ -7,7 +7,7 @@ from typing import get_args
 from torch import Tensor
 
 from segaware.ops._backends import Backend, choose_backend
-from segaware.ops.arguments import check_image, check_iterations, check_mask, compute_dtype
+from segaware.ops.arguments import check_devices, check_image, check_iterations, check_mask, compute_dtype
 from segaware.ops.filtering import library, reference
 from segaware.ops.filtering.reference import Border
 from segaware.ops.window import IntPair, Window
@@ -45,7 +45,8 @@ def segaware_filter2d(
         is padded as conv2d's "same": an even window reaches one tap further to the bottom and the right.
 
     Raises:
-        ValueError: If a shape, dtype or option does not fit; the message names the argument.
+        ValueError: If a shape, dtype, device or option does not fit; the message names the argument.
+        TypeError: If what must be a tensor is none.
         RuntimeError: If the backend that was asked for cannot run here.
 
     Example:
@@ -57,9 +58,11 @@ def segaware_filter2d(
     check_image("input", input)
     if border not in get_args(Border):
         raise ValueError(f"border must be one of {get_args(Border)}, got {border!r}")
-    check_iterations(iterations)
+    iterations = check_iterations(iterations)
     window = Window.of(kernel_size, padding="same", dilation=dilation)
     check_mask(mask, (*input.shape[:-3], window.size, *input.shape[-2:]))
+    check_devices(input=input, mask=mask)
+    window = window.within(input)
     chosen = choose_backend(backend, input.device)
 
     dtype = compute_dtype(input)

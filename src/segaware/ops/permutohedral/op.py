@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from segaware.ops._backends import Backend, choose_backend
-from segaware.ops.arguments import compute_dtype
+from segaware.ops.arguments import (
+    check_devices,
+    check_finite,
+    check_iterations,
+    check_tensor,
+    compute_dtype,
+    is_number,
+)
 from segaware.ops.permutohedral import library, reference
 
 Normalization: TypeAlias = Literal["none", "symmetric"]
@@ -35,6 +42,7 @@ class PermutohedralLattice:
     Raises:
         ValueError: If features have no pixels, are not finite, or are so far apart that lattice points cannot be
             numbered; or if `normalization` is none of the two.
+        TypeError: If features are no tensor.
         RuntimeError: If the backend that was asked for cannot run here.
 
     Example:
@@ -51,6 +59,7 @@ class PermutohedralLattice:
         if normalization not in get_args(Normalization):
             raise ValueError(f"normalization must be one of {get_args(Normalization)}, got {normalization!r}")
         self.size = features.shape[1:]
+        self.device = features.device
         symmetric = normalization == "symmetric"
         self._filter: Callable[[Tensor], Tensor]
         if choose_backend(backend, features.device, missing=["triton"]) == "numba":
@@ -69,12 +78,15 @@ class PermutohedralLattice:
         """Filter values (C, H, W), or (C, ...) as the features are shaped; there is no gradient.
 
         Raises:
-            ValueError: If values do not have the pixels of the features.
+            ValueError: If values do not have the pixels of the features, or lie on another device.
+            TypeError: If they are no tensor.
         """
-        if values.shape[1:] != self.size or not values.is_floating_point():
+        wanted = f"a floating-point tensor of shape (C, {', '.join(map(str, self.size))}), as the features"
+        check_tensor("values", values, wanted, lambda values: values.shape[1:] == self.size and len(values) > 0)
+        if values.device != self.device:
             raise ValueError(
-                f"values must be a floating-point tensor of shape (C, {', '.join(map(str, self.size))}), as the "
-                f"features, got {values.dtype} of shape {tuple(values.shape)}"
+                f"values and features must be on the same device, got values on {values.device} and features on "
+                f"{self.device}"
             )
         return self._filter(_flat(values, self._dtype)).view(values.shape).to(values.dtype)
 
@@ -94,9 +106,10 @@ def mean_field(
     positions and colours as features.
 
     Args:
-        log_probabilities: Log-probabilities of the classes, (C, H, W), or of any other shape (C, ...).
+        log_probabilities: Log-probabilities of the classes, (C, H, W), or of any other shape (C, ...). They are finite,
+            which is not checked within `torch.compile` and `torch.export`.
         features: Of every filter, (D, H, W), already divided by standard deviations.
-        weights: One per filter, w_m.
+        weights: One finite number per filter, w_m.
         iterations: How often the marginals are updated; 0 gives back the probabilities.
         backend: As for `PermutohedralLattice`.
 
@@ -104,7 +117,9 @@ def mean_field(
         The marginals Q, with the shape and dtype of `log_probabilities`; they carry no gradient.
 
     Raises:
-        ValueError: If shapes do not fit, or features are as `PermutohedralLattice` refuses them.
+        ValueError: If shapes or devices do not fit, a value is out of range, or features are as `PermutohedralLattice`
+            refuses them.
+        TypeError: If what must be a tensor is none.
         RuntimeError: If the backend that was asked for cannot run here.
 
     Example:
@@ -113,6 +128,9 @@ def mean_field(
         >>> mean_field(unsure, [brightness], [3.0], iterations=5, backend="reference").argmax(0)
         tensor([0, 0, 0, 1])
     """
+    wanted = "a floating-point tensor of shape (C, H, W), with classes and pixels"
+    check_tensor("log_probabilities", log_probabilities, wanted, _has_pixels)
+    check_finite("log_probabilities", log_probabilities)
     size = log_probabilities.shape[1:]
     for i, feature in enumerate(features):
         _check_features(f"features[{i}]", feature)
@@ -121,8 +139,12 @@ def mean_field(
                 f"features[{i}] must have the pixels of log_probabilities, shape (D, {', '.join(map(str, size))}), "
                 f"got {tuple(feature.shape)}"
             )
+        check_devices(**{"log_probabilities": log_probabilities, f"features[{i}]": feature})
     if len(weights) != len(features):
         raise ValueError(f"weights must be one per filter, {len(features)}, got {len(weights)}")
+    if not all(map(is_number, weights)):
+        raise ValueError(f"weights must be finite numbers, got {weights!r}")
+    iterations = check_iterations(iterations, least=0)
     chosen = choose_backend(backend, log_probabilities.device, missing=["triton"])
     dtype = torch.float32 if chosen == "numba" else compute_dtype(log_probabilities)
     scores, points = _flat(log_probabilities, dtype), [_flat(feature, dtype) for feature in features]
@@ -138,11 +160,12 @@ def _flat(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().to(dtype).flatten(1)
 
 
+def _has_pixels(tensor: Tensor) -> bool:
+    return tensor.dim() > 1 and 0 not in tensor.shape
+
+
 def _check_features(name: str, features: Tensor) -> None:
-    if features.dim() < 2 or not features.is_floating_point() or features.numel() == 0:
-        raise ValueError(
-            f"{name} must be a floating-point tensor of shape (D, H, W) with at least one pixel, got {features.dtype} "
-            f"of shape {tuple(features.shape)}"
-        )
+    wanted = "a floating-point tensor of shape (D, H, W) with at least one pixel"
+    check_tensor(name, features, wanted, _has_pixels)
     if not torch.compiler.is_compiling() and not features.isfinite().all():
         raise ValueError(f"{name} must be finite, got NaN or infinite values")
