@@ -108,7 +108,11 @@ class SegAwareCRF(nn.Module):
         self.log_spatial_bandwidth = _log_parameter("spatial_bandwidth", spatial_bandwidth)
 
     def distance(self, embedding: Tensor) -> Tensor:
-        """Return the distances (N, K, H, W) of the bilateral window over an embedding (N, E, H, W)."""
+        """Return the distances (N, K, H, W) of the bilateral window over an embedding (N, E, H, W).
+
+        Those of half precisions are in float32: rounded, they would move exponents by as much as hardness is large.
+        """
+        embedding = embedding.to(compute_dtype(embedding))
         return embedding_distance(
             embedding, self.kernel_size, padding="same", dilation=self.dilation, metric=self.metric
         )

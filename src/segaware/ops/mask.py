@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from segaware.ops.arguments import check_devices, check_tensor, is_number, value_range
+from segaware.ops.arguments import check_devices, check_tensor, compute_dtype, is_number, value_range
 
 _ROUNDING = 1e-5  # so far below 0 a hardness does nothing yet, and its slope at 0 can be measured
 
@@ -15,7 +17,8 @@ def attention_mask(distance: Tensor, hardness: float | Tensor) -> Tensor:
     """Turn embedding distances into a soft mask: m = exp(-hardness * distance), Eq. 3 of Harley et al. 2017.
 
     The mask is 1 where the distance is 0 (so at the centre of every window) and falls towards 0 with distance.
-    Hardness 0 makes a mask of ones, with which every operator here is its ordinary counterpart.
+    Hardness 0 makes a mask of ones, with which every operator here is its ordinary counterpart, whatever the distance:
+    one that is infinite or NaN, as large features give in half precision, counts only where the hardness is above 0.
 
     Args:
         distance: Distances of any shape, usually (N, K, Ho, Wo) from `embedding_distance`.
@@ -23,7 +26,8 @@ def attention_mask(distance: Tensor, hardness: float | Tensor) -> Tensor:
             GPU the values of a tensor are not looked at, for that would wait for it.
 
     Returns:
-        The mask, with the shape and dtype of `distance`.
+        The mask, with the shape and dtype of `distance`. Half precisions are computed in float32. Distances that are
+        not finite have no part in the gradient of the hardness.
 
     Raises:
         ValueError: If `distance` is not floating-point, or `hardness` is negative (such a mask would prefer the other
@@ -36,7 +40,7 @@ def attention_mask(distance: Tensor, hardness: float | Tensor) -> Tensor:
     """
     check_tensor("distance", distance, "a floating-point tensor")
     _check_hardness(hardness, distance)
-    return (-hardness * distance).exp_().to(distance.dtype)
+    return log_mask(distance.to(compute_dtype(distance)), hardness).exp_().to(distance.dtype)
 
 
 def _check_hardness(hardness: float | Tensor, distance: Tensor) -> None:
@@ -56,3 +60,41 @@ def _check_hardness(hardness: float | Tensor, distance: Tensor) -> None:
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
     """Say whether a shape broadcasts to another and does not enlarge it."""
     return len(shape) <= len(to) and all(own in (1, n) for own, n in zip(shape[::-1], to[::-1], strict=False))
+
+
+def log_mask(distance: Tensor, hardness: float | Tensor, overwrite: bool = False) -> Tensor:
+    """Return -hardness * distance, in the dtype of `distance`, where 0 times infinity or NaN is 0.
+
+    If `overwrite`, in the memory of `distance`; no gradient may be recorded then.
+    """
+    highest = torch.finfo(distance.dtype).max
+    if not isinstance(hardness, Tensor):
+        if hardness == 0:
+            distance = distance.nan_to_num(0.0, 0.0, 0.0)
+        return distance * -min(hardness, highest)
+    hardness = hardness.to(distance.dtype).clamp(max=highest)
+    if overwrite:
+        return distance.mul_(-hardness).masked_fill_(hardness == 0, 0)
+    product: Tensor = _LogMask.apply(distance, hardness)
+    return product
+
+
+class _LogMask(torch.autograd.Function):
+    """-hardness * distance, with a gradient that is finite where a distance is not."""
+
+    @staticmethod
+    def forward(distance: Tensor, hardness: Tensor) -> Tensor:
+        return (distance * -hardness).masked_fill_(hardness == 0, 0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        distance, hardness = ctx.saved_tensors
+        grad_distance = grad * -hardness if ctx.needs_input_grad[0] else None
+        grad_hardness = None
+        if ctx.needs_input_grad[1]:
+            grad_hardness = (-grad * distance.nan_to_num(0.0, 0.0, 0.0)).sum_to_size(hardness.shape)
+        return grad_distance, grad_hardness

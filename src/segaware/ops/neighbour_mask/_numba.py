@@ -15,6 +15,8 @@ def mask(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> N
     """Write the mask over its distances, see `library.neighbour_mask_`."""
     batch, _, height, width = distance.shape
     factor, threads = np.float32(-hardness.item()), thread_count()
+    if factor == 0:  # times infinity shall be 0
+        distance.zero_()
     tops, shape = np.empty((threads, width), np.float32), (len(rows), len(columns), height, width)
     _mask(threads, batch * height, (flat(distance), factor, flat(rows), flat(columns), tops, shape))
 

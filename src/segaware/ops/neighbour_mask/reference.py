@@ -7,12 +7,14 @@ import math
 import torch
 from torch import Tensor
 
+from segaware.ops.mask import log_mask
+
 
 def neighbour_mask(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor, overwrite: bool) -> Tensor:
     """Return the softmax over taps of -hardness * d + rows + columns, without the centre."""
     kernel_size = len(rows), len(columns)
     distance = distance.unflatten(1, kernel_size)
-    score = distance.mul_(-hardness) if overwrite else distance * -hardness
+    score = log_mask(distance, hardness, overwrite)
     score.add_(rows[:, None, :, None]).add_(columns[:, None])
     with torch.no_grad():  # where the softmax is 0, so is its gradient
         score[:, kernel_size[0] // 2, kernel_size[1] // 2] = -math.inf
