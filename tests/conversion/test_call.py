@@ -8,6 +8,8 @@ import sys
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 import torch
 import torch._dynamo
 from torch import Tensor, nn
+from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import SemanticSegmenterOutput
@@ -145,6 +148,40 @@ def test_nothing_is_kept(embedding: EmbeddingNet, image: Tensor, monkeypatch: py
     assert [reference() for reference in calls] == [None] * 3
     with pytest.raises(RuntimeError, match="backward through the graph a second time"):
         outputs[0].sum().backward()
+
+
+@pytest.mark.parametrize("kind", ["plain", "checkpoint inside", "reentrant", "checkpoint around", "frozen"])
+def test_calls_without_a_backward_pass_are_forgotten(kind: str, image: Tensor) -> None:
+    embedded: list[weakref.ref[Tensor]] = []
+    scale = torch.ones(1, requires_grad=kind not in ("reentrant", "frozen"))
+
+    def embedding(image: Tensor) -> Tensor:
+        result = image * scale
+        embedded.append(weakref.ref(result))
+        return result
+
+    converted = convert(Strided({"checkpoint inside": False, "reentrant": True}.get(kind)), embedding, hardness=0.3)
+    for _ in range(100):
+        if kind == "checkpoint around":
+            checkpoint(converted, image, use_reentrant=False)
+        else:
+            converted(image)
+    gc.collect()
+    assert len(embedded) == 100
+    assert not [reference for reference in embedded if reference() is not None]
+
+
+@pytest.mark.parametrize("hooks", [lambda: saved_tensors_hooks(lambda x: x, lambda x: x), save_on_cpu])
+def test_saved_tensor_hooks_around_a_network(
+    hooks: Callable[[], AbstractContextManager[object]], network: Strided, embedding: EmbeddingNet, image: Tensor
+) -> None:
+    converted = convert(network, embedding, hardness=0.3)
+    parameters = list(converted.parameters())
+    expected = torch.autograd.grad(converted(image)["out"].square().sum(), parameters)
+    with hooks():
+        actual = torch.autograd.grad(converted(image)["out"].square().sum(), parameters)
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_part_without_gradients(embedding: EmbeddingNet, image: Tensor) -> None:

@@ -52,7 +52,7 @@ class Call:
             self._check_checkpoint(name)
         # Kept outside of any checkpoint: the first layer that needs a distance computes it, and it alone, so that a
         # checkpoint would see different work when it runs the layer again.
-        keep = nullcontext() if torch.compiler.is_compiling() else saved_tensors_hooks(_same, _same)
+        keep = nullcontext() if torch.compiler.is_compiling() else saved_tensors_hooks(Tensor.detach, _same)
         with keep:
             return self.shared.at_size(layer, (input.shape[-2], input.shape[-1]))
 

@@ -33,7 +33,8 @@ def register_gradient(name: str, differentiate: Callable[..., Any], save: Callab
     Args:
         name: Name of the operator.
         differentiate: As `backward` of a `torch.autograd.Function`.
-        save: As its `setup_context`.
+        save: As its `setup_context`. It saves outputs detached: the output itself would hold its own graph where
+            saved-tensor hooks keep what they are given, in a cycle that Python's collector cannot see.
     """
 
     def refuse(ctx: Any, *grads: Any) -> None:

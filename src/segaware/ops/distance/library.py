@@ -43,7 +43,7 @@ def _(grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metr
 
 def _save(ctx: Any, inputs: tuple[Tensor, list[int], Metric, Kernels], output: Tensor) -> None:
     embedding, *ctx.arguments = inputs
-    ctx.save_for_backward(embedding, output)
+    ctx.save_for_backward(embedding, output.detach())  # see `register_gradient`
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:

@@ -68,8 +68,9 @@ def _(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     input, mask, *ctx.arguments = inputs
-    ctx.save_for_backward(input, mask, *output)
-    ctx.mark_non_differentiable(output[1])
+    filtered, total = output
+    ctx.save_for_backward(input, mask, filtered.detach(), total)  # see `register_gradient`
+    ctx.mark_non_differentiable(total)
 
 
 def _differentiate(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:
