@@ -55,3 +55,9 @@ def test_bad_label_is_named(root):
     write_png(path, LABEL + np.uint8(1))
     with pytest.raises(DataError, match=r"0001\.png: label value 11 .* 0\.\.10"):
         CamVid(root, "train")[0]
+
+
+def test_a_mask_whose_objects_are_255_is_named(root):
+    write_png(root / "camvid/labels/train/0001.png", np.where(LABEL > 0, np.uint8(255), np.uint8(0)))
+    with pytest.raises(DataError, match=r"0001\.png: .* 0 and 255 alone"):
+        CamVid(root, "train")[0]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segaware.data import DataError, check_pair, find_pairs, read_image, read_label, to_sample, write_png
+from segaware.data import DataError, check_pair, find_pairs, read_image, read_label, to_sample, voc_palette, write_png
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 INDICES = np.array([[0, 1, 2], [255, 2, 0]], np.uint8)
@@ -46,6 +46,14 @@ def test_label_out_of_range_names_value_place_and_range(tmp_path):
     write_png(tmp_path / "a.png", INDICES)
     with pytest.raises(DataError, match=r"a\.png: label value 2 at row 0, column 2 is neither in 0\.\.1 nor 255"):
         read_label(tmp_path / "a.png", 2)
+
+
+@pytest.mark.parametrize("with_palette", [False, True])
+def test_a_mask_of_0_and_255_is_no_label(tmp_path, with_palette):
+    mask = np.where(INDICES > 0, np.uint8(255), np.uint8(0))
+    write_png(tmp_path / "a.png", mask, voc_palette() if with_palette else None)
+    with pytest.raises(DataError, match=r"a\.png: .* 0 and 255 alone.* 0 for ground and 1 for the object"):
+        read_label(tmp_path / "a.png", 21)
 
 
 def test_rgb_label_is_an_error(tmp_path):

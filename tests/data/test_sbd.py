@@ -165,3 +165,9 @@ def test_garbage_and_matlab_73_are_named(root):
     path.unlink()
     with pytest.raises(DataError, match=r"n\.mat"):
         dataset[0]
+
+
+def test_a_mask_whose_objects_are_255_is_named(root):
+    write_png(root / "voc/SegmentationClass/a.png", np.where(VOC_MASK > 0, np.uint8(255), np.uint8(0)))
+    with pytest.raises(DataError, match=r"a\.png: .* 0 and 255 alone"):
+        VOCTrainAug(root)[0]

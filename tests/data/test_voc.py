@@ -89,3 +89,9 @@ def test_bad_mask_is_named(root):
     write_png(root / "voc/SegmentationClass/2007_2.png", np.zeros((3, 2), np.uint8))
     with pytest.raises(DataError, match=r"2007_2\.png: the label's size 3x2"):
         VOC(root, "val")[0]
+
+
+def test_a_mask_whose_objects_are_255_is_named(root):
+    write_png(root / "voc/SegmentationClass/2007_2.png", np.where(OWN > 0, np.uint8(255), np.uint8(0)))
+    with pytest.raises(DataError, match=r"2007_2\.png: .* 0 and 255 alone"):
+        VOC(root, "val")[0]

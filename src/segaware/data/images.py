@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segaware.data.reading import DataError
+from segaware.data.reading import DataError, reading
 from segaware.data.sample import IGNORE_INDEX, Sample
+from segaware.labels import check_not_binary
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -62,7 +63,8 @@ def read_label(path: str | Path, num_classes: int) -> np.ndarray:
         uint8 (H, W).
 
     Raises:
-        DataError: The file is missing, broken, of another mode, or holds another value.
+        DataError: The file is missing, broken, of another mode, or holds another value, or 0 and 255 alone: see
+            `segaware.labels.check_not_binary`.
     """
     image = _decode(path)
     if image.mode not in ("L", "P"):
@@ -78,6 +80,8 @@ def read_label(path: str | Path, num_classes: int) -> np.ndarray:
             f"{path}: label value {label[row, column]} at row {row}, column {column} is neither in "
             f"0..{num_classes - 1} nor {IGNORE_INDEX}"
         )
+    with reading(path, "a label map"):
+        check_not_binary("it", label)
     return label
 
 
