@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Dataset
 
+from segaware.data.folders import Finder, has_suffix
 from segaware.data.images import check_pair, read_image, read_label, to_sample
-from segaware.data.reading import DataError
+from segaware.data.reading import DataError, reading
 from segaware.data.sample import Sample, Transform
 from segaware.data.voc import VOC_CLASSES, read_voc_list, voc_folder
 
@@ -29,7 +30,8 @@ def _read_list(folder: Path, split: str) -> list[str]:
     path = folder / f"{split}.txt"
     if not path.is_file():
         raise DataError(f"{path}: no such file; SBD names the images of a split there")
-    names = path.read_text().split()
+    with reading(path, "a list of names"):
+        names = path.read_text().split()
     if not names:
         raise DataError(f"{path}: names no image")
     return names
@@ -63,9 +65,9 @@ def _read_mask(path: Path) -> np.ndarray:
 class SBD(Dataset[Sample]):
     """Photographs with one of VOC's 21 class indices for each pixel, and no void outlines.
 
-    Reads `img/NAME.jpg` and `cls/NAME.mat` of the names in `SPLIT.txt`. That every name has both is checked here, at
-    construction; the contents of a file when it is read. Both splits share images with VOC's `val`: what is scored
-    there must be trained on `VOCTrainAug`.
+    Reads `img/NAME.jpg` (or any of `IMAGE_SUFFIXES`, in any case) and `cls/NAME.mat` of the names in `SPLIT.txt`. That
+    every name has both is checked here, at construction; the contents of a file when it is read. Both splits share
+    images with VOC's `val`: what is scored there must be trained on `VOCTrainAug`.
 
     Args:
         root: Folder that holds `sbd/` or `benchmark_RELEASE/dataset/`.
@@ -84,7 +86,8 @@ class SBD(Dataset[Sample]):
         if split not in ("train", "val"):
             raise ValueError(f"split must be 'train' or 'val', got {split!r}")
         folder = sbd_folder(root)
-        self.pairs = [_sbd_pair(folder, name) for name in _read_list(folder, split)]
+        find = Finder()
+        self.pairs = [_sbd_pair(folder, name, find) for name in _read_list(folder, split)]
         _check_files(self.pairs)
         self.transform = transform
 
@@ -116,11 +119,11 @@ class VOCTrainAug(Dataset[Sample]):
     def __init__(self, root: str | Path, transform: Transform | None = None) -> None:
         voc, sbd = voc_folder(root), sbd_folder(root)
         names = {*read_voc_list(voc, "train"), *_read_list(sbd, "train"), *_read_list(sbd, "val")}
-        self.pairs = []
+        self.pairs, find = [], Finder()
         for name in sorted(names - {*read_voc_list(voc, "val")}):
-            own_mask = voc / "SegmentationClass" / f"{name}.png"
-            own_pair = voc / "JPEGImages" / f"{name}.jpg", own_mask
-            self.pairs.append(own_pair if own_mask.is_file() else _sbd_pair(sbd, name))
+            own_mask = find(voc / "SegmentationClass" / f"{name}.png", (".png",))
+            own_pair = find(voc / "JPEGImages" / f"{name}.jpg"), own_mask
+            self.pairs.append(own_pair if own_mask.is_file() else _sbd_pair(sbd, name, find))
         _check_files(self.pairs)
         self.transform = transform
 
@@ -132,12 +135,12 @@ class VOCTrainAug(Dataset[Sample]):
         return self.transform(sample) if self.transform else sample
 
 
-def _sbd_pair(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / "img" / f"{name}.jpg", folder / "cls" / f"{name}.mat"
+def _sbd_pair(folder: Path, name: str, find: Finder) -> tuple[Path, Path]:
+    return find(folder / "img" / f"{name}.jpg"), find(folder / "cls" / f"{name}.mat", (".mat",))
 
 
 def _read_pair(image_path: Path, mask_path: Path) -> Sample:
     image = read_image(image_path)
-    mask = _read_mask(mask_path) if mask_path.suffix == ".mat" else read_label(mask_path, len(VOC_CLASSES))
+    mask = _read_mask(mask_path) if has_suffix(mask_path, (".mat",)) else read_label(mask_path, len(VOC_CLASSES))
     check_pair(image, mask, mask_path)
     return to_sample(image, mask, image_path.stem)
