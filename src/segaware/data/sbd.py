@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from segaware.data.folders import Finder, has_suffix
 from segaware.data.images import check_pair, read_image, read_label, to_sample
+from segaware.data.mat_files import read_struct_field
 from segaware.data.reading import DataError, reading
 from segaware.data.sample import Sample, Transform
 from segaware.data.voc import VOC_CLASSES, read_voc_list, voc_folder
@@ -45,18 +46,9 @@ def _check_files(pairs: list[tuple[Path, Path]]) -> None:
 
 def _read_mask(path: Path) -> np.ndarray:
     """Read the class indices of a `cls/NAME.mat`, uint8 (H, W) in 0..20."""
-    # SciPy loads in a tenth of a second, which only those who read SBD should wait.
-    from scipy.io import loadmat
-
-    try:
-        mask = loadmat(path, appendmat=False, variable_names=["GTcls"])["GTcls"]["Segmentation"].item()
-    except NotImplementedError as error:  # What SciPy raises for HDF5, and for nothing else.
-        raise DataError(f"{path}: is a MATLAB 7.3 (HDF5) file, but SBD's masks are MATLAB 5 files") from error
-    except Exception as error:  # SciPy and zlib raise a dozen unrelated types for a broken file.
-        raise DataError(f"{path}: holds no readable struct 'GTcls' with a field 'Segmentation' ({error})") from error
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8 or mask.ndim != 2:
-        got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise DataError(f"{path}: 'Segmentation' must be uint8 (H, W), got {got}")
+    mask = read_struct_field(path, "GTcls", "Segmentation")
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise DataError(f"{path}: 'Segmentation' must be uint8 (H, W), got {mask.dtype} {mask.shape}")
     if mask.max(initial=0) >= len(VOC_CLASSES):
         raise DataError(f"{path}: classes must be in 0..{len(VOC_CLASSES) - 1}, got {mask.max()}")
     return mask
