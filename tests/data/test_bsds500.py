@@ -77,3 +77,13 @@ def test_construction_checks_files(root):
         BSDS500(root, "val")
     with pytest.raises(ValueError, match="got 'test'"):
         BSDS500(root, "test")
+
+
+def test_no_photograph_is_dropped_for_its_ending(root):
+    images, segments = root / "bsds500/images/val", root / "bsds500/segments/val"
+    for name in ("101.JPG", "102.png"):
+        Image.fromarray(np.zeros((2, 4, 3), np.uint8)).save(images / name)
+    np.savez(segments / "102.npz", segments=SEGMENTS)
+    (segments / "102.npz").rename(segments / "102.NPZ")
+    np.savez(segments / "101.npz", segments=SEGMENTS)
+    assert [sample.name for sample in BSDS500(root, "val")] == ["100", "101", "102"]

@@ -55,3 +55,19 @@ def test_bad_label_is_named(root):
     write_png(path, LABEL + np.uint8(1))
     with pytest.raises(DataError, match=r"0001\.png: label value 11 .* 0\.\.10"):
         CamVid(root, "train")[0]
+
+
+def test_a_mask_whose_objects_are_255_is_named(root):
+    write_png(root / "camvid/labels/train/0001.png", np.where(LABEL > 0, np.uint8(255), np.uint8(0)))
+    with pytest.raises(DataError, match=r"0001\.png: .* 0 and 255 alone"):
+        CamVid(root, "train")[0]
+
+
+def test_no_photograph_is_dropped_for_its_ending(root):
+    images, labels = root / "camvid/images/train", root / "camvid/labels/train"
+    (images / "0001.jpg").rename(images / "0001.JPG")
+    (labels / "0001.png").rename(labels / "0001.PNG")
+    for name in ("0003.jpeg", "0004.png"):
+        Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(images / name)
+        write_png((labels / name).with_suffix(".png"), LABEL)
+    assert [sample.name for sample in CamVid(root, "train")] == ["0001", "0002", "0003", "0004"]

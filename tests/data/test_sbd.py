@@ -165,3 +165,17 @@ def test_garbage_and_matlab_73_are_named(root):
     path.unlink()
     with pytest.raises(DataError, match=r"n\.mat"):
         dataset[0]
+
+
+def test_a_mask_whose_objects_are_255_is_named(root):
+    write_png(root / "voc/SegmentationClass/a.png", np.where(VOC_MASK > 0, np.uint8(255), np.uint8(0)))
+    with pytest.raises(DataError, match=r"a\.png: .* 0 and 255 alone"):
+        VOCTrainAug(root)[0]
+
+
+def test_files_may_have_any_ending_in_any_case(root):
+    (root / "sbd/img/n.jpg").rename(root / "sbd/img/n.JPEG")
+    (root / "sbd/cls/n.mat").rename(root / "sbd/cls/n.MAT")
+    (root / "voc/SegmentationClass/a.png").rename(root / "voc/SegmentationClass/a.PNG")
+    assert SBD(root, "train")[0].name == "n"
+    np.testing.assert_array_equal(VOCTrainAug(root)[0].label.numpy(), VOC_MASK)

@@ -89,3 +89,30 @@ def test_bad_mask_is_named(root):
     write_png(root / "voc/SegmentationClass/2007_2.png", np.zeros((3, 2), np.uint8))
     with pytest.raises(DataError, match=r"2007_2\.png: the label's size 3x2"):
         VOC(root, "val")[0]
+
+
+def test_a_mask_whose_objects_are_255_is_named(root):
+    write_png(root / "voc/SegmentationClass/2007_2.png", np.where(OWN > 0, np.uint8(255), np.uint8(0)))
+    with pytest.raises(DataError, match=r"2007_2\.png: .* 0 and 255 alone"):
+        VOC(root, "val")[0]
+
+
+def test_photographs_may_have_any_ending_in_any_case(root):
+    folder = root / "voc"
+    (folder / "JPEGImages/2007_2.jpg").rename(folder / "JPEGImages/2007_2.JPG")
+    (folder / "SegmentationClass/2007_2.png").rename(folder / "SegmentationClass/2007_2.PNG")
+    (folder / "SegmentationClassAug/2008_1.png").rename(folder / "SegmentationClassAug/2008_1.PNG")
+    write_png(folder / "JPEGImages/2008_1.png", np.full((2, 3, 3), 7, np.uint8))
+    (folder / "JPEGImages/2008_1.jpg").unlink()
+    assert VOC(root, "val")[0].label[0, 2] == 255
+    np.testing.assert_allclose(VOC(root, "train")[0].image.numpy() * 255, 7, atol=0.1)
+    np.testing.assert_array_equal(VOC(root, "train")[0].label.numpy(), EXTRA)
+    (folder / "JPEGImages/2007_1.jpeg").touch()
+    with pytest.raises(DataError, match=r"2007_1\.jpeg and .*2007_1\.jpg have the same name"):
+        VOC(root, "train")
+
+
+def test_a_list_that_is_no_text_is_named(root):
+    (root / "voc/ImageSets/Segmentation/val.txt").write_bytes(b"\xff\xfe2\x00")
+    with pytest.raises(DataError, match=r"val\.txt: cannot be read as a list of names"):
+        VOC(root, "val")

@@ -4,8 +4,8 @@ from segaware.data.bsds500 import BSDS500
 from segaware.data.camvid import CamVid
 from segaware.data.coarse_scores import COARSE_STRIDE, coarse_scores
 from segaware.data.coco import COCO
+from segaware.data.folders import IMAGE_SUFFIXES, files_by_stem, has_suffix
 from segaware.data.images import (
-    IMAGE_SUFFIXES,
     check_pair,
     find_pairs,
     photograph,
@@ -54,8 +54,10 @@ __all__ = [
     "check_pair",
     "coarse_scores",
     "dataset_info",
+    "files_by_stem",
     "find_pairs",
     "generate_scene",
+    "has_suffix",
     "pack_voc_submission",
     "palette_for",
     "photograph",

@@ -8,17 +8,14 @@ import torch
 from torch.utils.data import Dataset
 
 from segaware.data.images import check_pair, find_pairs, read_image, to_sample
-from segaware.data.reading import DataError
+from segaware.data.reading import DataError, reading
 from segaware.data.sample import IGNORE_INDEX, Sample, Transform
 
 
 def _read_segments(path: Path) -> np.ndarray:
     """Read every annotator's region map, (annotators, H, W), regions counted from 0."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            segments = file["segments"]
-    except Exception as error:  # NumPy and zipfile raise half a dozen unrelated types for a broken archive.
-        raise DataError(f"{path}: holds no readable array 'segments' ({error})") from error
+    with reading(path, "regions", "holds no readable array 'segments'"), np.load(path, allow_pickle=False) as file:
+        segments = file["segments"]
     if segments.ndim != 3 or not np.issubdtype(segments.dtype, np.integer) or segments.size == 0:
         raise DataError(
             f"{path}: 'segments' must be integers of shape (annotators, H, W), got {segments.dtype} {segments.shape}"
@@ -31,9 +28,9 @@ def _read_segments(path: Path) -> np.ndarray:
 class BSDS500(Dataset[Sample]):
     """Photographs with one annotator's regions as labels, for the embedding alone: a region number means nothing.
 
-    Reads `root/bsds500/images/SPLIT/ID.jpg` and `root/bsds500/segments/SPLIT/ID.npz` (key `segments`, integers
-    (annotators, H, W), regions 1..N). Labels are 0..N-1. In `"train"` the annotator is drawn anew at each
-    access, from torch's generator; in `"val"` it is always the first.
+    Reads `root/bsds500/images/SPLIT/ID.jpg` (or any of `IMAGE_SUFFIXES`, in any case) and
+    `root/bsds500/segments/SPLIT/ID.npz` (key `segments`, integers (annotators, H, W), regions 1..N). Labels are 0..N-1.
+    In `"train"` the annotator is drawn anew at each access, from torch's generator; in `"val"` it is always the first.
 
     Args:
         root: Folder that holds `bsds500/`.
@@ -41,7 +38,8 @@ class BSDS500(Dataset[Sample]):
         transform: Applied to each sample.
 
     Raises:
-        DataError: A folder or file is missing; on access, a file is broken or the regions do not fit their image.
+        DataError: A folder or file is missing, or two files have one stem; on access, a file is broken or the regions
+            do not fit their image.
         ValueError: `split` is unknown.
     """
 

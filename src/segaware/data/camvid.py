@@ -12,8 +12,9 @@ from segaware.data.sample import Sample, Transform
 class CamVid(Dataset[Sample]):
     """Street scenes with a class index for each pixel, 255 where unlabelled.
 
-    Reads `root/camvid/images/SPLIT/NAME.jpg` and `root/camvid/labels/SPLIT/NAME.png`. That every image has
-    its label is checked here, at construction; the contents of a file when it is read.
+    Reads `root/camvid/images/SPLIT/NAME.jpg` (or any of `IMAGE_SUFFIXES`, in any case) and
+    `root/camvid/labels/SPLIT/NAME.png`. That every image has its label is checked here, at construction; the contents
+    of a file when it is read.
 
     Args:
         root: Folder that holds `camvid/`.
@@ -21,7 +22,8 @@ class CamVid(Dataset[Sample]):
         transform: Applied to each sample.
 
     Raises:
-        DataError: A folder or file is missing; on access, a file is broken or a label does not fit its image.
+        DataError: A folder or file is missing, or two files have one stem; on access, a file is broken or a label does
+            not fit its image.
         ValueError: `split` is unknown.
     """
 

@@ -1,46 +1,99 @@
 """Reads and writes image and label files, and checks that they fit together."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
-from segaware.data.reading import DataError
+from segaware.data.folders import IMAGE_SUFFIXES, files_by_stem
+from segaware.data.reading import DataError, reading
 from segaware.data.sample import IGNORE_INDEX, Sample
+from segaware.labels import check_not_binary
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Pillow transposes what it has decoded into what a photograph's orientation, the key, says.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PILLOWS_LIMIT = threading.Lock()
 
 
-def _decode(path: str | Path) -> Image.Image:
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
+@contextmanager
+def _limit(pixels: int | None) -> Iterator[int | None]:
+    """Change the most pixels that Pillow decodes, which is a global variable of Pillow's; yield what it was."""
+    with _PILLOWS_LIMIT:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
+        try:
+            yield usual
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+
+
+def check_pixels(path: str | Path, width: int, height: int, max_pixels: int | None) -> None:
+    """Check what a file's header says of its size, before anything is decoded.
+
+    Raises:
+        DataError: There are more pixels than `max_pixels`, unless that is None.
+    """
+    if max_pixels is not None and width * height > max_pixels:
+        raise DataError(
+            f"{path}: has {width}x{height} (width x height) = {width * height} pixels, more than the limit of "
+            f"{max_pixels}, which keeps small files from filling the memory; a larger max_pixels allows it"
+        )
+
+
+def _decode(path: str | Path, max_pixels: int | None) -> Image.Image:
+    """Decode a file, the way up that its orientation says."""
+    with reading(path, "an image", "cannot be decoded as an image"):
+        with _limit(None) as usual:
+            opened = Image.open(path)
+        with opened as image:
+            check_pixels(path, *image.size, usual if max_pixels is None else max_pixels)
+            # Some formats ask for Pillow's limit again.
+            with nullcontext() if max_pixels is None else _limit(max_pixels):
+                image.load()
+            turn = _TURNS.get(_orientation(image))
+            return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    # Pillow reports broken files as any of these, depending on the format and on where the damage is.
-    except (OSError, SyntaxError, ValueError, IndexError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be decoded as an image ({error})") from error
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # The pixels are fine, and viewers show such a photograph as it is stored.
+        return 1
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Read a photograph. Grayscale, palette and CMYK files become RGB, and an alpha channel is dropped.
+def read_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
+    """Read a photograph, the way up that its EXIF orientation says, as viewers show it.
+
+    Grayscale, palette and CMYK files become RGB, and an alpha channel is dropped.
 
     Args:
         path: Any 8-bit image file that Pillow reads.
+        max_pixels: The most pixels to decode; None is Pillow's `Image.MAX_IMAGE_PIXELS`, 89,478,485 unless a program
+            has set another number. The file's header is asked first, so that a file of kilobytes that would fill the
+            memory is refused before that.
 
     Returns:
         uint8 RGB (H, W, 3).
 
     Raises:
-        DataError: The file is missing, broken, or has 16-bit, 32-bit or floating-point grayscale pixels.
+        DataError: The file is missing, broken, too large, or has 16-bit, 32-bit or floating-point grayscale pixels.
     """
-    image = _decode(path)
+    image = _decode(path, max_pixels)
     if image.mode[0] in "IF":  # Pillow would clip these to 0..255, which turns most of them white.
         raise DataError(f"{path}: pixels must be 8-bit, got Pillow mode {image.mode!r}")
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def photograph() -> Path:
@@ -51,20 +104,22 @@ def photograph() -> Path:
     return Path(__file__).parent / "chelsea.jpg"
 
 
-def read_label(path: str | Path, num_classes: int) -> np.ndarray:
+def read_label(path: str | Path, num_classes: int, max_pixels: int | None = None) -> np.ndarray:
     """Read a map of class indices from a one-channel PNG; a palette's colours do not matter, its indices do.
 
     Args:
         path: PNG file in mode L (8-bit grayscale) or P (palette).
         num_classes: Number of classes; legal values are 0..num_classes-1 and 255 (unlabelled).
+        max_pixels: As in `read_image`.
 
     Returns:
-        uint8 (H, W).
+        uint8 (H, W), turned as `read_image` turns a photograph if the file has an orientation of its own.
 
     Raises:
-        DataError: The file is missing, broken, of another mode, or holds another value.
+        DataError: The file is missing, broken, too large, of another mode, or holds another value, or 0 and 255 alone:
+            see `segaware.labels.check_not_binary`.
     """
-    image = _decode(path)
+    image = _decode(path, max_pixels)
     if image.mode not in ("L", "P"):
         raise DataError(
             f"{path}: a label must have one 8-bit channel (Pillow mode 'L' or 'P'), got mode {image.mode!r} "
@@ -78,6 +133,8 @@ def read_label(path: str | Path, num_classes: int) -> np.ndarray:
             f"{path}: label value {label[row, column]} at row {row}, column {column} is neither in "
             f"0..{num_classes - 1} nor {IGNORE_INDEX}"
         )
+    with reading(path, "a label map"):
+        check_not_binary("it", label)
     return label
 
 
@@ -143,6 +200,7 @@ def to_sample(image: np.ndarray, label: np.ndarray, name: str) -> Sample:
 
     Raises:
         DataError: The shapes do not fit, see `check_pair`.
+        ValueError: An array has another type.
 
     Example:
         >>> sample = to_sample(np.full((2, 4, 3), 255, np.uint8), np.zeros((2, 4), np.uint8), "white")
@@ -150,31 +208,36 @@ def to_sample(image: np.ndarray, label: np.ndarray, name: str) -> Sample:
         (torch.Size([3, 2, 4]), tensor(1.), torch.int64)
     """
     check_pair(image, label, name)
-    pixels = torch.tensor(image).permute(2, 0, 1).contiguous().float().div(255)
-    return Sample(pixels, torch.tensor(label, dtype=torch.int64), name)
+    if image.dtype != np.uint8 or label.dtype.kind not in "biu":
+        raise ValueError(f"{name}: want an image of uint8 and a label of integers, got {image.dtype} and {label.dtype}")
+    # Copies: PyTorch takes no negative strides and no foreign byte order.
+    pixels = torch.from_numpy(image.transpose(2, 0, 1).copy("C")).float().div(255)
+    return Sample(pixels, torch.from_numpy(label.astype(np.int64, order="C")), name)
 
 
 def find_pairs(images: Path, targets: Path, suffix: str) -> list[tuple[Path, Path]]:
-    """List every `images/NAME.jpg` with its `targets/NAME` + `suffix`, sorted by name.
+    """List every photograph of a folder with the file of its name in another, sorted by name.
 
     Args:
-        images: Folder of photographs.
+        images: Folder of photographs, files with one of `IMAGE_SUFFIXES` in any case.
         targets: Folder with one file for each photograph.
-        suffix: File ending in `targets`, dot included.
+        suffix: File ending in `targets` in lower case, dot included; files may have it in any case.
 
     Returns:
         (image, target) paths.
 
     Raises:
-        DataError: A folder is missing, there is no photograph, or a photograph has no target.
+        DataError: A folder is missing, there is no photograph, a photograph has no target, or two files of a folder
+            have one stem.
     """
     for folder in (images, targets):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
-    pairs = [(path, targets / (path.stem + suffix)) for path in sorted(images.glob("*.jpg"))]
+    photographs, found = files_by_stem(images, IMAGE_SUFFIXES), files_by_stem(targets, (suffix,))
+    pairs = [(path, found.get(stem, targets / (stem + suffix))) for stem, path in photographs.items()]
     if not pairs:
-        raise DataError(f"{images}: holds no .jpg image")
-    missing = [target for _, target in pairs if not target.is_file()]
+        raise DataError(f"{images}: holds no .jpg image, nor any other of {', '.join(IMAGE_SUFFIXES)}")
+    missing = [target for _, target in pairs if target.stem not in found]
     if missing:
         raise DataError(f"{missing[0]}: no such file, wanted for its image; {len(missing)} of {len(pairs)} are missing")
     return pairs

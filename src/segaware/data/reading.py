@@ -12,7 +12,7 @@ class DataError(ValueError):
 
 
 @contextmanager
-def reading(path: str | Path, what: str) -> Iterator[None]:
+def reading(path: str | Path, what: str, problem: str | None = None) -> Iterator[None]:
     """Turn whatever a library raises while it reads a file into one error that names the file.
 
     Every library has errors of its own for damaged files, and some depend on where the damage is.
@@ -20,6 +20,7 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
     Args:
         path: The file.
         what: What it should be, such as "an image".
+        problem: What an error says of the file, in place of "cannot be read as" and `what`.
 
     Raises:
         DataError: If the `with` block raises anything but this, MemoryError, or a missing package.
@@ -31,5 +32,7 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as {what} ({reason})") from error
+        kind, reason = type(error).__name__, " ".join(str(error).split())
+        if not reason or isinstance(error, LookupError):  # whose text is the key alone
+            reason = f"{kind}: {reason}" if reason else kind
+        raise DataError(f"{path}: {problem or f'cannot be read as {what}'} ({reason})") from error

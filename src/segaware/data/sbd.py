@@ -6,8 +6,10 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Dataset
 
+from segaware.data.folders import Finder, has_suffix
 from segaware.data.images import check_pair, read_image, read_label, to_sample
-from segaware.data.reading import DataError
+from segaware.data.mat_files import read_struct_field
+from segaware.data.reading import DataError, reading
 from segaware.data.sample import Sample, Transform
 from segaware.data.voc import VOC_CLASSES, read_voc_list, voc_folder
 
@@ -29,7 +31,8 @@ def _read_list(folder: Path, split: str) -> list[str]:
     path = folder / f"{split}.txt"
     if not path.is_file():
         raise DataError(f"{path}: no such file; SBD names the images of a split there")
-    names = path.read_text().split()
+    with reading(path, "a list of names"):
+        names = path.read_text().split()
     if not names:
         raise DataError(f"{path}: names no image")
     return names
@@ -43,18 +46,9 @@ def _check_files(pairs: list[tuple[Path, Path]]) -> None:
 
 def _read_mask(path: Path) -> np.ndarray:
     """Read the class indices of a `cls/NAME.mat`, uint8 (H, W) in 0..20."""
-    # SciPy loads in a tenth of a second, which only those who read SBD should wait.
-    from scipy.io import loadmat
-
-    try:
-        mask = loadmat(path, appendmat=False, variable_names=["GTcls"])["GTcls"]["Segmentation"].item()
-    except NotImplementedError as error:  # What SciPy raises for HDF5, and for nothing else.
-        raise DataError(f"{path}: is a MATLAB 7.3 (HDF5) file, but SBD's masks are MATLAB 5 files") from error
-    except Exception as error:  # SciPy and zlib raise a dozen unrelated types for a broken file.
-        raise DataError(f"{path}: holds no readable struct 'GTcls' with a field 'Segmentation' ({error})") from error
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8 or mask.ndim != 2:
-        got = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise DataError(f"{path}: 'Segmentation' must be uint8 (H, W), got {got}")
+    mask = read_struct_field(path, "GTcls", "Segmentation")
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise DataError(f"{path}: 'Segmentation' must be uint8 (H, W), got {mask.dtype} {mask.shape}")
     if mask.max(initial=0) >= len(VOC_CLASSES):
         raise DataError(f"{path}: classes must be in 0..{len(VOC_CLASSES) - 1}, got {mask.max()}")
     return mask
@@ -63,9 +57,9 @@ def _read_mask(path: Path) -> np.ndarray:
 class SBD(Dataset[Sample]):
     """Photographs with one of VOC's 21 class indices for each pixel, and no void outlines.
 
-    Reads `img/NAME.jpg` and `cls/NAME.mat` of the names in `SPLIT.txt`. That every name has both is checked here, at
-    construction; the contents of a file when it is read. Both splits share images with VOC's `val`: what is scored
-    there must be trained on `VOCTrainAug`.
+    Reads `img/NAME.jpg` (or any of `IMAGE_SUFFIXES`, in any case) and `cls/NAME.mat` of the names in `SPLIT.txt`. That
+    every name has both is checked here, at construction; the contents of a file when it is read. Both splits share
+    images with VOC's `val`: what is scored there must be trained on `VOCTrainAug`.
 
     Args:
         root: Folder that holds `sbd/` or `benchmark_RELEASE/dataset/`.
@@ -84,7 +78,8 @@ class SBD(Dataset[Sample]):
         if split not in ("train", "val"):
             raise ValueError(f"split must be 'train' or 'val', got {split!r}")
         folder = sbd_folder(root)
-        self.pairs = [_sbd_pair(folder, name) for name in _read_list(folder, split)]
+        find = Finder()
+        self.pairs = [_sbd_pair(folder, name, find) for name in _read_list(folder, split)]
         _check_files(self.pairs)
         self.transform = transform
 
@@ -116,11 +111,11 @@ class VOCTrainAug(Dataset[Sample]):
     def __init__(self, root: str | Path, transform: Transform | None = None) -> None:
         voc, sbd = voc_folder(root), sbd_folder(root)
         names = {*read_voc_list(voc, "train"), *_read_list(sbd, "train"), *_read_list(sbd, "val")}
-        self.pairs = []
+        self.pairs, find = [], Finder()
         for name in sorted(names - {*read_voc_list(voc, "val")}):
-            own_mask = voc / "SegmentationClass" / f"{name}.png"
-            own_pair = voc / "JPEGImages" / f"{name}.jpg", own_mask
-            self.pairs.append(own_pair if own_mask.is_file() else _sbd_pair(sbd, name))
+            own_mask = find(voc / "SegmentationClass" / f"{name}.png", (".png",))
+            own_pair = find(voc / "JPEGImages" / f"{name}.jpg"), own_mask
+            self.pairs.append(own_pair if own_mask.is_file() else _sbd_pair(sbd, name, find))
         _check_files(self.pairs)
         self.transform = transform
 
@@ -132,12 +127,12 @@ class VOCTrainAug(Dataset[Sample]):
         return self.transform(sample) if self.transform else sample
 
 
-def _sbd_pair(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / "img" / f"{name}.jpg", folder / "cls" / f"{name}.mat"
+def _sbd_pair(folder: Path, name: str, find: Finder) -> tuple[Path, Path]:
+    return find(folder / "img" / f"{name}.jpg"), find(folder / "cls" / f"{name}.mat", (".mat",))
 
 
 def _read_pair(image_path: Path, mask_path: Path) -> Sample:
     image = read_image(image_path)
-    mask = _read_mask(mask_path) if mask_path.suffix == ".mat" else read_label(mask_path, len(VOC_CLASSES))
+    mask = _read_mask(mask_path) if has_suffix(mask_path, (".mat",)) else read_label(mask_path, len(VOC_CLASSES))
     check_pair(image, mask, mask_path)
     return to_sample(image, mask, image_path.stem)

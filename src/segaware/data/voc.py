@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Dataset
 
+from segaware.data.folders import Finder
 from segaware.data.images import check_pair, read_image, read_label, to_sample
-from segaware.data.reading import DataError
+from segaware.data.reading import DataError, reading
 from segaware.data.sample import IGNORE_INDEX, Sample, Transform
 
 VOC_CLASSES = (
@@ -42,7 +43,8 @@ def read_voc_list(folder: Path, split: str) -> list[str]:
     path = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not path.is_file():
         raise DataError(f"{path}: no such file; VOC names the images of a split there")
-    names = path.read_text().split()
+    with reading(path, "a list of names"):
+        names = path.read_text().split()
     if not names:
         raise DataError(f"{path}: names no image")
     return names
@@ -52,8 +54,9 @@ class VOC(Dataset[Sample]):
     """Photographs with a class index for each pixel, 255 on the outlines of objects.
 
     Reads `JPEGImages/NAME.jpg` and `SegmentationClass/NAME.png` of the names in `ImageSets/Segmentation/SPLIT.txt`; a
-    mask that is not there is read from `SegmentationClassAug`, where the extra masks of SBD are usually kept. That
-    every name has both is checked here, at construction; the contents of a file when it is read.
+    mask that is not there is read from `SegmentationClassAug`, where the extra masks of SBD are usually kept.
+    Photographs may have any of `IMAGE_SUFFIXES`, and suffixes any case. That every name has both is checked here, at
+    construction; the contents of a file when it is read.
 
     Args:
         root: Folder that holds `voc/` or `VOCdevkit/VOC2012/`.
@@ -62,7 +65,8 @@ class VOC(Dataset[Sample]):
         classes: Names of the classes to keep, in the order of their new indices; pixels of others become 255.
 
     Raises:
-        DataError: A folder, list or file is missing; on access, a file is broken or a label does not fit its image.
+        DataError: A folder, list or file is missing, or two files have one stem; on access, a file is broken or a label
+            does not fit its image.
         ValueError: `split` or a class is unknown.
     """
 
@@ -79,8 +83,10 @@ class VOC(Dataset[Sample]):
         if unknown:
             raise ValueError(f"classes must be among VOC's {', '.join(VOC_CLASSES)}, got {unknown[0]!r}")
         folder = voc_folder(root)
+        find = Finder()
         self.pairs = [
-            (folder / "JPEGImages" / f"{name}.jpg", _mask_path(folder, name)) for name in read_voc_list(folder, split)
+            (find(folder / "JPEGImages" / f"{name}.jpg"), _find_mask(folder, name, find))
+            for name in read_voc_list(folder, split)
         ]
         missing = [path for pair in self.pairs for path in pair if not path.is_file()]
         if missing:
@@ -101,7 +107,7 @@ class VOC(Dataset[Sample]):
         return self.transform(sample) if self.transform else sample
 
 
-def _mask_path(folder: Path, name: str) -> Path:
+def _find_mask(folder: Path, name: str, find: Finder) -> Path:
     """Return VOC's own mask, or the extra one where VOC has none."""
-    own = folder / "SegmentationClass" / f"{name}.png"
-    return own if own.is_file() else folder / "SegmentationClassAug" / f"{name}.png"
+    own = find(folder / "SegmentationClass" / f"{name}.png", (".png",))
+    return own if own.is_file() else find(folder / "SegmentationClassAug" / f"{name}.png", (".png",))

@@ -6,7 +6,7 @@ from typing import Literal
 from segaware.data.flow.files import read_flo
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, find_folder
 from segaware.data.flow.sample import FlowTransform
-from segaware.data.reading import DataError
+from segaware.data.reading import DataError, reading
 
 _SPLIT_FILE = "FlyingChairs_train_val.txt"
 _MARKS = {"train": "1", "val": "2"}
@@ -68,7 +68,8 @@ def _read_split(paths: list[Path], numbers: list[str]) -> list[str]:
             f"{paths[0]}: no such file, nor {paths[1]}, nor {paths[2]}; it tells training pairs from validation pairs "
             "(split 'all' needs none)"
         )
-    marks = path.read_text().split()
+    with reading(path, "a list of marks"):
+        marks = path.read_text().split()
     if len(marks) != len(numbers):
         raise DataError(f"{path}: marks {len(marks)} pairs, but {len(numbers)} are there (split 'all' takes any)")
     if set(marks) != set(_MARKS.values()):
