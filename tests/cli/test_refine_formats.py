@@ -1,4 +1,4 @@
-"""What `segaware refine` reads comes back as it was: PNG modes and palettes, 16-bit depth and flow, types of numbers."""
+"""What `segaware refine` reads comes back as it was: modes and palettes of PNGs, 16-bit depth and flow, dtypes."""
 
 import struct
 import zipfile

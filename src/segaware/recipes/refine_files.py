@@ -101,18 +101,23 @@ def refine_file(image: Path, scores: Path, out: Path, how: FileSettings) -> Iter
         MemoryError: If `max_memory` is too little.
         OSError: If the disk has no room.
     """
-    _check_there(out, how)
+    _check_apart(out, image, scores, Path(how.embedding))
     if out.is_dir():
         raise DataError(f"{out}: must be a file, but a folder is there")
-    _check_apart(out, image, scores, Path(how.embedding))
+    _check_there(out, how)
     for path in (image, scores):
         if not path.is_file():
             raise DataError(f"{path}: no such file")
     with room_for(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with locked(out.with_name(f".{out.name}.refine-lock"), str(out)):
+        with locked(lock_path(out), str(out)):
             _check_there(out, how)  # another process may just have finished it
             yield _prepare(image, scores, out, how)
+
+
+def lock_path(out: Path) -> Path:
+    """Return what is locked while an output is worked at."""
+    return out.with_name(f".{out.name}.refine-lock")
 
 
 def _check_there(out: Path, how: FileSettings) -> None:
