@@ -300,3 +300,27 @@ def test_an_error_of_any_kind_does_not_end_a_folder(
     result = segaware("refine", images, scores, "--out", out, *COLOR)
     assert result.exit_code == 1 and "CUDA out of memory" in result.stderr
     assert [path.name for path in out.iterdir()] == ["b.npy"]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_more_pixels_than_pillows_limit_are_an_option(
+    segaware: Any, fails: Callable[..., str], tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch, bits: int
+) -> None:
+    Image.fromarray(LABEL.astype(f"u{bits // 8}")).save(tmp_path / "labels.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # less than half of the image: what Pillow calls an attack
+    run = ("refine", image, tmp_path / "labels.png", "--out", tmp_path / "out.png", "--kind", "labels", *COLOR)
+    assert "max_pixels allows it" in fails(*run)
+    assert "max_pixels allows it" in fails(*run, "--max-pixels", str(LABEL.size - 1))
+    assert segaware(*run, "--max-pixels", str(LABEL.size)).exit_code == 0
+    assert Image.MAX_IMAGE_PIXELS == 50
+
+
+def test_a_photograph_that_does_not_fit_in_memory_is_refused_before_it_is_decoded(
+    fails: Callable[..., str], tmp_path: Path
+) -> None:
+    Image.new("1", (30000, 20000)).save(tmp_path / "bomb.png")
+    assert (tmp_path / "bomb.png").stat().st_size < 100_000
+    np.save(tmp_path / "scores.npy", np.zeros((3, 20, 30), np.float32))
+    run = ("refine", tmp_path / "bomb.png", tmp_path / "scores.npy", "--out", tmp_path / "out.npy", *COLOR)
+    line = fails(*run, "--max-pixels", "1000000000")
+    assert "max_memory is too small: reading" in line and "bomb.png needs about 1" in line

@@ -26,7 +26,7 @@ LABELS = np.random.default_rng(2).integers(0, 3, SIZE).astype(np.uint8)
 
 # Runs commands in forked processes, which need not import everything again. They refine in tiles, and wait in the
 # middle while there is a file "wait".
-START = """
+START = '''
 import os, signal, sys, time
 from segaware.cli.main import app
 from segaware.recipes import partial_output, refine_files
@@ -44,11 +44,14 @@ def slowly(self, number, arrays):
 
 refinement.Refinement.run = slowly
 
-def kill_after(module, name, call):
+def kill_at(module, name, call):
+    """Kill this process after a call of a function; before it, if the number of the call is negative."""
     function, calls = getattr(module, name), []
     def killed(*arguments, **options):
-        result = function(*arguments, **options)
         calls.append(name)
+        if len(calls) == -call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = function(*arguments, **options)
         if len(calls) == call:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
@@ -71,7 +74,7 @@ def start(log, arguments, patch=lambda: None):
 
 def wait(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-"""
+'''
 
 
 def python(code: str, *arguments: Any) -> list[str]:
@@ -184,7 +187,7 @@ def test_every_stage_may_be_killed(folder: Path, segaware: Any, monkeypatch: pyt
         ("partial_output", "write_atomically", 2),
         ("partial_output", "write_atomically", 5),  # after three pieces
         ("refinement.Refinement", "run", 6),
-        ("partial_output.shutil", "rmtree", 1),
+        ("partial_output.shutil", "rmtree", -1),  # the output is in place
     ]
     code = """
 stages, options = eval(sys.argv[1]), sys.argv[2:]
@@ -193,13 +196,13 @@ for number, (module, name, call) in enumerate(stages):
     for suffix, scores in ((".npy", "scores.npy"), (".png", "labels.png")):
         if suffix == ".png" and number < 5:
             continue
-        patch = lambda: kill_after(eval(module), name, call)
+        patch = lambda: kill_at(eval(module), name, call)
         running.append(start("log", ["refine", "image.png", scores, "--out", f"{number}{suffix}", *options], patch))
         print(wait(running[-1]))
 """
     monkeypatch.chdir(folder)
     assert set(python(code, stages, *COLOR)) == {"-9"}
-    assert len(list(folder.glob(".*partial"))) >= 9
+    assert len(list(folder.glob(".*partial"))) == 10  # all but that of the first stage
     for number in range(len(stages)):
         for suffix, scores in ((".npy", "scores.npy"), (".png", "labels.png")):
             out = folder / f"{number}{suffix}"

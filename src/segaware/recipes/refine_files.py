@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 import segaware
-from segaware.data import IMAGE_SUFFIXES, DataError, read_image
+from segaware.data import IMAGE_SUFFIXES, DataError, files_by_stem, has_suffix, read_image
 from segaware.locking import locked
 from segaware.nn import ColorEmbedding, EmbeddingNet
 from segaware.recipes.partial_output import PartialOutput, partial_folder, room_for
@@ -23,6 +23,7 @@ from segaware.recipes.score_files import (
     FileSettings,
     Scores,
     check_output,
+    check_photograph,
     open_scores,
     output_dtype,
     write_output,
@@ -60,7 +61,10 @@ def find_files(images: Path, scores: Path, out: Path, suffix: str | None) -> lis
     """
     if suffix is not None and suffix.lower() not in WRITTEN_SUFFIXES:
         raise DataError(f"--suffix must be one of {', '.join(WRITTEN_SUFFIXES)}, got {suffix!r}")
-    found = _by_stem(images, IMAGE_SUFFIXES), _by_stem(scores, READ_SUFFIXES)
+    for folder in (images, scores):
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+    found = files_by_stem(images, IMAGE_SUFFIXES), files_by_stem(scores, READ_SUFFIXES)
     if not found[0]:
         raise DataError(f"{images}: no image (none of {', '.join(IMAGE_SUFFIXES)})")
     if out.exists() and not out.is_dir():
@@ -69,20 +73,8 @@ def find_files(images: Path, scores: Path, out: Path, suffix: str | None) -> lis
     files = []
     for stem, image in found[0].items():
         part = found[1].get(stem, scores / f"{stem}.npy")
-        ending = suffix or (part.suffix if part.suffix.lower() in WRITTEN_SUFFIXES else ".npy")
+        ending = suffix or (part.suffix if has_suffix(part, WRITTEN_SUFFIXES) else ".npy")
         files.append((image, part, out / f"{stem}{ending}"))
-    return files
-
-
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix.lower() in suffixes and not path.name.startswith("."):
-            if path.stem in files:
-                raise DataError(f"{files[path.stem]} and {path} have the same name; move one away")
-            files[path.stem] = path
     return files
 
 
@@ -139,7 +131,8 @@ def _check_apart(out: Path, *inputs: Path) -> None:
 
 def _prepare(image: Path, scores: Path, out: Path, how: FileSettings) -> tuple[int, int, Iterator[None]]:
     file = open_scores(scores, how)
-    pixels = read_image(image)
+    check_photograph(image, how)
+    pixels = read_image(image, max_pixels=how.max_pixels)
     opened, first = file.open, file.open()
     if first.ndim == 2 and file.kind == "values":
         opened = lambda: file.open()[None]  # noqa: E731

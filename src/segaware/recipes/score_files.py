@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
+from PIL import Image
 from safetensors import safe_open
 
 from segaware.data import DataError, reading, voc_palette, write_png
 from segaware.data.flow.files import known_flow, read_flo, read_pfm, write_flo, write_kitti_flow, write_pfm
+from segaware.data.images import _limit as pixel_limit
 from segaware.recipes.score_pngs import FLOW, GRAY_MODES, read_png, write_gray_png
 from segaware.refining import Kind
 from segaware.refining.memory import memory_left
@@ -23,6 +25,7 @@ from segaware.refining.settings import Settings, to_numpy
 
 READ_SUFFIXES = (".npy", ".npz", ".safetensors", ".png", ".flo", ".pfm")
 WRITTEN_SUFFIXES = (".npy", ".png", ".flo", ".pfm")
+_PHOTOGRAPH_BYTES = 16  # that decoding takes a pixel, at most
 _UNKNOWN_FLOW = 1666666752.0  # Middlebury's
 
 
@@ -89,7 +92,7 @@ def open_scores(path: Path, how: FileSettings) -> Scores:
     array, mode, palette = None, None, None
     with reading(path, f"a {suffix} file"):
         if suffix == ".png":
-            array, mode, palette = read_png(path, how.kind, lambda size: check_fits(path, size, how))
+            array, mode, palette = read_png(path, how.kind, how.max_pixels, lambda size: check_fits(path, size, how))
         elif suffix != ".npy":
             array = _READERS[suffix](path, how)
         first = _open(path, array)
@@ -117,6 +120,13 @@ def check_fits(path: Path, size: float, how: FileSettings) -> None:
             f"max_memory is too small: reading {path} needs about {(how.max_memory + missing) / 1e9:.2g} GB with all "
             f"that is loaded, got {how.max_memory / 1e9:.2g} GB"
         )
+
+
+def check_photograph(path: Path, how: FileSettings) -> None:
+    """Raise MemoryError if decoding a photograph takes more than `how.max_memory`, by the size that its header says."""
+    with reading(path, "an image"), pixel_limit(None), Image.open(path) as image:
+        width, height = image.size
+    check_fits(path, width * height * _PHOTOGRAPH_BYTES, how)
 
 
 def _guess_kind(path: Path, array: np.ndarray, mode: str | None) -> Kind:
