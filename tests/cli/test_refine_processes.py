@@ -24,14 +24,17 @@ PHOTOGRAPH = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
 SCORES = np.random.default_rng(1).standard_normal((5, *SIZE)).astype(np.float32)
 LABELS = np.random.default_rng(2).integers(0, 3, SIZE).astype(np.uint8)
 
-# Runs commands in forked processes, which need not import everything again. They refine in tiles, and wait in the
-# middle while there is a file "wait".
+# Runs commands in forked processes, which need not import everything again, nor load the kernels. They refine in tiles,
+# and wait in the middle while there is a file "wait".
 START = '''
 import os, signal, sys, time
+import numpy as np
+import segaware
 from segaware.cli.main import app
 from segaware.recipes import partial_output, refine_files
 from segaware.refining import refinement
 
+segaware.refine(np.zeros((8, 8, 3)), np.zeros((2, 8, 8)), embedding="color", kernel_size=3, iterations=1)
 refinement.memory_left = lambda limit, held: 1e5
 run = refinement.Refinement.run
 
@@ -80,7 +83,9 @@ def wait(process):
 def python(code: str, *arguments: Any) -> list[str]:
     """Run code after START, and return the lines that it prints."""
     command = [sys.executable, "-c", START + code, *map(str, arguments)]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300).stdout.splitlines()
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # other threads would be missing in forked processes
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300, env=environment)
+    return result.stdout.splitlines()
 
 
 def expected(scores: np.ndarray, kind: Any = "scores", **options: Any) -> np.ndarray:
