@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from tqdm.auto import tqdm
 
 from segaware.cli.options import errors
 from segaware.data import DataError
-from segaware.recipes.refine_files import FileSettings, find_files, load_embedding, refine_file
+from segaware.locking import LockedError
+from segaware.recipes.refine_files import OutputThereError, find_files, load_embedding, refine_file
+from segaware.recipes.score_files import FileSettings
 from segaware.refining import Kind, Method, parse_memory
 from segaware.refining.settings import Settings
+
+Files: TypeAlias = tuple[Path, Path, Path]  # an image, its scores, its output
 
 _INTERRUPTED = "the same command goes on with what is not finished"
 
@@ -40,6 +44,12 @@ def refine(
     stride: Annotated[int | None, typer.Option("--stride", help="At which filter or CRF run.")] = None,
     num_classes: Annotated[int | None, typer.Option("--num-classes", help="Of labels.")] = None,
     certainty: Annotated[float, typer.Option("--certainty", help="Probability that a label is right.")] = 0.7,
+    unknown: Annotated[
+        float | None, typer.Option("--unknown", help="The value of unknown pixels of values, such as 0 of depth.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option("--max-pixels", help="The most pixels of a photograph; Pillow's limit if not given.")
+    ] = None,
     max_memory: Annotated[str, typer.Option("--max-memory", help="The most memory to take.")] = "4GB",
     suffix: Annotated[
         str | None, typer.Option("--suffix", help="Of files in a folder OUT; that of the scores, or .npy.")
@@ -49,7 +59,8 @@ def refine(
     """Sharpen any model's scores, labels, depth or flow so that they follow the borders in the image."""
     with errors(_INTERRUPTED):
         settings = Settings(method, kind or "scores", kernel_size, iterations, hardness, stride, num_classes, certainty)
-        how = FileSettings(settings, kind, key, embedding, parse_memory(max_memory), overwrite)
+        memory = parse_memory(max_memory)
+        how = FileSettings(settings, kind, key, embedding, memory, overwrite, unknown, max_pixels)
         load_embedding(embedding)  # fails before any file is looked at
         if not image.is_dir():
             if suffix is not None:
@@ -57,27 +68,43 @@ def refine(
             _refine_one(image, scores, out, how)
             print(out)
             return
-        if _refine_folder(find_files(image, scores, out, suffix), how):
+        if not _refine_folder(find_files(image, scores, out, suffix), how):
             raise typer.Exit(1)
         print(out)
 
 
 def _refine_one(image: Path, scores: Path, out: Path, how: FileSettings) -> None:
-    pieces, done, work = refine_file(image, scores, out, how)
-    for _ in tqdm(work, total=pieces, initial=done, desc="refining", unit="tile", leave=False):
-        pass
+    with refine_file(image, scores, out, how) as (pieces, done, work):
+        for _ in tqdm(work, total=pieces, initial=done, desc="refining", unit="tile", leave=False):
+            pass
 
 
-def _refine_folder(files: list[tuple[Path, Path, Path]], how: FileSettings) -> int:
-    """Refine one after the other, and return how many have failed."""
-    failures = 0
-    for image, scores, out in (bar := tqdm(files, desc="refining", unit="image")):
-        if out.exists() and not how.overwrite:
-            continue
+def _refine_folder(files: list[Files], how: FileSettings) -> bool:
+    """Refine one after the other, and return whether all outputs are there; those that are not are told."""
+    failed = _refine_all(files, how)
+    held = [file for file, error in failed if isinstance(error, LockedError)]
+    missing = [file for file, error in failed if not isinstance(error, LockedError)]
+    if held:  # by now they may be finished, or their process may have ended
+        missing += [file for file, _ in _refine_all(held, how)]
+    if missing:
+        names = ", ".join(image.name for image, _, _ in missing)
+        print(f"{len(missing)} of {len(files)} images have no new output: {names}", file=sys.stderr)
+    return not missing
+
+
+def _refine_all(files: list[Files], how: FileSettings) -> list[tuple[Files, Exception]]:
+    """Refine one after the other, and return those that could not be, each with its error, which is told at once."""
+    failed: list[tuple[Files, Exception]] = []
+    for file in (bar := tqdm(files, desc="refining", unit="image")):
+        image, scores, out = file
         try:
-            for _ in refine_file(image, scores, out, how)[2]:
-                pass
-        except (MemoryError, OSError, ValueError) as error:
-            failures += 1
-            bar.write(f"segaware: {image.name}: {' '.join(str(error).split())}", file=sys.stderr)
-    return failures
+            with refine_file(image, scores, out, how) as (_, _, work):
+                for _ in work:
+                    pass
+        except OutputThereError:
+            continue
+        except Exception as error:  # of whatever kind: the next image may be all right
+            failed.append((file, error))
+            reason = " ".join(str(error).split()) or type(error).__name__
+            bar.write(f"segaware: {image.name}: {reason}", file=sys.stderr)
+    return failed
