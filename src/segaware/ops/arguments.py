@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch import Tensor
+
+_LARGEST = 2**31 - 1  # so that no product of two numbers overflows 64 bits
+
+
+def check_integer(name: str, value: object, least: int, most: int = _LARGEST) -> int:
+    """Return `value` as an int: an int, or what else counts as one, as NumPy's integers do.
+
+    Raises:
+        ValueError: If it is none (nor is a bool or a tensor), or not from `least` to `most`.
+    """
+    number = as_integer(value)
+    if number is None or number < least:
+        raise ValueError(f"{name} must be an int of at least {least}, got {value!r}")
+    if number > most:
+        raise ValueError(f"{name} must be an int of at most {most}, got {value!r}")
+    return number
+
+
+def as_integer(value: object) -> int | None:
+    """Return an int, or what else counts as one, as NumPy's integers do; None for all else, bools and tensors too."""
+    if isinstance(value, (bool, Tensor)):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def check_image(name: str, tensor: Tensor, channels: str = "C") -> None:
