@@ -188,9 +188,8 @@ def to_numpy(name: str, array: Array) -> np.ndarray:
             raise ValueError(
                 f"{name} must be a dense tensor, got one that is sparse, nested, quantized or without data"
             )
-        array = array.detach().cpu()
         known = not array.is_floating_point() or array.dtype in (torch.float16, torch.float32, torch.float64)
-        return (array if known else array.float()).numpy()
+        return (array if known else array.float()).numpy(force=True)
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name} must be a torch.Tensor or a NumPy array, got {type(array).__name__}")
     if isinstance(array, np.ma.MaskedArray):
