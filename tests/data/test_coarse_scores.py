@@ -32,3 +32,15 @@ def test_noise_comes_from_the_generator() -> None:
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert abs((first[:, 1]).std() - 0.5) < 0.03
+
+
+def test_noise_of_the_cpu_goes_to_labels_on_any_device() -> None:
+    label = torch.zeros(1, 50, 70, dtype=torch.int64)
+    for generator in (None, torch.Generator().manual_seed(0)):
+        scores = coarse_scores(label.to("meta"), 3, generator=generator)
+        assert scores.device.type == "meta" and scores.shape == (1, 3, 7, 9)
+    torch.manual_seed(3)
+    noise = torch.randn(1, 3, 7, 9)
+    torch.manual_seed(3)
+    with torch.device("meta"):  # where tensors are made if nothing else is said
+        assert torch.equal(coarse_scores(label, 3), coarse_scores(label, 3, noise=0.0) + noise)

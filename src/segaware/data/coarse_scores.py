@@ -31,10 +31,11 @@ def coarse_scores(
         radius: How far the blur reaches, in pixels; 24 takes thin parts away and rounds corners, as DeepLab does.
         confidence: Difference of scores where a class is alone; 6 is a probability of 0.98 among seven classes.
         noise: Standard deviation of the noise.
-        generator: Where the noise comes from; None is torch's global generator.
+        generator: Where the noise comes from, on whatever device; None is torch's global generator of the CPU, also for
+            labels on a GPU, so that noise is the same on all devices.
 
     Returns:
-        Scores (N, C, ceil(H / 8), ceil(W / 8)), float32.
+        Scores (N, C, ceil(H / 8), ceil(W / 8)), float32, on the device of the labels.
 
     Example:
         >>> coarse_scores(torch.zeros(1, 50, 70, dtype=torch.int64), num_classes=3).shape
@@ -47,4 +48,5 @@ def coarse_scores(
         F.avg_pool2d(x.float(), 2 * radius + 1, COARSE_STRIDE, padding=radius) for x in (one_hot, known[:, None])
     )
     scores = confidence * parts / labelled.clamp(min=1e-6)
-    return scores + noise * torch.randn(scores.shape, generator=generator)
+    source = torch.device("cpu") if generator is None else generator.device
+    return scores + noise * torch.randn(scores.shape, generator=generator, device=source).to(scores.device)

@@ -53,7 +53,8 @@ def dense_crf(
 
     Args:
         log_probabilities: `F.log_softmax` of the scores, (N, C, H, W) or (C, H, W); pydensecrf's unary energy is its
-            negative.
+            negative. Of probabilities p, `p.clamp(min=1e-5).log().log_softmax(-3)`, as pydensecrf's
+            `unary_from_softmax`: a pixel with a probability of nearly 0 could not be outvoted by its neighbours.
         image: The RGB image that was classified, (N, 3, H, W) or (3, H, W), in 0..1, or uint8 in 0..255.
         gaussian_sxy: Standard deviation of the smoothness filter, in pixels; or a pair, (x, y).
         gaussian_compat: Weight of the smoothness filter; 0 leaves it out.
@@ -151,7 +152,7 @@ class DenseCRF(Configured):
         """Refine scores.
 
         Args:
-            scores: Unnormalised class scores, (N, C, H, W) or (C, H, W).
+            scores: Unnormalised class scores, (N, C, H, W) or (C, H, W); of probabilities p, `p.clamp(min=1e-5).log()`.
             image: The RGB image, (N, 3, H, W) or (3, H, W), in 0..1, or uint8.
 
         Returns:
@@ -221,7 +222,10 @@ def _check_log_probabilities(log_probabilities: Tensor) -> None:
     if error < (1e-3 if log_probabilities.dtype.itemsize > 2 else 3e-2):
         return
     if low >= 0 and _largest(log_probabilities.float().sum(-3) - 1) < 1e-2:
-        raise ValueError("log_probabilities must be logarithms, got what look like probabilities: pass their log()")
+        raise ValueError(
+            "log_probabilities must be logarithms, got what look like probabilities: of such, p, pass "
+            "p.clamp(min=1e-5).log().log_softmax(-3)"
+        )
     raise ValueError(
         "log_probabilities must have probabilities that sum to 1 over the classes, got values whose logsumexp is up to "
         f"{error:.3g} away from 0: pass F.log_softmax(scores, dim), with the dimension of the classes"

@@ -30,7 +30,7 @@ def build_layer(
     """
     options = {"kernel_size": kernel_size, "iterations": iterations, "hardness": hardness}
     given = {name: value for name, value in options.items() if value is not None}
-    if not isinstance(method, str):
+    if isinstance(method, Layer):
         if given:
             raise ValueError(f"{next(iter(given))} is an option of the layer that was given as method; set it there")
         if isinstance(method, SegAwareCRF) and method.num_classes != num_classes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +34,7 @@ def parse_memory(text: str | int) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
     unit = match.group(2).upper() if match else ""
-    if match is None or unit not in _UNITS or float(match.group(1)) * _UNITS[unit] < 1:
+    if match is None or unit not in _UNITS or not 1 <= float(match.group(1)) * _UNITS[unit] < math.inf:
         raise ValueError(f"max_memory must be a number of bytes or like '4GB', '500MB' or '2GiB', got {text!r}")
     return int(float(match.group(1)) * _UNITS[unit])
 
@@ -48,6 +50,14 @@ def process_memory(field: Literal["VmRSS", "VmHWM"]) -> float:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise OSError(f"/proc/self/status has no {field}")
+
+
+def machine_memory() -> float:
+    """Return the bytes of memory of this machine; infinity where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return math.inf
 
 
 def memory_left(limit: int, held: int) -> float:

@@ -29,6 +29,7 @@ def refine(
     stride: int | None = None,
     num_classes: int | None = None,
     certainty: float = 0.7,
+    clip: float = 1e-5,
     max_memory: str | int | None = None,
     return_mask: bool = False,
 ) -> Any:
@@ -58,6 +59,8 @@ def refine(
         num_classes: Number of classes of labels; None for one more than the largest.
         certainty: How sure labels are: the probability of the given class, as pydensecrf's `gt_prob`; the other classes
             share the rest.
+        clip: What a CRF raises lower probabilities to before it takes their logarithm, as pydensecrf's
+            `unary_from_softmax`: one that is nearly 0 could not be outvoted by any number of neighbours.
         max_memory: The most memory that the process may take, such as "4GB" or a number of bytes. A large image is
             refined in tiles, with the same result. Memory of modules other than segaware's, which embed the whole image
             at once, is not counted. None for no limit.
@@ -81,7 +84,7 @@ def refine(
         >>> refine(image.permute(1, 2, 0).numpy(), labels, "dense_crf", kind="labels").shape
         (50, 70)
     """
-    settings = Settings(method, kind, kernel_size, iterations, hardness, stride, num_classes, certainty)
+    settings = Settings(method, kind, kernel_size, iterations, hardness, stride, num_classes, certainty, clip)
     limit = None if max_memory is None else parse_memory(max_memory)
     images, batch = to_images(image), to_numpy("scores", scores)
     batched = images.ndim == 4
@@ -94,10 +97,11 @@ def refine(
         raise ValueError(
             f"scores must be of shape {'(h, w)' if kind == 'labels' else '(C, h, w)'} for one image, with N in front "
             f"for a batch of N, got {tuple(scores.shape)} for an image of {tuple(image.shape)}"
+            + ("; a single map such as a matte is of kind 'values'" if kind != "labels" and batch.ndim == 3 else "")
         )
     device = scores.device if isinstance(scores, Tensor) else torch.device("cpu")
     outputs, masks = [], []
-    for rgb, part, each in zip(images, batch, to_embeddings(embedding, len(images), batched), strict=True):
+    for rgb, part, each in zip(images, batch, to_embeddings(embedding, len(images), batched, device), strict=True):
         output, mask = _refine(settings, rgb, part, each, device, limit, return_mask)
         outputs.append(output[0] if without_channels else output)
         masks.append(mask)

@@ -14,9 +14,17 @@ from torch import Tensor
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
-from segaware.refining.kinds import Kind, decode, encode
+from segaware.refining.kinds import UNKNOWN, Kind, decode, decode_labels, encode, says_something, to_means
 from segaware.refining.layers import Layer, reach
-from segaware.refining.memory import RESERVE, embedding_cost, layer_cost, memory_left, release_memory
+from segaware.refining.memory import (
+    RESERVE,
+    embedding_cost,
+    layer_cost,
+    machine_memory,
+    memory_left,
+    release_memory,
+)
+from segaware.refining.modules import device_of
 from segaware.refining.tiles import Extent, Span, Tile, split
 
 Open: TypeAlias = Callable[[], np.ndarray]
@@ -57,10 +65,11 @@ class Refinement:
         layer: What refines.
         kind: What is refined.
         certainty: Of labels.
+        clip: Of probabilities.
         embedding: The network that embeds pixels, or their embeddings (E, H, W).
         stride: The stride to the image at which the layer works; that of a dense CRF is 1.
         classify: Whether the output is the class of the highest score.
-        device: Where to compute.
+        device: Where to compute with what has no tensors of its own.
 
     Attributes:
         work: What every piece does, and with which tile; empty before `plan` was called.
@@ -77,6 +86,7 @@ class Refinement:
         layer: Layer,
         kind: Kind,
         certainty: float,
+        clip: float,
         embedding: EmbeddingNet | ColorEmbedding | np.ndarray,
         stride: int,
         classify: bool = False,
@@ -88,10 +98,11 @@ class Refinement:
         self.layer = layer
         self.kind: Kind = kind
         self.certainty = certainty
+        self.clip = clip
         self.embedding = embedding
         self.stride = 1 if isinstance(layer, DenseCRF) else stride
         self.classify = classify
-        self.device = device or torch.device("cpu")
+        self.device = device_of(layer, device or torch.device("cpu"))
         grid = sampled_size(size, self.stride)
         given = isinstance(embedding, np.ndarray)
         self.embedding_shape = (0 if given else getattr(embedding, "dim", 3), *grid)
@@ -108,7 +119,7 @@ class Refinement:
         """Divide the image.
 
         Args:
-            max_memory: Bytes that the process may take; None for one tile.
+            max_memory: Bytes that the process may take; None for one tile, of up to all the memory of the machine.
             held: Bytes that it will take beside its tiles, and has not yet: of output and embedding in memory.
 
         Raises:
@@ -123,12 +134,23 @@ class Refinement:
         except MemoryError as error:
             assert limit is not None and max_memory is not None
             needed = max_memory + (error.args[0] - limit) / (1 - RESERVE)
-            whole = " as it looks at the whole image at once" if isinstance(self.layer, DenseCRF) else ""
             raise MemoryError(
-                f"max_memory is too small: {type(self.layer).__name__} needs about {needed / 1e9:.2g} GB for an image "
-                f"of {self.size[1]}x{self.size[0]}{whole}, got {max_memory / 1e9:.2g} GB"
+                f"max_memory is too small: {self._needs(needed)}, got {max_memory / 1e9:.2g} GB"
             ) from None
+        if limit is None and self.device.type == "cpu" and not isinstance(self.layer, DenseCRF):
+            needed = self._cost(Extent(self.size, self.size))
+            if needed > machine_memory():
+                raise MemoryError(
+                    f"{self._needs(needed)}, more than this machine has: give max_memory, or the layer a smaller window"
+                )
         self.work = [("embed", tile) for tile in tiles[0]] + [("refine", tile) for tile in tiles[1]]
+
+    def _needs(self, memory: float) -> str:
+        whole = " as it looks at the whole image at once" if isinstance(self.layer, DenseCRF) else ""
+        return (
+            f"{type(self.layer).__name__} needs about {memory / 1e9:.2g} GB for an image of "
+            f"{self.size[1]}x{self.size[0]}{whole}"
+        )
 
     def resume(self, work: list[tuple[Step, list[list[int]]]]) -> None:
         """Take over the `work` of an earlier plan for the same image, as JSON gives it back."""
@@ -142,17 +164,17 @@ class Refinement:
         return split(self.size, halo, math.lcm(step, self.stride), lambda x: embedding_cost(network, x), limit)
 
     def _split(self, limit: float | None) -> list[Tile]:
-        layer, channels = self.layer, self.channels + (self.kind == "values")
-        dim = len(self.embedding) if isinstance(self.embedding, np.ndarray) else self.embedding_shape[0]
-
-        def cost(extent: Extent) -> float:
-            return layer_cost(layer, channels, dim, self.stride, self.scores_stride, extent)
-
+        layer = self.layer
         if isinstance(layer, DenseCRF):
-            return split(self.size, 0, max(self.size), cost, limit)
+            return split(self.size, 0, max(self.size), self._cost, limit)
         # Upsampling reads the next pixel, before the layer and after it.
         halo = (reach(layer) + 1) * self.stride + self.scores_stride
-        return split(self.size, halo, math.lcm(self.stride, self.scores_stride), cost, limit)
+        return split(self.size, halo, math.lcm(self.stride, self.scores_stride), self._cost, limit)
+
+    def _cost(self, extent: Extent) -> float:
+        channels = self.channels + (self.kind == "values")
+        dim = len(self.embedding) if isinstance(self.embedding, np.ndarray) else self.embedding_shape[0]
+        return layer_cost(self.layer, channels, dim, self.stride, self.scores_stride, extent)
 
     def _warm_up(self) -> None:
         """Refine a small image, so that what is loaded and compiled at first use counts as taken."""
@@ -160,7 +182,9 @@ class Refinement:
         embedding = self.embedding
         if isinstance(embedding, np.ndarray):
             embedding = np.zeros((len(embedding), side, side), np.float32)
-        small = Refinement((side, side), self.channels, 1, self.layer, "scores", 0.5, embedding, 1, device=self.device)
+        small = Refinement(
+            (side, side), self.channels, 1, self.layer, "scores", 0.5, 1e-5, embedding, 1, device=self.device
+        )
         small.plan()
         shapes = (side, side, 3), (self.channels, side, side), small.embedding_shape, small.output_shape
         image, scores, embedded, output = (np.zeros(shape, np.float32) for shape in shapes)
@@ -178,15 +202,10 @@ class Refinement:
         if number + 1 < self.pieces:
             release_memory()
 
-    def _image(self, tile: Tile, image: np.ndarray) -> Tensor:
-        """Return the image under a tile, (1, 3, h, w) in 0..1."""
-        pixels = torch.from_numpy(image[tile.rows.padded(), tile.columns.padded()]).to(self.device)
-        scale = 1 if pixels.is_floating_point() else 255
-        return pixels.permute(2, 0, 1)[None].float().contiguous() / scale
-
     def _embed(self, tile: Tile, arrays: Arrays) -> None:
         assert isinstance(self.embedding, (EmbeddingNet, ColorEmbedding))
-        embedding = self.embedding(self._image(tile, arrays.image))[0]
+        pixels = arrays.image[tile.rows.padded(), tile.columns.padded()]
+        embedding = self.embedding(to_input(pixels, device_of(self.embedding, self.device)))[0]
         rows, columns = (_inside(span.start - span.padded_start, span.stop - span.start) for span in tile)
         kept = embedding[:, rows, columns][:, :: self.stride, :: self.stride]
         arrays.embedding()[:, tile.rows.core(self.stride), tile.columns.core(self.stride)] = kept.cpu().numpy()
@@ -194,20 +213,32 @@ class Refinement:
     def _refine(self, tile: Tile, arrays: Arrays) -> None:
         layer, logits = self.layer, _takes_logits(self.layer)
         scores = self._read(arrays.scores(), tile, self.scores_stride)
-        channels = encode(scores, self.kind, logits, self.channels, self.certainty)
+        if isinstance(layer, DenseCRF):  # what pixels are compared by
+            compared = to_input(arrays.image[tile.rows.padded(), tile.columns.padded()], torch.device("cpu"))
+        elif isinstance(self.embedding, np.ndarray):
+            compared = self._read(self.embedding, tile, 1)[None, :, :: self.stride, :: self.stride]
+        else:
+            compared = self._read(arrays.embedding(), tile, self.stride)[None]
+        if arrays.mask is not None:
+            assert not isinstance(layer, DenseCRF)
+            mask = attention_mask(layer.distance(compared), layer.hardness.clamp(min=0))[0]
+            self._write(arrays.mask, mask, tile, self.stride)
+        refined = self._apply(scores, compared, tile)
+        if self.kind == "labels":
+            known = self._known(scores, compared, tile) if logits else to_means(refined[0])
+            output = decode_labels(refined[0], known, self._nearest(scores, tile))
+        else:
+            output = decode(refined, self.kind, logits)
+        if self.classify:
+            output = output.argmax(0)
+        arrays.output()[..., tile.rows.core(), tile.columns.core()] = output.cpu().numpy()
+
+    def _apply(self, scores: Tensor, compared: Tensor, tile: Tile) -> Tensor:
+        """Return refined channels (1, C, H, W) of what the tile computes."""
+        channels = encode(scores, self.kind, _takes_logits(self.layer), self.channels, self.certainty, self.clip)
         padded = tuple(span.padded_stop - span.padded_start for span in tile)
         channels = self._resample(channels, (padded[0], padded[1]))
-        if isinstance(layer, DenseCRF):
-            refined = layer(channels.cpu(), self._image(tile, arrays.image).cpu()).to(self.device)
-        else:
-            if isinstance(self.embedding, np.ndarray):
-                embedding = self._read(self.embedding, tile, 1)[None, :, :: self.stride, :: self.stride].float()
-            else:
-                embedding = self._read(arrays.embedding(), tile, self.stride)[None]
-            if arrays.mask is not None:
-                mask = attention_mask(layer.distance(embedding), layer.hardness.clamp(min=0))[0]
-                self._write(arrays.mask, mask, tile, self.stride)
-            refined = layer(channels, embedding)
+        refined = self.layer(channels.to(compared.device), compared).to(self.device)
         rows, columns = (  # one more than the tile has, to upsample towards
             _inside((span.start - span.padded_start) // self.stride, (span.stop - span.start) // self.stride + 1)
             for span in tile
@@ -215,18 +246,35 @@ class Refinement:
         refined = refined[..., rows, columns]
         height, width = (n * self.stride for n in refined.shape[-2:])
         refined = upsample(refined, self.stride, (height, width))
-        refined = refined[..., : tile.rows.stop - tile.rows.start, : tile.columns.stop - tile.columns.start]
-        output = decode(refined, self.kind, logits)
-        if self.classify:
-            output = output.argmax(0)
-        arrays.output()[..., tile.rows.core(), tile.columns.core()] = output.cpu().numpy()
+        return refined[..., : tile.rows.stop - tile.rows.start, : tile.columns.stop - tile.columns.start]
+
+    def _known(self, labels: Tensor, compared: Tensor, tile: Tile) -> Tensor:
+        """Return which pixels a CRF tells anything of, (H, W).
+
+        Their own logits do not say, for classes may be equal. If all known pixels have the same class, none are.
+        """
+        known = labels != UNKNOWN
+        if known.all():
+            return known.new_ones(())
+        return says_something(self._apply(torch.where(known, 0, labels), compared, tile)[0])
+
+    def _nearest(self, labels: Tensor, tile: Tile) -> Tensor:
+        """Return the label that lies nearest to every pixel that the tile computes, (H, W)."""
+        stride = self.scores_stride
+        rows, columns = (
+            torch.arange(span.start - span.padded_start, span.stop - span.padded_start, device=labels.device)
+            .add(stride // 2)
+            .div(stride, rounding_mode="floor")
+            .clamp(max=length - 1)
+            for span, length in zip(tile, labels.shape, strict=True)
+        )
+        return labels[rows[:, None], columns]
 
     def _read(self, array: np.ndarray, tile: Tile, stride: int) -> Tensor:
         """Return a copy of an array at a stride to the image under a tile, so that the array can be closed."""
         part = array[..., tile.rows.padded(stride), tile.columns.padded(stride)]
-        # torch has no other byte order than the machine's, and hardly any arithmetic for unsigned integers.
-        dtype = np.dtype(np.int64) if part.dtype.kind in "iu" else part.dtype.newbyteorder("=")
-        return torch.from_numpy(np.array(part, dtype, order="C")).to(self.device)
+        # torch has hardly any arithmetic for unsigned integers.
+        return _copied(part, np.int64 if part.dtype.kind in "iu" else np.float32).to(self.device)
 
     def _write(self, array: np.ndarray, padded: Tensor, tile: Tile, stride: int) -> None:
         rows, columns = (
@@ -241,6 +289,18 @@ class Refinement:
             step = self.stride // self.scores_stride
             return channels[..., ::step, ::step].contiguous()
         return upsample(channels, self.scores_stride // self.stride, sampled_size(size, self.stride)).contiguous()
+
+
+def to_input(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Return an image (h, w, 3), uint8 or floats in 0..1, as networks take it, (1, 3, h, w) in 0..1."""
+    scale = 255 if pixels.dtype == np.uint8 else 1
+    tensor = _copied(pixels, np.uint8 if scale == 255 else np.float32).to(device)
+    return tensor.permute(2, 0, 1)[None].float().contiguous() / scale
+
+
+def _copied(array: np.ndarray, dtype: type[np.generic]) -> Tensor:
+    """Return a copy; torch itself knows no negative strides, foreign byte orders, long doubles or read-only arrays."""
+    return torch.from_numpy(np.array(array, dtype, order="C"))
 
 
 def _inside(start: int, length: int) -> slice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet
 from segaware.nn.resampling import sampled_size
-from segaware.ops.window import IntPair
-from segaware.refining.kinds import Kind, check_values
+from segaware.ops.arguments import check_integer
+from segaware.ops.window import IntPair, as_pair
+from segaware.refining.kinds import LARGEST, Kind, check_values
 from segaware.refining.layers import Layer, Method, build_layer
-from segaware.refining.refinement import Open, Refinement
+from segaware.refining.modules import device_of, in_evaluation
+from segaware.refining.refinement import Open, Refinement, to_input
 
 Array: TypeAlias = Tensor | np.ndarray
 Network: TypeAlias = Callable[[Tensor], Tensor]
@@ -36,12 +39,18 @@ class Settings:
     stride: int | None = None
     num_classes: int | None = None
     certainty: float = 0.7
+    clip: float = 1e-5
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {get_args(Kind)}, got {self.kind!r}")
-        if self.kind == "values" and self.method != "filter" and not isinstance(self.method, BilateralFilter2d):
+        if self.kind == "values" and not self.filters:
             raise ValueError(f"method must be 'filter' for values, which have no classes, got {self.method!r}")
+
+    @property
+    def filters(self) -> bool:
+        """Whether a filter refines, and not a CRF."""
+        return isinstance(self.method, BilateralFilter2d) or self.method == "filter"
 
     def prepare(
         self,
@@ -57,7 +66,7 @@ class Settings:
             image: RGB (H, W, 3), uint8 or floats in 0..1.
             scores: Opens what is refined, (C, h, w), or (h, w) of labels.
             embedding: What embeds images, or embeddings (E, H, W).
-            device: Where to compute.
+            device: Where to compute with what has no tensors of its own.
             classify: Whether the class of the highest score is wanted.
 
         Raises:
@@ -67,41 +76,80 @@ class Settings:
         size = image.shape[0], image.shape[1]
         scores_stride = find_stride(size, scores().shape[-2:])
         channels = check_values(scores, self.kind, self.num_classes)
-        if self.kind == "labels" and not 1 / channels < self.certainty < 1:
+        if channels == 1 and not self.filters:
+            raise ValueError("scores must be of at least 2 classes for a CRF, got 1: of one logit x, give [0, x]")
+        if self.kind == "labels" and not (_is_real(self.certainty) and 1 / channels < self.certainty < 1):
             raise ValueError(
                 f"certainty must be above 1 / {channels}, a guess among {channels} classes, and below 1, "
-                f"got {self.certainty}"
+                f"got {self.certainty!r}"
+            )
+        least = torch.finfo(torch.float32).tiny
+        if self.kind == "probabilities" and not (_is_real(self.clip) and least <= self.clip < 1 / channels):
+            raise ValueError(
+                f"clip must be at least {least:.3g} and below 1 / {channels}, a guess among {channels} classes, "
+                f"got {self.clip!r}"
             )
         color = isinstance(embedding, ColorEmbedding)
-        layer = build_layer(self.method, channels, self.kernel_size, self.iterations, self.hardness, color).to(device)
-        stride = math.gcd(2, scores_stride) if self.stride is None else self.stride
-        if stride < 1 or (stride % scores_stride and scores_stride % stride):
+        layer = build_layer(self.method, channels, self.kernel_size, self.iterations, self.hardness, color)
+        if isinstance(self.method, str):
+            layer = layer.to(device)
+        if self.kernel_size is not None and max(as_pair("kernel_size", self.kernel_size, 1)) > 2 * max(size):
+            raise ValueError(
+                f"kernel_size must be at most {2 * max(size)}, twice the image's longer side, got {self.kernel_size}"
+            )
+        stride = math.gcd(2, scores_stride)
+        if self.stride is not None:
+            stride = check_integer("stride", self.stride, 1, max(*size, scores_stride))
+        if stride % scores_stride and scores_stride % stride:
             raise ValueError(f"stride must be a multiple or a divisor of the scores', {scores_stride}, got {stride}")
         if isinstance(layer, DenseCRF):
             embedding = np.empty((0, *size), np.float32)
         elif isinstance(embedding, np.ndarray):
             _check_embedding(embedding, size)
-        elif isinstance(embedding, EmbeddingNet | ColorEmbedding):
-            embedding = embedding.to(device)
         else:
-            embedding = _embed(embedding, image, device)
+            embedding = in_evaluation("embedding", embedding)
+            if not isinstance(embedding, EmbeddingNet | ColorEmbedding):
+                embedding = _embed(embedding, image, device)
         return Refinement(
-            size, channels, scores_stride, layer, self.kind, self.certainty, embedding, stride, classify, device
+            size,
+            channels,
+            scores_stride,
+            in_evaluation("method", layer),
+            self.kind,
+            self.certainty,
+            self.clip,
+            embedding,
+            stride,
+            classify,
+            device,
         )
 
 
+def pretrained(device: torch.device | None = None) -> EmbeddingNet:
+    """Return the network that comes with segaware, loaded once for every device."""
+    return _pretrained(device or torch.device("cpu"))
+
+
 @cache
-def pretrained() -> EmbeddingNet:
-    """Return the network that comes with segaware, loaded once."""
-    return EmbeddingNet.from_pretrained()
+def _pretrained(device: torch.device) -> EmbeddingNet:
+    return EmbeddingNet.from_pretrained().to(device)
 
 
-def to_embeddings(embedding: Embedding, count: int, batched: bool) -> Sequence[Network | np.ndarray]:
-    """Return what embeds each of `count` images, or its embedding (E, H, W)."""
+def to_embeddings(
+    embedding: Embedding, count: int, batched: bool, device: torch.device
+) -> Sequence[Network | np.ndarray]:
+    """Return what embeds each of `count` images, or its embedding (E, H, W).
+
+    Args:
+        embedding: What was given for it.
+        count: Number of images.
+        batched: Whether they were given as a batch.
+        device: Where the network that comes with segaware computes.
+    """
     if isinstance(embedding, str):
         if embedding not in ("pretrained", "color"):
             raise ValueError(f"embedding must be 'pretrained', 'color', a module or embeddings, got {embedding!r}")
-        return [ColorEmbedding() if embedding == "color" else pretrained()] * count
+        return [ColorEmbedding() if embedding == "color" else pretrained(device)] * count
     if not isinstance(embedding, Tensor | np.ndarray):
         if not callable(embedding):
             raise ValueError(f"embedding must be 'pretrained', 'color', a module or embeddings, got {embedding!r}")
@@ -136,10 +184,16 @@ def to_images(image: Array) -> np.ndarray:
 def to_numpy(name: str, array: Array) -> np.ndarray:
     """Return a tensor or array as array; what NumPy has no type for, as float32."""
     if isinstance(array, Tensor):
-        array = array.detach().cpu()
-        return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+        if array.layout != torch.strided or array.is_nested or array.is_quantized or array.is_meta:
+            raise ValueError(
+                f"{name} must be a dense tensor, got one that is sparse, nested, quantized or without data"
+            )
+        known = not array.is_floating_point() or array.dtype in (torch.float16, torch.float32, torch.float64)
+        return (array if known else array.float()).numpy(force=True)
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name} must be a torch.Tensor or a NumPy array, got {type(array).__name__}")
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(f"{name} must not be a masked array, whose mask would be lost: give its filled(...)")
     return array
 
 
@@ -169,15 +223,18 @@ def _check_embedding(embedding: np.ndarray, size: tuple[int, int]) -> None:
             f"embedding must be floating-point numbers of the image's size (E, {size[0]}, {size[1]}), "
             f"got {embedding.dtype} of shape {embedding.shape}"
         )
-    if not all(np.isfinite(channel).all() for channel in embedding):
-        raise ValueError("embedding must be finite, got NaN or infinite values")
+    if not all(-LARGEST <= float(channel.min()) <= float(channel.max()) <= LARGEST for channel in embedding):
+        raise ValueError(f"embedding must be finite and at most {LARGEST:g}, got NaN, infinite or larger values")
 
 
-@torch.inference_mode()
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+@torch.no_grad()  # not inference_mode, whose tensors would be of no use in training to a module that keeps some
 def _embed(network: Network, image: np.ndarray, device: torch.device) -> np.ndarray:
     """Embed a whole image: how far a pixel of an unknown network sees is not known."""
-    pixels = torch.tensor(np.moveaxis(image, -1, 0), device=device)[None]
-    embedding = network(pixels.float() / (1 if pixels.is_floating_point() else 255))
+    embedding = network(to_input(image, device_of(network, device)))
     if not isinstance(embedding, Tensor) or embedding.dim() != 4 or len(embedding) != 1:
         shape = tuple(embedding.shape) if isinstance(embedding, Tensor) else type(embedding).__name__
         raise ValueError(f"embedding must return tensors (N, E, H, W), got {shape}")
