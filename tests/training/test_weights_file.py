@@ -108,7 +108,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     for name in ("folder", "pipe"):
         with pytest.raises(ValueError, match=f"{name}.safetensors is not a weights file of segaware, nor any file"):
             load_weights(tmp_path / f"{name}.safetensors")
-    with pytest.raises(FileNotFoundError, match="no weights at .*link.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*link.safetensors"):
         load_weights(tmp_path / "link.safetensors")
 
 
