@@ -81,3 +81,14 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_json(path, {"miou": torch.ones(2)})
     assert json.loads(path.read_text())["miou"] == 0.5
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    values = {"miou": float("nan"), "rows": [1.5, (float("inf"), {"low": -float("inf")})], "seed": 3, "name": None}
+    write_json(tmp_path / "a.json", values)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    read = json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)
+    assert read == {"miou": None, "rows": [1.5, [None, {"low": None}]], "seed": 3, "name": None}

@@ -1,5 +1,8 @@
 """Weights files: what is written is read, whole or not at all."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +66,75 @@ def test_file_that_is_no_weights_file(tmp_path: Path, content: bytes | str) -> N
         save_file({"weight": torch.ones(2)}, path)
     with pytest.raises(ValueError, match=r"model.safetensors is not a weights file of segaware"):
         load_weights(path)
+
+
+@pytest.mark.parametrize("description", ["", "{", "[]", "null", "3", '"text"', "[" * 100_000, "\x00", "{'a': 1}"])
+def test_damaged_description(tmp_path: Path, description: str) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"weight": torch.ones(2)}, path, {"segaware": description})
+    with pytest.raises(ValueError, match=r"model.safetensors is not a weights file of segaware, or it is damaged: ."):
+        load_weights(path)
+
+
+def test_damage_anywhere(tmp_path: Path) -> None:
+    """Cut off or changed anywhere in its header, a file is refused with one error or still whole."""
+    path = tmp_path / "model.safetensors"
+    save_weights(path, _network(), DESCRIPTION)
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    damaged = [content[:length] for length in range(0, len(content), 7)]
+    damaged += [content[:i] + bytes([content[i] ^ 0x15]) + content[i + 1 :] for i in range(header)]
+    refused = 0
+    for wrong in damaged:
+        path.write_bytes(wrong)
+        try:
+            load_weights(path)
+        except ValueError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > len(damaged) / 2
+
+
+def test_description_with_a_number_that_is_not_finite(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, _network(), {"miou": float("nan"), "seconds": 3})
+    assert load_weights(path)[1] == {"miou": None, "seconds": 3}
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.safetensors").mkdir()
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "nowhere")
+    for name in ("folder", "pipe"):
+        with pytest.raises(ValueError, match=f"{name}.safetensors is not a weights file of segaware, nor any file"):
+            load_weights(tmp_path / f"{name}.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*link.safetensors"):
+        load_weights(tmp_path / "link.safetensors")
+
+
+@contextmanager
+def _without_privileges() -> Iterator[None]:
+    """Be an ordinary user, whom permissions bind."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_file_that_may_not_be_read_is_not_missing(tmp_path: Path) -> None:
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    path = tmp_path / "closed/model.safetensors"
+    save_weights(path, _network(), DESCRIPTION)
+    path.chmod(0)
+    with _without_privileges(), pytest.raises(PermissionError, match="Permission denied"):
+        load_weights(path)
+    path.chmod(0o644)
+    path.parent.chmod(0)
+    with _without_privileges(), pytest.raises(PermissionError, match="Permission denied"):
+        load_weights(path)
+    path.parent.chmod(0o755)

@@ -9,7 +9,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from segaware.recipes.schema import (
@@ -23,8 +22,11 @@ from segaware.recipes.schema import (
     Table,
     TableData,
 )
+from segaware.recipes.yaml_text import parse_yaml
 
 _SUFFIXES = (".yaml", ".yml")
+_MAX_BYTES = 10**6  # of a file; recipes have a few thousand
+_MAX_SHOWN = 200  # characters of a value in an error
 
 
 class RecipeError(ValueError):
@@ -190,34 +192,59 @@ def _change(values: dict[str, Any], changes: dict[str, Any]) -> None:
             _change(values[key], changes[key])
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_stored_recipe(path: Path) -> dict[str, Any]:
+    """Return the values in the `recipe.yaml` of a run folder.
+
+    Raises:
+        RecipeError: If it is damaged.
+        OSError: If it cannot be opened.
+    """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return _read_yaml(path)
+    except RecipeError as error:
+        raise RecipeError(
+            f"{error}; it no longer says what {path.parent} holds: pass --overwrite to train afresh, or another --runs"
+        ) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _MAX_BYTES:
+        raise RecipeError(f"{path} is not YAML of a recipe: it has more than {_MAX_BYTES} bytes")
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of characters that are not UTF-8 too
         raise RecipeError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path} must hold keys and values, got {type(values).__name__}")
     return values
 
 
+def _shown(value: Any) -> str:
+    """Return a value as an error shows it, not at any length."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
-        raise RecipeError(f"an override must read key=value, got {override!r}")
+        raise RecipeError(f"an override must read key=value, got {_shown(override)}")
     *path, last = key.strip().split(".")
     section: Any = values
     for i, part in enumerate([*path, last]):
         if not isinstance(section, dict):
-            raise RecipeError(f"unknown key {key!r} in an override: {'.'.join(path[:i])} is {section!r}, not a section")
+            raise RecipeError(
+                f"unknown key {key!r} in an override: {'.'.join(path[:i])} is {_shown(section)}, not a section"
+            )
         if part not in section:
             known = [".".join([*path[:i], k]) for k in section]
             raise RecipeError(f"unknown key {key!r} in an override: {_did_you_mean(key, known)}")
         if i < len(path):
             section = section[part]
     try:
-        section[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"the value of override {override!r} is not YAML: {error}") from error
+        section[last] = parse_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"the value of override {_shown(override)} is not YAML: {error}") from error
 
 
 def _validated(name: str, values: dict[str, Any]) -> Recipe:
@@ -234,7 +261,7 @@ def _validated(name: str, values: dict[str, Any]) -> Recipe:
                 f"recipe {name}: unknown key {'.'.join(place)!r}: {_did_you_mean('.'.join(place), known)}"
             ) from error
         about_key = first["type"] == "missing" or first["type"].startswith("union_tag")
-        given = "" if about_key else f", got {first['input']!r}"
+        given = "" if about_key else f", got {_shown(first['input'])}"
         raise RecipeError(f"recipe {name}: {'.'.join(place) or 'stage'}: {first['msg']}{given}") from error
 
 

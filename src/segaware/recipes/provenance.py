@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -15,6 +14,7 @@ import torch
 
 import segaware
 from segaware.atomic import write_atomically
+from segaware.strict_json import strict_json
 
 
 def provenance(*program: str) -> dict[str, Any]:
@@ -61,6 +61,6 @@ def _processor() -> str:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON, whole or not at all."""
+    """Write JSON, whole or not at all; a number that is not finite is null there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+    write_atomically(path, (strict_json(values, indent=2) + "\n").encode())

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    TypeAdapter,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from segaware.data.flow.registry import FlowDatasetName
 from segaware.data.registry import DatasetName
@@ -27,13 +18,52 @@ from segaware.ops.distance.reference import Metric
 from segaware.training.engine import Precision
 from segaware.training.stages import LossAt
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):  # YAML reads "yes" and "on" so, and Python takes true for 1
+        raise ValueError("must be a number")
+    return value
 
 
 def _increasing(widths: tuple[int, ...]) -> tuple[int, ...]:
     if not widths or list(widths) != sorted(set(widths)):
         raise ValueError("must be one or more numbers in increasing order")
     return widths
+
+
+def _low_high(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError("must be the lower limit, then the upper one")
+    return limits
+
+
+# The upper bounds are far beyond what makes sense: they keep a slip of the finger from asking for all memory, for
+# processes without end, or for a training that can only end in numbers that are not finite.
+_NUMBER = BeforeValidator(_no_bool)
+Seed = Annotated[int, _NUMBER, Field(ge=0, lt=2**32)]
+Count = Annotated[int, _NUMBER, Field(gt=0, le=10**9)]  # of images, epochs, steps
+SceneCount = Annotated[int, _NUMBER, Field(gt=0, le=10**7)]
+Side = Annotated[int, _NUMBER, Field(gt=0, le=8192)]  # pixels
+BatchSize = Annotated[int, _NUMBER, Field(gt=0, le=4096)]
+Workers = Annotated[int, _NUMBER, Field(ge=0, le=256, description="processes that load data")]
+Width = Annotated[float, _NUMBER, Field(gt=0, le=8)]  # a factor on the channels of all layers
+Channels = Annotated[int, _NUMBER, Field(gt=0, le=4096)]
+KernelSize = Annotated[int, _NUMBER, Field(ge=0, le=255)]  # 0 is none
+Dilation = Annotated[int, _NUMBER, Field(gt=0, le=1024)]
+Stride = Annotated[int, _NUMBER, Field(gt=0, le=64)]
+Iterations = Annotated[int, _NUMBER, Field(gt=0, le=1000)]
+Positive = Annotated[float, _NUMBER, Field(gt=0, le=10**4)]
+NonNegative = Annotated[float, _NUMBER, Field(ge=0, le=10**4)]
+Scale = Annotated[float, _NUMBER, Field(gt=0, le=100)]
+LearningRate = Annotated[float, _NUMBER, Field(gt=0, le=100)]
+WeightDecay = Annotated[float, _NUMBER, Field(ge=0, le=10)]
+GradientNorm = Annotated[float, _NUMBER, Field(gt=0, le=10**9)]
+Power = Annotated[float, _NUMBER, Field(ge=0, le=100)]
+Degrees = Annotated[float, _NUMBER, Field(ge=0, le=360)]
+Number = Annotated[float, _NUMBER, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, _NUMBER, Field(ge=0, le=1)]
+BelowOne = Annotated[float, _NUMBER, Field(ge=0, lt=1)]
+Range = Annotated[tuple[Scale, Scale], AfterValidator(_low_high)]
 
 
 class Section(BaseModel):
@@ -46,45 +76,45 @@ class Data(Section):
     """The images and how they are varied in training."""
 
     name: DatasetName
-    length: PositiveInt | None = Field(description="how many scenes to make; data sets on disk have their own number")
-    crop: tuple[PositiveInt, PositiveInt] = Field(description="height and width of training crops")
-    scale: tuple[PositiveFloat, PositiveFloat] = Field(description="range of random scales")
+    length: SceneCount | None = Field(description="how many scenes to make; data sets on disk have their own number")
+    crop: tuple[Side, Side] = Field(description="height and width of training crops")
+    scale: Range = Field(description="range of random scales")
     flip: Fraction = Field(description="probability of mirroring")
     jitter: Fraction = Field(description="strength of random brightness, contrast and saturation")
-    batch_size: PositiveInt
-    workers: int = Field(ge=0, description="processes that load data")
+    batch_size: BatchSize
+    workers: Workers
 
 
 class Embedding(Section):
     """The embedding network."""
 
     kind: Literal["learned", "color"] = Field(description="color is the classic bilateral filter's, for comparison")
-    width: PositiveFloat
-    dim: PositiveInt
+    width: Width
+    dim: Channels
 
 
 class DenseCRFOptions(Section):
     """A fully connected CRF; see `segaware.nn.DenseCRF`."""
 
-    gaussian_sxy: PositiveFloat
-    gaussian_compat: NonNegativeFloat
-    bilateral_sxy: PositiveFloat
-    bilateral_srgb: PositiveFloat
-    bilateral_compat: NonNegativeFloat
-    iterations: PositiveInt
+    gaussian_sxy: Positive
+    gaussian_compat: NonNegative
+    bilateral_sxy: Positive
+    bilateral_srgb: Positive
+    bilateral_compat: NonNegative
+    iterations: Iterations
 
 
 class Refinement(Section):
     """What sharpens scores; see `segaware.models.ScoreRefinement`."""
 
-    filter_kernel_size: int = Field(ge=0)
-    filter_iterations: PositiveInt
-    filter_hardness: NonNegativeFloat
-    filter_stride: PositiveInt
+    filter_kernel_size: KernelSize
+    filter_iterations: Iterations
+    filter_hardness: NonNegative
+    filter_stride: Stride
     crf: CRF
-    crf_hardness: NonNegativeFloat
-    crf_iterations: PositiveInt
-    crf_compat: NonNegativeFloat
+    crf_hardness: NonNegative
+    crf_iterations: Iterations
+    crf_compat: NonNegative
     dense_crf: DenseCRFOptions | None
 
 
@@ -92,12 +122,12 @@ class Model(Refinement):
     """DeepLab-LargeFOV; see `segaware.models.DeepLabLargeFOV`."""
 
     trunk: Trunk
-    width: PositiveFloat
+    width: Width
     batch_norm: bool
-    dropout: Fraction
-    fc6_dilation: PositiveInt
+    dropout: BelowOne
+    fc6_dilation: Dilation
     segaware: SegAwareLayers
-    hardness: NonNegativeFloat
+    hardness: NonNegative
     normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
 
 
@@ -111,9 +141,9 @@ class RefinementV2(Refinement):
 class ModelV2(RefinementV2):
     """DeepLabV2; see `segaware.models.DeepLabV2`."""
 
-    width: PositiveFloat
+    width: Width
     segaware: SegAwareV2Layers
-    hardness: NonNegativeFloat
+    hardness: NonNegative
     normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
     stride_in: StrideIn = Field(description="1x1 for weights of Caffe, 3x3 for those of torchvision")
     batch_norm: BatchNorm
@@ -122,9 +152,9 @@ class ModelV2(RefinementV2):
 class Loss(Section):
     """The pair loss; see `segaware.nn.PairLoss`."""
 
-    alpha: NonNegativeFloat
-    beta: PositiveFloat
-    dilations: tuple[PositiveInt, ...]
+    alpha: NonNegative
+    beta: Positive
+    dilations: Annotated[tuple[Dilation, ...], Field(min_length=1, max_length=64)]
     average: Average
     hinge: Hinge
 
@@ -159,28 +189,28 @@ class MultiscaleStart(FlowStart):
 class Train(Section):
     """Optimisation; see `segaware.training.Optimization`."""
 
-    epochs: PositiveInt
-    steps: PositiveInt | None = Field(description="end after so many steps, if the epochs do not end before")
+    epochs: Count
+    steps: Count | None = Field(description="end after so many steps, if the epochs do not end before")
     optimizer: Literal["sgd", "adam"]
-    learning_rate: PositiveFloat
-    momentum: Fraction
-    weight_decay: NonNegativeFloat
-    power: NonNegativeFloat
-    drop_every: PositiveInt | None = Field(description="steps after each of which the rate falls to a tenth; no power")
-    head_multiplier: NonNegativeFloat
-    embedding_multiplier: NonNegativeFloat
-    hardness_multiplier: NonNegativeFloat
+    learning_rate: LearningRate
+    momentum: BelowOne
+    weight_decay: WeightDecay
+    power: Power
+    drop_every: Count | None = Field(description="steps after each of which the rate falls to a tenth; no power")
+    head_multiplier: NonNegative
+    embedding_multiplier: NonNegative
+    hardness_multiplier: NonNegative
     frozen: tuple[str, ...] = Field(description="layers that are not trained: their names begin so")
-    gradient_clip: PositiveFloat | None
+    gradient_clip: GradientNorm | None
     precision: Precision
 
 
 class Evaluation(Section):
     """What is scored."""
 
-    validation_images: PositiveInt = Field(description="images scored after every epoch")
-    images: PositiveInt | None = Field(description="images scored in the end; null is all of them")
-    half_widths: Annotated[tuple[PositiveInt, ...], AfterValidator(_increasing)] = Field(
+    validation_images: Count = Field(description="images scored after every epoch")
+    images: Count | None = Field(description="images scored in the end; null is all of them")
+    half_widths: Annotated[tuple[Side, ...], AfterValidator(_increasing)] = Field(
         description="half-widths of the trimap bands in pixels"
     )
     precision: Precision = Field(description="of the scores that are cached, see train_on")
@@ -191,7 +221,7 @@ class EmbeddingRecipe(Section):
 
     stage: Literal["embedding"]
     title: str
-    seed: int
+    seed: Seed
     data: Data
     embedding: Embedding
     loss: Loss
@@ -205,8 +235,8 @@ class SegmentationRecipe(Section):
 
     stage: Literal["segmentation"]
     title: str
-    published: float | None = Field(description="mean IoU in the paper, in percent; null where it has none")
-    seed: int
+    published: Number | None = Field(description="mean IoU in the paper, in percent; null where it has none")
+    seed: Seed
     data: Data
     embedding: Embedding | None
     model: Model
@@ -239,75 +269,75 @@ class MultiscaleRecipe(SegmentationRecipe):
 class Affine(Section):
     """Random affine maps of both images; see `segaware.data.flow.FlowRandomAffine`."""
 
-    scale: tuple[PositiveFloat, PositiveFloat]
-    rotate: NonNegativeFloat = Field(description="degrees")
+    scale: Range
+    rotate: Degrees = Field(description="degrees")
     translate: Fraction = Field(description="of the image's sides")
-    relative_scale: NonNegativeFloat = Field(description="of the second image to the first: standard deviation of log")
-    relative_rotate: NonNegativeFloat = Field(description="standard deviation in degrees")
-    relative_translate: NonNegativeFloat = Field(description="standard deviation in pixels")
+    relative_scale: NonNegative = Field(description="of the second image to the first: standard deviation of log")
+    relative_rotate: Degrees = Field(description="standard deviation in degrees")
+    relative_translate: NonNegative = Field(description="standard deviation in pixels")
 
 
 class ColorChange(Section):
     """Random colours of both images; see `segaware.data.flow.FlowColorJitter`."""
 
-    brightness: NonNegativeFloat
-    contrast: tuple[PositiveFloat, PositiveFloat]
-    gamma: tuple[PositiveFloat, PositiveFloat]
-    color: tuple[PositiveFloat, PositiveFloat]
-    noise: NonNegativeFloat
+    brightness: NonNegative
+    contrast: Range
+    gamma: Range
+    color: Range
+    noise: NonNegative
 
 
 class FlowData(Section):
     """The pairs of images and how they are varied in training."""
 
     name: FlowDatasetName
-    length: PositiveInt | None = Field(description="how many pairs to make; data sets on disk have their own number")
-    size: tuple[PositiveInt, PositiveInt] | None = Field(description="height and width of pairs that are made")
-    crop: tuple[PositiveInt, PositiveInt] = Field(description="height and width of training crops")
+    length: SceneCount | None = Field(description="how many pairs to make; data sets on disk have their own number")
+    size: tuple[Side, Side] | None = Field(description="height and width of pairs that are made")
+    crop: tuple[Side, Side] = Field(description="height and width of training crops")
     flip: tuple[Fraction, Fraction] = Field(description="probabilities of mirroring left and right, top and bottom")
     affine: Affine | None
     color: ColorChange | None
-    batch_size: PositiveInt
-    workers: int = Field(ge=0, description="processes that load data")
+    batch_size: BatchSize
+    workers: Workers
 
 
 class FlowModel(Section):
     """FlowNet; see `segaware.models.FlowNetS`, `SegAwareFlowNetS` and `FlowNetC`."""
 
     network: Literal["flownets", "flownetc"]
-    width: PositiveFloat
+    width: Width
     batch_norm: bool
     segaware_prediction: bool = Field(description="whether the last layer that predicts flow is segmentation-aware")
-    hardness: NonNegativeFloat
+    hardness: NonNegative
     normalize: Normalize
-    filter_kernel_size: int = Field(ge=0)
-    filter_iterations: PositiveInt
-    filter_hardness: NonNegativeFloat
-    filter_stride: Literal[1, 2, 4]
+    filter_kernel_size: KernelSize
+    filter_iterations: Iterations
+    filter_hardness: NonNegative
+    filter_stride: Annotated[Literal[1, 2, 4], _NUMBER]
     variational: bool = Field(description="refine the flow; see `segaware.models.VariationalRefinement`")
 
 
 class FlowTrain(Section):
     """Optimisation with Adam; see `segaware.training.Optimization`."""
 
-    epochs: PositiveInt
-    steps: PositiveInt | None = Field(description="end after so many steps, if the epochs do not end before")
-    learning_rate: PositiveFloat
-    weight_decay: NonNegativeFloat
-    halve_at: tuple[PositiveInt, ...] = Field(description="steps at each of which the rate falls to a half")
-    embedding_multiplier: NonNegativeFloat
-    hardness_multiplier: NonNegativeFloat
+    epochs: Count
+    steps: Count | None = Field(description="end after so many steps, if the epochs do not end before")
+    learning_rate: LearningRate
+    weight_decay: WeightDecay
+    halve_at: tuple[Count, ...] = Field(description="steps at each of which the rate falls to a half")
+    embedding_multiplier: NonNegative
+    hardness_multiplier: NonNegative
     frozen: tuple[str, ...] = Field(description="layers that are not trained: their names begin so")
-    gradient_clip: PositiveFloat | None
+    gradient_clip: GradientNorm | None
     precision: Precision
 
 
 class FlowEvaluation(Section):
     """What is scored."""
 
-    validation_images: PositiveInt = Field(description="pairs scored after every epoch")
-    images: PositiveInt | None = Field(description="pairs scored in the end; null is all of them")
-    distances: Annotated[tuple[PositiveInt, ...], AfterValidator(_increasing)] = Field(
+    validation_images: Count = Field(description="pairs scored after every epoch")
+    images: Count | None = Field(description="pairs scored in the end; null is all of them")
+    distances: Annotated[tuple[Side, ...], AfterValidator(_increasing)] = Field(
         description="distances to a motion boundary in pixels"
     )
     also: tuple[FlowDatasetName, ...] = Field(description="other data sets to score; those that are not there are not")
@@ -318,9 +348,9 @@ class FlowRecipe(Section):
 
     stage: Literal["flow"]
     title: str
-    published: float | None = Field(description="mean end-point error in the paper, in pixels; null where it has none")
-    published_angle: float | None = Field(description="mean angular error in the paper, in degrees")
-    seed: int
+    published: Number | None = Field(description="mean end-point error in the paper, in pixels; null where it has none")
+    published_angle: Number | None = Field(description="mean angular error in the paper, in degrees")
+    seed: Seed
     data: FlowData
     embedding: Embedding | None
     model: FlowModel
@@ -346,8 +376,8 @@ class Published(Section):
     """Another method's scores as the paper has them."""
 
     title: str
-    error: float
-    angle: float | None
+    error: Number
+    angle: Number | None
 
 
 class Table(Section):

@@ -32,13 +32,30 @@ def load_trained(name: str, weights: Path) -> tuple[dict[str, Tensor], dict[str,
     """Return the trained weights of the recipe `name` and their description.
 
     Raises:
-        RecipeError: If there are none.
+        RecipeError: If there are none, or they do not say of which recipe they are.
+        ValueError: If the file is damaged.
+        OSError: If it may not be read.
     """
     try:
-        return load_weights(weights)
+        tensors, description = load_weights(weights)
     except FileNotFoundError as error:
         again = "with the same --runs, and data= where it was given"
         raise RecipeError(f"{error}; run `segaware train {name}` first, {again}") from error
+    if not _is_of_a_recipe(description):
+        raise RecipeError(f"{weights} does not say what recipe it was trained by, or it is damaged")
+    return tensors, description
+
+
+def _is_of_a_recipe(description: dict[str, Any]) -> bool:
+    values = description.get("values")
+    return (
+        isinstance(description.get("recipe"), str)
+        and isinstance(values, dict)
+        and isinstance(values.get("stage"), str)
+        and isinstance(values.get("data"), dict)
+        and isinstance(values["data"].get("name"), str)
+        and all(isinstance(values.get(section) or {}, dict) for section in ("model", "embedding"))
+    )
 
 
 def copy_weights(tensors: dict[str, Tensor], network: nn.Module, source: str, new: tuple[str, ...]) -> None:

@@ -1,0 +1,32 @@
+"""JSON that every reader takes: its standard has no NaN and no infinity, which Python writes all the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+
+def strict_json(values: Any, indent: int | None = None) -> str:
+    """Return values as JSON, a number that is not finite as null.
+
+    Args:
+        values: Dicts, lists, tuples, text, numbers, bools and None.
+        indent: As for `json.dumps`.
+
+    Raises:
+        TypeError: If there are values of another kind.
+
+    Example:
+        >>> strict_json({"miou": float("nan"), "interval": (0.5, float("inf"))})
+        '{"miou": null, "interval": [0.5, null]}'
+    """
+    return json.dumps(_finite(values), indent=indent, allow_nan=False)
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
