@@ -247,4 +247,17 @@ def test_files_of_others_are_left_alone(runs: Path, name: str, tmp_path: Path) -
     train("demo/baseline", tiny("demo/baseline"), tmp_path, None, overwrite=True)
     for file in ("logs/notes.log", "checkpoints/best.ckpt", "scores.csv"):
         assert (tmp_path / "demo/baseline" / file).read_text() == "somebody's"
-    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "a: [", "\0", "just words"])
+def test_damaged_recipe_of_a_run(runs: Path, text: str, tmp_path: Path) -> None:
+    """Nothing is touched; --overwrite starts afresh."""
+    folder = shutil.copytree(runs / "demo/baseline", tmp_path / "demo/baseline")
+    (folder / "recipe.yaml").write_text(text)
+    (folder / "model.safetensors").unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(RecipeError, match=r"recipe\.yaml .* pass --overwrite"):
+        train("demo/baseline", tiny("demo/baseline"), tmp_path, None)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    train("demo/baseline", tiny("demo/baseline"), tmp_path, None, overwrite=True)
+    assert (folder / "model.safetensors").is_file()

@@ -24,7 +24,7 @@ from segaware.recipes.build import (
     trains_on_cached_scores,
 )
 from segaware.recipes.cached import with_cached_scores
-from segaware.recipes.files import RecipeError
+from segaware.recipes.files import RecipeError, read_stored_recipe
 from segaware.recipes.provenance import provenance
 from segaware.recipes.schema import FlowTrain, Recipe, SegmentationRecipe, Train
 from segaware.recipes.start import copy_start
@@ -193,7 +193,7 @@ def _holds(folder: Path, recipe: Recipe) -> bool:
                 "pass another --runs folder, or --overwrite to replace it"
             )
         return False
-    values = {key: value for key, value in yaml.safe_load(stored.read_text()).items() if key not in _WORDS}
+    values = {key: value for key, value in read_stored_recipe(stored).items() if key not in _WORDS}
     if values != recipe.model_dump(mode="json", exclude=_WORDS):
         raise RecipeError(
             f"{folder} holds a training with other values than this recipe (compare {stored}); "
