@@ -95,8 +95,13 @@ def main() -> None:
     scores = {name: _scores(options, name) for name in titles}
     control = scores[CONTROL]
     rows = [
-        {"recipe": name, "title": titles[name], **compared_with(control, scores[name]), **_description(options, name)}
-        for name in titles
+        {
+            "recipe": name,
+            "title": title,
+            **compared_with([control], [scores[name]]),
+            **_description(options, name),
+        }
+        for name, title in titles.items()
     ]
     write_json(
         options.out,

@@ -93,7 +93,7 @@ def _section(table: dict[str, Any]) -> list[str]:
     budget = [["method", "seed", "steps", "minutes", "parameters", "hardness"]] + [
         [
             row["title"],
-            str(row["seed"]),
+            ", ".join(map(str, row["seed"])) if "seeds" in table else str(row["seed"]),
             str(row["steps"]),
             "-" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}",
             f"{row['parameters']:,}",
@@ -112,10 +112,20 @@ def _section(table: dict[str, Any]) -> list[str]:
             if is_flow(table)
             else [f"![Mean IoU near borders](figures/{_figure(table, 'trimap')})"]
         ),
+        *([_by_seed(table)] if "seeds" in table else []),
         "What each row had, and the hardness it learned:",
         _markdown(budget),
         f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
     ]
+
+
+def _by_seed(table: dict[str, Any]) -> str:
+    rows = [["mIoU by seed", *(f"seed {seed}" for seed in table["seeds"])]]
+    for row in table["rows"]:
+        changes = [(100 * seed["miou"], 100 * seed["miou_difference"]["difference"]) for seed in row["by_seed"]]
+        is_control = row["recipe"] == table["control"]
+        rows.append([row["title"], *(f"{miou:.1f}" + f" ({d:+.1f})" * (not is_control) for miou, d in changes)])
+    return _markdown(rows)
 
 
 def _flow_figures(table: dict[str, Any]) -> list[str]:

@@ -110,3 +110,36 @@ def test_bad_input_is_named() -> None:
         paired_bootstrap(better, worse, samples=0)
     with pytest.raises(ValueError, match="level must be between 0 and 1, got 95"):
         paired_bootstrap(better, worse, level=95)
+
+
+def test_seeds_are_drawn_too() -> None:
+    """Two trainings of each method: a draw is one of images and one of seeds, both the same for both methods."""
+    pairs = [two_methods(seed, num_images=5) for seed in (0, 1)]
+    generator = np.random.default_rng(3)
+    images = generator.multinomial(5, [1 / 5] * 5, size=40)
+    seeds = generator.multinomial(2, [1 / 2] * 2, size=40)
+
+    def difference(pair: tuple[Tensor, Tensor], chosen: list[int]) -> float:
+        better, worse = (mean_iou(counts[chosen].sum(0)).item() for counts in pair)
+        return better - worse
+
+    differences = []
+    for times, often in zip(images, seeds, strict=True):
+        chosen = [image for image in range(5) for _ in range(times[image])]
+        drawn = [seed for seed in range(2) for _ in range(often[seed])]
+        differences.append(np.mean([difference(pairs[seed], chosen) for seed in drawn]))
+    better, worse = zip(*pairs, strict=True)
+    interval = paired_bootstrap(better, worse, samples=40, seed=3, level=0.8)
+    assert interval.difference == pytest.approx(np.mean([difference(pair, list(range(5))) for pair in pairs]))
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.percentile(differences, [10, 90])))
+
+
+def test_one_seed_in_a_list_is_as_without() -> None:
+    better, worse = two_methods(0, 6)
+    assert paired_bootstrap([better], [worse]) == pytest.approx(paired_bootstrap(better, worse), abs=1e-15)
+
+
+def test_seeds_must_be_of_the_same_images() -> None:
+    (first, control), (second, other) = two_methods(0, 5), two_methods(0, 6)
+    with pytest.raises(ValueError, match=r"the same images for every seed, got \[5, 6\]"):
+        paired_bootstrap([first, second], [control, other])

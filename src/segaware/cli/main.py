@@ -33,6 +33,7 @@ from segaware.recipes.provenance import provenance, write_json
 from segaware.recipes.run import load_network
 from segaware.recipes.run import train as train_recipe
 from segaware.recipes.schema import FlowRecipe, SegmentationRecipe, SharpeningRecipe
+from segaware.recipes.seeds import run_seeds
 from segaware.recipes.table import run_table
 from segaware.recipes.trained import run_folder, weights_path
 
@@ -217,11 +218,17 @@ def table(
     out: Annotated[Path, typer.Option("--out", help="Folder for NAME.json, or NAME/KEY.json, and its figure.")] = Path(
         "results"
     ),
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, max=100, help="Train with so many seeds, 0 and on, and compare over them.")
+    ] = 1,
 ) -> None:
     """Train what is missing of a table, score every row and compare it with the control."""
     with errors():
         _make_folder(out)
-        values = run_table(name, runs, data_root, overrides or ())
+        if seeds == 1:
+            values = run_table(name, runs, data_root, overrides or ())
+        else:
+            values = run_seeds(name, range(seeds), runs, data_root, overrides or ())
         path = out / f"{table_path(values)}.json"
         write_json(path, values)
         if is_flow(values):

@@ -1,6 +1,6 @@
 """How sure we can be that one method's score is better than another's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +19,8 @@ class Interval(NamedTuple):
 
 
 def paired_bootstrap(
-    counts: Tensor,
-    control: Tensor,
+    counts: Tensor | Sequence[Tensor],
+    control: Tensor | Sequence[Tensor],
     statistic: Callable[[Tensor], Tensor] = mean_iou,
     samples: int = 2000,
     seed: int = 0,
@@ -30,11 +30,13 @@ def paired_bootstrap(
 
     Images are drawn with replacement, the same draw for both methods, so that what makes an image easy or hard for
     both cancels (Efron, 1979). Each draw gives the difference of the scores of the summed counts; the interval is
-    between percentiles of these differences.
+    between percentiles of these differences. Of methods that were trained with several seeds, the difference is the
+    mean over seeds, and each draw is one of seeds with replacement too, the same for both methods.
 
     Args:
-        counts: (N, ...) counts of each image; for `mean_iou` confusion matrices (N, C, C), row is the truth.
-        control: the same for the method to compare with, same images in the same order.
+        counts: (N, ...) counts of each image; for `mean_iou` confusion matrices (N, C, C), row is the truth. Or one
+            such tensor for every seed.
+        control: the same for the method to compare with, same images in the same order, same seeds.
         statistic: the score of summed counts, which may have more dimensions before them: `mean_iou`, or
             `mean_boundary_iou` for the counts of `boundary_counts`.
         samples: number of draws.
@@ -42,7 +44,7 @@ def paired_bootstrap(
         level: confidence level, between 0 and 1.
 
     Returns:
-        ``statistic(counts) - statistic(control)`` on all images, and the ends of its interval.
+        ``statistic(counts) - statistic(control)`` on all images, mean over seeds, and the ends of its interval.
 
     Raises:
         ValueError: a shape or option is wrong, or the two methods were not run on the same images, which shows in the
@@ -55,18 +57,27 @@ def paired_bootstrap(
         >>> 0 < interval.low < interval.difference < interval.high
         True
     """
-    _check(counts, control, samples, level)
-    if statistic is mean_iou:
-        _check_same_truth(counts, control)
-    num_images = len(counts)
-    # How often each draw holds each image: (samples, N).
-    drawn = np.random.default_rng(seed).multinomial(num_images, np.full(num_images, 1 / num_images), size=samples)
-    times = torch.from_numpy(drawn).double()
-    difference = statistic(counts.sum(0)) - statistic(control.sum(0))
-    differences = _resampled(statistic, counts, times) - _resampled(statistic, control, times)
+    ours, theirs = ([value] if isinstance(value, Tensor) else value for value in (counts, control))
+    pairs = list(zip(ours, theirs, strict=True))
+    for one, other in pairs:
+        _check(one, other, samples, level)
+        if statistic is mean_iou:
+            _check_same_truth(one, other)
+    if len({len(one) for one, _ in pairs}) != 1:
+        raise ValueError(f"counts must be of the same images for every seed, got {[len(one) for one, _ in pairs]}")
+    num_images, num_seeds = len(pairs[0][0]), len(pairs)
+    generator = np.random.default_rng(seed)
+    # How often each draw holds each image (samples, N), and each seed (samples, S).
+    images, seeds = (
+        torch.from_numpy(generator.multinomial(count, np.full(count, 1 / count), size=samples)).double()
+        for count in (num_images, num_seeds)
+    )
+    difference = sum(statistic(one.sum(0)) - statistic(other.sum(0)) for one, other in pairs) / num_seeds
+    by_seed = [_resampled(statistic, one, images) - _resampled(statistic, other, images) for one, other in pairs]
+    differences = (torch.stack(by_seed, 1) * seeds).sum(1) / num_seeds
     tail = (1 - level) / 2
     low, high = np.quantile(differences.numpy(), [tail, 1 - tail])
-    return Interval(difference.item(), float(low), float(high))
+    return Interval(float(difference), float(low), float(high))
 
 
 def _resampled(statistic: Callable[[Tensor], Tensor], counts: Tensor, times: Tensor) -> Tensor:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from segaware.metrics import mean_boundary_iou, paired_bootstrap
+from torch import Tensor
+
+from segaware.metrics import mean_boundary_iou, mean_iou, paired_bootstrap
 from segaware.recipes.build import open_data
 from segaware.recipes.cost import measure_cost
 from segaware.recipes.evaluation import Scores, evaluate
@@ -136,23 +140,30 @@ def _row(name: str, recipe: Recipe, scores: Scores, control: Scores) -> dict[str
         "title": recipe.title,
         "published": recipe.published,
         "peak_mb": None,
-        **compared_with(control, scores),
+        **compared_with([control], [scores]),
     }
 
 
-def compared_with(control: Scores, scores: Scores) -> dict[str, Any]:
-    """Return scores as a row of a table has them, with their differences to the control."""
+def compared_with(controls: Sequence[Scores], scores: Sequence[Scores]) -> dict[str, Any]:
+    """Return scores, of every seed, as a row of a table has them: means, and differences to the control's."""
+
+    def difference(
+        counts: Callable[[Scores], Tensor], statistic: Callable[[Tensor], Tensor] = mean_iou
+    ) -> dict[str, float]:
+        ours, theirs = ([counts(one) for one in several] for several in (scores, controls))
+        return interval_values(paired_bootstrap(ours, theirs, statistic))
+
+    bands = range(len(scores[0].half_widths))
     return {
-        "miou": scores.miou,
-        "trimap_miou": scores.trimap_miou,
-        "boundary_iou": scores.boundary_iou,
-        "miou_difference": interval_values(paired_bootstrap(scores.confusion, control.confusion)),
-        "trimap_miou_difference": [
-            interval_values(paired_bootstrap(scores.trimap[:, w], control.trimap[:, w]))
-            for w in range(len(scores.half_widths))
-        ],
-        "boundary_iou_difference": interval_values(
-            paired_bootstrap(scores.boundary, control.boundary, mean_boundary_iou)
-        ),
-        "milliseconds": scores.milliseconds,
+        "miou": fmean(one.miou for one in scores),
+        "trimap_miou": [fmean(one.trimap_miou[band] for one in scores) for band in bands],
+        "boundary_iou": fmean(one.boundary_iou for one in scores),
+        "miou_difference": difference(lambda one: one.confusion),
+        "trimap_miou_difference": [difference(partial(_band, band)) for band in bands],
+        "boundary_iou_difference": difference(lambda one: one.boundary, mean_boundary_iou),
+        "milliseconds": fmean(one.milliseconds for one in scores),
     }
+
+
+def _band(band: int, scores: Scores) -> Tensor:
+    return scores.trimap[:, band]
