@@ -9,6 +9,8 @@ from typing import TypeAlias
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from segaware.ops.arguments import as_integer
+
 Layers: TypeAlias = str | Sequence[str] | int | tuple[int, int] | Callable[[str, nn.Conv2d], bool] | None
 
 _SHOWN = 20
@@ -57,10 +59,11 @@ def _predicate(layers: Layers) -> Callable[[str, nn.Conv2d], bool]:
         return lambda name, conv: conv.kernel_size != (1, 1)
     if callable(layers):
         return layers
-    if isinstance(layers, int) and not isinstance(layers, bool):
-        return lambda name, conv: conv.kernel_size == (layers, layers)
-    if isinstance(layers, tuple) and len(layers) == 2 and all(isinstance(side, int) for side in layers):
-        return lambda name, conv: conv.kernel_size == layers
+    side = as_integer(layers)
+    if side is not None:
+        return lambda name, conv: conv.kernel_size == (side, side)
+    if isinstance(layers, tuple) and len(layers) == 2 and None not in (sides := tuple(map(as_integer, layers))):
+        return lambda name, conv: conv.kernel_size == sides
     patterns = _patterns(layers)
     if patterns is None:
         raise TypeError(

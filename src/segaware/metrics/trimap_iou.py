@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from segaware.metrics.iou import check_integer, confusion_cells, mean_iou
+from segaware.ops.arguments import as_integer
 
 Border = Literal["any", "void"]
 
@@ -104,7 +105,7 @@ def trimap_confusion(
                 [[2, 1],
                  [0, 1]]])
     """
-    _check_half_widths(half_widths)
+    half_widths = _check_half_widths(half_widths)
     _check_border(border)
     cells, counted = confusion_cells(prediction, target, num_classes, ignore_index)
     distance = (border_distance(target) if border == "any" else _void_distance(target, ignore_index))[counted]
@@ -115,10 +116,11 @@ def trimap_confusion(
     return counts.reshape(num_rings, num_classes, num_classes)[:-1].cumsum(0)
 
 
-def _check_half_widths(half_widths: Sequence[int]) -> None:
-    integers = all(isinstance(width, int) for width in half_widths)
-    if not half_widths or not integers or half_widths[0] < 1 or list(half_widths) != sorted(set(half_widths)):
+def _check_half_widths(half_widths: Sequence[int]) -> list[int]:
+    widths = [width for width in map(as_integer, half_widths) if width is not None]
+    if not widths or len(widths) < len(half_widths) or widths[0] < 1 or widths != sorted(set(widths)):
         raise ValueError(f"half_widths must be positive, strictly increasing integers, got {half_widths!r}")
+    return widths
 
 
 def _check_border(border: str) -> None:
@@ -161,10 +163,9 @@ class TrimapIoU(Metric):
         border: Border = "any",
     ) -> None:
         super().__init__()
-        _check_half_widths(half_widths)
+        self.half_widths = tuple(_check_half_widths(half_widths))
         _check_border(border)
         self.num_classes = num_classes
-        self.half_widths = tuple(half_widths)
         self.ignore_index = ignore_index
         self.border = border
         zeros = torch.zeros(len(half_widths), num_classes, num_classes, dtype=torch.int64)

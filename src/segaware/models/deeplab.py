@@ -17,7 +17,8 @@ from segaware.models.refinement import CRF, ScoreRefinement
 from segaware.nn import DenseCRF, SegAwareConv2d, SharedDistances, read_vgg_weights
 from segaware.nn.hub import Pretrained
 from segaware.nn.shared_distances import convolve
-from segaware.nn.vgg_weights import Normalize, copy_vgg_weights
+from segaware.nn.vgg_weights import Normalize, check_width, copy_vgg_weights
+from segaware.ops.arguments import MOST_CLASSES, check_integer, is_number
 from segaware.ops.convolution.reference import Normalize as MaskNormalize
 
 SegAwareLayers = Literal["none", "fc6", "all"]
@@ -50,6 +51,7 @@ class DeepLab(Pretrained):
         self, num_classes: int, segaware: str, refinement: ScoreRefinement, embedding: nn.Module | None
     ) -> None:
         super().__init__()
+        num_classes = check_integer("num_classes", num_classes, 1, MOST_CLASSES)
         if refinement.stride < 1 or self.output_stride % refinement.stride:
             raise ValueError(f"filter_stride must divide {self.output_stride}, got {refinement.stride}")
         needs_embedding = segaware != "none" or refinement.needs_embedding
@@ -166,8 +168,10 @@ class DeepLabLargeFOV(DeepLab):
             raise ValueError(f"segaware must be one of {get_args(SegAwareLayers)}, got {segaware!r}")
         if trunk not in _CONVOLUTIONS:
             raise ValueError(f"trunk must be one of {get_args(Trunk)}, got {trunk!r}")
-        if width <= 0 or int(64 * width) < 1:
-            raise ValueError(f"width must leave at least one channel of 64, got {width}")
+        if not (is_number(dropout) and 0 <= dropout < 1):
+            raise ValueError(f"dropout must be at least 0 and less than 1, which would leave nothing, got {dropout!r}")
+        check_width(width)
+        check_integer("fc6_dilation", fc6_dilation, 1)
         refinement = ScoreRefinement(
             num_classes,
             filter_kernel_size,

@@ -17,7 +17,8 @@ from segaware.nn import upsample
 from segaware.nn.end_point_loss import FLOW_UNIT
 from segaware.nn.hub import Pretrained
 from segaware.nn.resampling import sampled_size
-from segaware.nn.vgg_weights import Normalize
+from segaware.nn.vgg_weights import Normalize, check_width
+from segaware.ops.arguments import check_devices, check_rgb
 
 # Contraction: name, channels, kernel size, stride. Level l ends at stride 2^l to the image.
 _CONTRACTION = (
@@ -58,8 +59,7 @@ class FlowNet(Pretrained):
         self, width: float, batch_norm: bool, inputs: Mapping[str, int], variational: nn.Module | None
     ) -> None:
         super().__init__()
-        if width <= 0 or int(64 * width) < 1:
-            raise ValueError(f"width must leave at least one channel of 64, got {width}")
+        check_width(width)
         self.normalize = Normalize()
         self.variational = variational
         outputs = {name: int(channels * width) for name, channels, _, _ in _CONTRACTION}
@@ -206,10 +206,8 @@ def _cropped(x: Tensor, stride: int, height: int, width: int) -> Tensor:
 
 def _check_pair(image1: Tensor, image2: Tensor) -> None:
     for name, image in (("image1", image1), ("image2", image2)):
-        if image.dim() != 4 or image.shape[1] != 3 or not image.is_floating_point():
-            raise ValueError(
-                f"{name} must be floating-point RGB of shape (N, 3, H, W), got {image.dtype} of {tuple(image.shape)}"
-            )
+        check_rgb(name, image)
+    check_devices(image1=image1, image2=image2)
     if image1.shape != image2.shape:
         raise ValueError(
             f"image1 and image2 must have the same shape, got {tuple(image1.shape)} and {tuple(image2.shape)}"

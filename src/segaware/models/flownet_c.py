@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from segaware.models.flownet import FlowNet, activation
+from segaware.nn.vgg_weights import check_width
+from segaware.ops.arguments import check_integer
 from segaware.ops.correlation.op import correlation
 
 # The correlation is that of conv3's output, at stride 8 to the image, between pixels an even number apart.
 _CORRELATION_STRIDE = 2
+_LARGEST_DISPLACEMENT = 255  # more than the 2^16 correlations of a pixel at which `correlation` ends
 
 
 class FlowNetC(FlowNet):
@@ -41,8 +44,8 @@ class FlowNetC(FlowNet):
         max_displacement: int = 20,
         variational: nn.Module | None = None,
     ) -> None:
-        if isinstance(max_displacement, bool) or not isinstance(max_displacement, int) or max_displacement < 0:
-            raise ValueError(f"max_displacement must be an int of at least 0, got {max_displacement!r}")
+        check_width(width)
+        max_displacement = check_integer("max_displacement", max_displacement, 0, _LARGEST_DISPLACEMENT)
         correlations = (2 * (max_displacement // _CORRELATION_STRIDE) + 1) ** 2
         redirected = max(1, int(32 * width))
         super().__init__(width, batch_norm, {"conv1": 3, "conv3_1": redirected + correlations}, variational)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF, SharedDistances, upsample
 from segaware.nn.hub import Configured
 from segaware.nn.resampling import sampled_size
+from segaware.ops.arguments import MOST_CLASSES, as_integer, check_devices, check_image, check_integer, check_rgb
 from segaware.ops.distance.reference import Metric
 
 CRF = Literal["none", "segaware"]
@@ -55,7 +56,11 @@ class ScoreRefinement(Configured):
         super().__init__()
         if crf not in get_args(CRF):
             raise ValueError(f"crf must be one of {get_args(CRF)}, got {crf!r}")
-        self.stride = filter_stride
+        check_integer("num_classes", num_classes, 1, MOST_CLASSES)
+        stride = as_integer(filter_stride)
+        if stride is None:
+            raise ValueError(f"filter_stride must be an int, got {filter_stride!r}")
+        self.stride = stride
         self.filter = (
             BilateralFilter2d(filter_kernel_size, iterations=filter_iterations, hardness=filter_hardness)
             if filter_kernel_size
@@ -91,8 +96,11 @@ class ScoreRefinement(Configured):
             The scores and their new stride; as they came if there is nothing to apply.
 
         Raises:
-            ValueError: If the stride to apply them at does not divide that of the scores.
+            ValueError: If the stride to apply them at does not divide that of the scores, or `scores` does not fit.
+            TypeError: If `scores` is no tensor.
         """
+        check_image("scores", scores)
+        stride = check_integer("stride", stride, 1)
         order = (self.crf, self.filter) if self.crf_first else (self.filter, self.crf)
         steps = [step for step in order if step is not None]
         if not steps:
@@ -166,4 +174,7 @@ class Sharpener(nn.Module):
         Returns:
             Class scores at the size of the image, (N, C, H, W).
         """
+        check_rgb("image", image)
+        check_image("scores", scores)
+        check_devices(image=image, scores=scores, embedding=embedding)
         return self.refinement(scores, stride, self._shared(image, embedding), image)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segaware.nn import SharedDistances
 from segaware.nn.shared_distances import convolve
+from segaware.nn.vgg_weights import check_width
 
 # Where the first unit of a block that halves the resolution has its stride: in its first 1x1 convolution, as He et al.
 # and Caffe have it, or in its 3x3 one, as torchvision (and timm, transformers) have it. Weights have the same shapes in
@@ -109,8 +110,7 @@ class ResNet101(nn.Module):
         conv3x3: Callable[..., nn.Conv2d] = nn.Conv2d,
     ) -> None:
         super().__init__()
-        if width <= 0 or int(64 * width) < 1:
-            raise ValueError(f"width must leave at least one channel of 64, got {width}")
+        check_width(width)
         if stride_in not in get_args(StrideIn):
             raise ValueError(f"stride_in must be one of {get_args(StrideIn)}, got {stride_in!r}")
         channels = int(64 * width)

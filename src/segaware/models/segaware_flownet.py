@@ -8,6 +8,7 @@ from segaware.models.flownet import FlowNetS
 from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, upsample
 from segaware.nn.end_point_loss import FLOW_UNIT
 from segaware.nn.resampling import sampled_size
+from segaware.ops.arguments import as_integer
 from segaware.ops.convolution.reference import Normalize as MaskNormalize
 
 
@@ -56,7 +57,8 @@ class SegAwareFlowNetS(FlowNetS):
         embedding: nn.Module | None = None,
     ) -> None:
         super().__init__(width, batch_norm, variational)
-        if filter_stride < 1 or self.output_stride % filter_stride:
+        stride = as_integer(filter_stride)
+        if stride is None or stride < 1 or self.output_stride % stride:
             raise ValueError(f"filter_stride must divide {self.output_stride}, got {filter_stride}")
         needs_embedding = segaware_prediction or filter_kernel_size > 0
         if needs_embedding != (embedding is not None):
@@ -76,7 +78,7 @@ class SegAwareFlowNetS(FlowNetS):
             if filter_kernel_size
             else None
         )
-        self.filter_stride = filter_stride
+        self.filter_stride = stride
         self.embedding = embedding
 
     def _finest_flows(self, features: Tensor, image1: Tensor) -> dict[int, Tensor]:

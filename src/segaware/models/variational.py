@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from types import ModuleType
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from segaware.extras import import_extra
 from segaware.nn.hub import Configured
+from segaware.ops.arguments import check_devices, check_integer, check_tensor, is_number
 
 
 class VariationalRefinement(Configured):
@@ -61,20 +61,19 @@ class VariationalRefinement(Configured):
     ) -> None:
         super().__init__()
         for name, weight in (("alpha", alpha), ("delta", delta), ("gamma", gamma)):
-            if not (math.isfinite(weight) and weight >= 0):
+            if not (is_number(weight) and weight >= 0):
                 raise ValueError(f"{name} must be a finite number of at least 0, got {weight!r}")
         counts = (("fixed_point_iterations", fixed_point_iterations), ("sor_iterations", sor_iterations))
         for name, count in counts:
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise ValueError(f"{name} must be an int of at least 1, got {count!r}")
-        if not 0 < omega < 2:  # else over-relaxation diverges
+            check_integer(name, count, 1, 10_000)
+        if not (is_number(omega) and 0 < omega < 2):  # else over-relaxation diverges
             raise ValueError(f"omega must be between 0 and 2, got {omega!r}")
         _opencv()
         self.alpha = alpha
         self.delta = delta
         self.gamma = gamma
-        self.fixed_point_iterations = fixed_point_iterations
-        self.sor_iterations = sor_iterations
+        self.fixed_point_iterations = int(fixed_point_iterations)
+        self.sor_iterations = int(sor_iterations)
         self.omega = omega
 
     @torch.no_grad()
@@ -131,19 +130,14 @@ def _opencv() -> ModuleType:
 
 
 def _check(flow: Tensor, image1: Tensor, image2: Tensor) -> None:
-    if flow.dim() != 4 or flow.shape[1] != 2 or 0 in flow.shape[2:] or not flow.is_floating_point():
-        raise ValueError(
-            "flow must be a floating-point tensor of shape (N, 2, H, W) with at least 1 pixel, "
-            f"got {flow.dtype} of shape {tuple(flow.shape)}"
-        )
+    wanted = "a floating-point tensor of shape (N, 2, H, W) with at least 1 pixel"
+    check_tensor("flow", flow, wanted, lambda flow: flow.dim() == 4 and flow.shape[1] == 2 and 0 not in flow.shape[2:])
+    check_devices(flow=flow, image1=image1, image2=image2)
     if not flow.isfinite().all():
         raise ValueError("flow must be finite, got NaN or infinity")
     expected = (len(flow), 3, *flow.shape[2:])
     for name, image in (("image1", image1), ("image2", image2)):
-        if tuple(image.shape) != expected or not image.is_floating_point():
-            raise ValueError(
-                f"{name} must be floating-point RGB of shape {expected}, as flow of shape {tuple(flow.shape)}, "
-                f"got {image.dtype} of shape {tuple(image.shape)}"
-            )
+        wanted = f"floating-point RGB of shape {expected}, as flow of shape {tuple(flow.shape)}"
+        check_tensor(name, image, wanted, lambda image: tuple(image.shape) == expected)
         if len(image) and not ((image >= 0) & (image <= 1)).all():
             raise ValueError(f"{name} must lie in 0..1, got values from {image.min():.4g} to {image.max():.4g}")

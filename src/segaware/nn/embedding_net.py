@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from segaware.nn.hub import Configured, Pretrained
 from segaware.nn.resampling import upsample
-from segaware.nn.vgg_weights import Normalize, load_vgg_weights
+from segaware.nn.vgg_weights import Normalize, check_width, load_vgg_weights
+from segaware.ops.arguments import check_integer, check_rgb, is_number
 
 # Layers of each scale and their width: the first seven convolutions of VGG-16.
 _SCALES = ((("conv1_1", "conv1_2"), 64), (("conv2_1", "conv2_2"), 128), (("conv3_1", "conv3_2", "conv3_3"), 256))
+_LARGEST_DIM = 2**14  # beyond sense: 4 GB of embeddings for 256x256 pixels
 
 
 class VGGScales(nn.Module):
@@ -28,11 +30,8 @@ class VGGScales(nn.Module):
 
     def __init__(self, width: float, dim: int) -> None:
         super().__init__()
-        if width <= 0 or int(64 * width) < 1:
-            raise ValueError(f"width must leave at least one channel of 64, got {width}")
-        if dim < 1:
-            raise ValueError(f"dim must be at least 1, got {dim}")
-        self.dim = dim
+        check_width(width)
+        self.dim = check_integer("dim", dim, 1, _LARGEST_DIM)
         self.normalize = Normalize()
         self.widths = [int(full_width * width) for _, full_width in _SCALES]
         channels = 3
@@ -81,6 +80,7 @@ class EmbeddingNet(VGGScales, Pretrained):
 
     def __init__(self, width: float = 1.0, dim: int = 64) -> None:
         super().__init__(width, dim)
+        dim = self.dim
         for scale, channels in enumerate(self.widths, start=1):
             self.add_module(f"head{scale}", nn.Conv2d(channels, dim, 1))
         self.fuse = nn.Conv2d(len(_SCALES) * dim, dim, 1)
@@ -221,8 +221,11 @@ class ColorEmbedding(Configured):
 
     def __init__(self, scale: float = 10.0) -> None:
         super().__init__()
+        if not is_number(scale):
+            raise ValueError(f"scale must be a finite number, got {scale!r}")
         self.scale = scale
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the scaled colours of RGB images in 0..1, (N, 3, H, W)."""
+        check_rgb("image", image)
         return image * self.scale

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from segaware.ops.arguments import check_devices, check_tensor
+
 FLOW_UNIT = 20.0  # pixels: networks predict, and the loss compares, flow in this unit, as the original did
 
 # By stride; Dosovitskiy et al. 2015, as their training files have it.
@@ -39,12 +41,20 @@ class MultiscaleEndPointLoss(nn.Module):
             valid: bool (N, H, W), where it is known.
 
         Raises:
-            ValueError: If a stride has no weight, or shapes do not fit.
+            ValueError: If a stride has no weight, or shapes, dtypes or devices do not fit.
+            TypeError: If what must be a tensor is none.
         """
+        fits = lambda target: target.dim() == 4 and target.shape[1] == 2  # noqa: E731
+        check_tensor("target", target, "a floating-point tensor of shape (N, 2, H, W)", fits)
+        expected = (len(target), *target.shape[2:])
+        wanted = f"a bool tensor of shape {expected}, as target of shape {tuple(target.shape)}"
+        check_tensor("valid", valid, wanted, lambda valid: tuple(valid.shape) == expected, [torch.bool])
         total = target.new_zeros(())
         for stride, flow in flows.items():
             if stride not in _WEIGHTS and stride not in (1, 2):
                 raise ValueError(f"flows must have strides among 1, 2, {', '.join(map(str, _WEIGHTS))}, got {stride}")
+            check_tensor(f"flows[{stride}]", flow, "a floating-point tensor")
+            check_devices(**{"target": target, "valid": valid, f"flows[{stride}]": flow})
             truth, known = target[:, :, ::stride, ::stride], valid[:, ::stride, ::stride]
             if flow.shape != truth.shape:
                 raise ValueError(

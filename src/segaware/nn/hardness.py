@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,10 +45,10 @@ def hardness_parameter(hardness: float, device: torch.device | str | None = None
     return nn.Parameter(torch.tensor(float(hardness), device=device))
 
 
-def shown(parameter: Tensor) -> str:
-    """Return a learned number for an `extra_repr`; "?" where there is none, on the meta device and of fake tensors."""
+def shown(parameter: Tensor, function: Callable[[float], float] = float) -> str:
+    """Return a function of a learned number for an `extra_repr`; "?" where there is none: of meta and fake tensors."""
     try:
-        return f"{parameter.item():.4g}"
+        return f"{function(parameter.item()):.4g}"
     except (RuntimeError, AssertionError):  # the latter of a real tensor where only fake ones are known
         return "?"
 

@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segaware.ops import embedding_distance
-from segaware.ops.arguments import compute_dtype
+from segaware.ops.arguments import (
+    INTEGERS,
+    check_devices,
+    check_image,
+    check_integer,
+    check_tensor,
+    compute_dtype,
+    is_number,
+)
 from segaware.ops.distance.reference import Metric
 from segaware.ops.window import IntPair, Window
 
@@ -54,7 +62,7 @@ class PairLoss(nn.Module):
         metric: Metric = "l1",
     ) -> None:
         super().__init__()
-        if not 0 <= alpha <= beta:
+        if not (is_number(alpha) and is_number(beta) and 0 <= alpha <= beta):
             raise ValueError(f"alpha and beta must satisfy 0 <= alpha <= beta, got alpha={alpha}, beta={beta}")
         if not dilations:
             raise ValueError("dilations must name at least one dilation")
@@ -68,7 +76,7 @@ class PairLoss(nn.Module):
             raise ValueError(f"kernel_size must be odd, got {kernel_size!r}")
         self.alpha = alpha
         self.beta = beta
-        self.ignore_index = ignore_index
+        self.ignore_index = check_integer("ignore_index", ignore_index, -(2**63), 2**63 - 1)
         self.average = average
         self.hinge = hinge
         self.metric: Metric = metric
@@ -81,7 +89,8 @@ class PairLoss(nn.Module):
             labels: Regions (N, H, W), any integer dtype. Only equality within one image matters.
 
         Raises:
-            ValueError: If `labels` does not have one integer per embedding.
+            ValueError: If `labels` does not have one integer per embedding, or lies on another device.
+            TypeError: If one of the two is no tensor.
         """
         near, far, near_pairs, far_pairs = self.sums(embedding, labels)
         if self.average == "pairs":
@@ -90,11 +99,11 @@ class PairLoss(nn.Module):
 
     def sums(self, embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the summed loss of near pairs and of far pairs, and how many of either there are."""
-        if labels.shape != (embedding.shape[0], *embedding.shape[2:]) or labels.is_floating_point():
-            raise ValueError(
-                f"labels must be integers of shape (N, H, W) = {(embedding.shape[0], *embedding.shape[2:])}, "
-                f"got {labels.dtype} of shape {tuple(labels.shape)}"
-            )
+        check_image("embedding", embedding, channels="E")
+        expected = (embedding.shape[0], *embedding.shape[2:])
+        wanted = f"integers of shape (N, H, W) = {expected}"
+        check_tensor("labels", labels, wanted, lambda labels: labels.shape == expected, INTEGERS)
+        check_devices(embedding=embedding, labels=labels)
         labels = labels.long()  # holds any ignore_index
         terms = [self._window_sums(embedding, labels, window) for window in self.windows]
         near, far, near_pairs, far_pairs = (torch.stack(term).sum() for term in zip(*terms, strict=True))
@@ -104,6 +113,7 @@ class PairLoss(nn.Module):
         distance = embedding_distance(
             embedding, window.kernel_size, padding="same", dilation=window.dilation, metric=self.metric
         )
+        window = window.within(embedding)
         (top, bottom), (left, right) = window.padding
         centre = labels[:, None]
         padded = F.pad(centre, (left, right, top, bottom), value=self.ignore_index)

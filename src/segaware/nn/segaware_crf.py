@@ -203,8 +203,8 @@ class SegAwareCRF(nn.Module):
         return (
             f"num_classes={self.num_classes}, kernel_size={self.kernel_size}, dilation={self.dilation}, "
             f"spatial_kernel_size={self.spatial_window.kernel_size}, iterations={self.iterations}, "
-            f"hardness={shown(self.hardness)}, bandwidth={shown(self.log_bandwidth.exp())}, "
-            f"spatial_bandwidth={shown(self.log_spatial_bandwidth.exp())}, metric={self.metric!r}, "
+            f"hardness={shown(self.hardness)}, bandwidth={shown(self.log_bandwidth, math.exp)}, "
+            f"spatial_bandwidth={shown(self.log_spatial_bandwidth, math.exp)}, metric={self.metric!r}, "
             f"weights={self.weights!r}"
         )
 

@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segaware.ops.arguments import check_devices, check_rgb, is_number
+
 # What torchvision's weights and all networks here expect: RGB in 0..1, less this mean, divided by this deviation.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 # What Caffe's weights expect: BGR in 0..255, less this mean.
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 _BLOCKS = {13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}  # convolutions in each block of VGG-16 and VGG-19
+
+_LARGEST_WIDTH = 16  # 16,384 channels, and gigabytes a layer
 
 
 class Normalize(nn.Module):
@@ -32,13 +36,20 @@ class Normalize(nn.Module):
         """Return the normalised images (N, 3, H, W).
 
         Raises:
-            ValueError: If `image` is not a floating-point tensor (N, 3, H, W).
+            ValueError: If `image` is not a floating-point tensor (N, 3, H, W) on the device of the network.
+            TypeError: If it is no tensor.
         """
-        if image.dim() != 4 or image.shape[1] != 3 or not image.is_floating_point():
-            raise ValueError(
-                f"image must be floating-point RGB of shape (N, 3, H, W), got {image.dtype} of {tuple(image.shape)}"
-            )
+        check_rgb("image", image)
+        check_devices(**{"image": image, "the network": self.mean})
         return (image - self.mean) / self.std
+
+
+def check_width(width: float) -> None:
+    """Raise ValueError if a factor on the channels of a network's layers leaves none of 64, or is beyond sense."""
+    if not (is_number(width) and width > 0 and int(64 * width) >= 1):
+        raise ValueError(f"width must leave at least one channel of 64, got {width!r}")
+    if width > _LARGEST_WIDTH:
+        raise ValueError(f"width must be at most {_LARGEST_WIDTH}, got {width!r}")
 
 
 def read_vgg_weights(path: str | Path) -> dict[str, Tensor]:

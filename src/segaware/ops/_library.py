@@ -7,7 +7,19 @@ from typing import Any
 
 import torch
 
-_LIBRARY = torch.library.Library("segaware", "FRAGMENT")
+# What the operators run. torch's registry knows nothing of modules, and these are imported again in notebooks and tests
+# that start anew: then an operator stays what it is, and takes the new functions. So they wait where the operators do.
+_LIBRARY: torch.library.Library = vars(torch.ops.segaware).setdefault(
+    "library", torch.library.Library("segaware", "FRAGMENT")
+)
+_FUNCTIONS: dict[str, Callable[..., Any]] = vars(torch.ops.segaware).setdefault("functions", {})
+
+
+def _take(name: str, function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Let `function` stand for a name; return what calls it, to be registered, if that has not happened before."""
+    known = name in _FUNCTIONS
+    _FUNCTIONS[name] = function
+    return None if known else lambda *args, **kwargs: _FUNCTIONS[name](*args, **kwargs)
 
 
 def operator(schema: str, devices: Sequence[str] = ("CPU", "CUDA")) -> Callable[[Callable[..., Any]], Any]:
@@ -17,12 +29,26 @@ def operator(schema: str, devices: Sequence[str] = ("CPU", "CUDA")) -> Callable[
     torch's whole compiler: a second, and 60 MB.
     """
     name = schema.partition("(")[0]
-    _LIBRARY.define(schema)
 
     def register(function: Callable[..., Any]) -> Any:
-        for device in devices:
-            _LIBRARY.impl(name, function, device)
+        run = _take(name, function)
+        if run is not None:
+            _LIBRARY.define(schema)
+            for device in devices:
+                _LIBRARY.impl(name, run, device)
         return getattr(torch.ops.segaware, name).default
+
+    return register
+
+
+def fake(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as what an operator does to tensors without values."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        run = _take(f"{name}/fake", function)
+        if run is not None:
+            torch.library.register_fake(f"segaware::{name}", run, lib=_LIBRARY)
+        return function
 
     return register
 
@@ -42,5 +68,8 @@ def register_gradient(name: str, differentiate: Callable[..., Any], save: Callab
             "segaware's kernels are differentiable once: for a gradient of a gradient, choose the backend 'reference'"
         )
 
-    torch.library.register_autograd(f"segaware::{name}", differentiate, setup_context=save)
-    torch.library.register_autograd(f"segaware::{name}_backward", refuse)  # or torch would leave that gradient out
+    run, keep = _take(f"{name}/differentiate", differentiate), _take(f"{name}/save", save)
+    if run is not None:
+        torch.library.register_autograd(f"segaware::{name}", run, setup_context=keep, lib=_LIBRARY)
+        # Or torch would leave that gradient out.
+        torch.library.register_autograd(f"segaware::{name}_backward", refuse, lib=_LIBRARY)

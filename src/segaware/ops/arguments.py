@@ -13,6 +13,8 @@ from torch import Tensor
 
 # There are other floating-point types, of 8 bits and fewer, which torch stores but does not compute in.
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+# What labels come in.
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 MOST_CLASSES = 2**15  # beyond sense: a CRF's matrix of them takes 4 GB
 

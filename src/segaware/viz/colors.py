@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segaware.ops.arguments import as_integer
+from segaware.ops.window import as_pair
+
 WRONG = np.array((214, 39, 40), np.uint8)
 RIGHT = np.array((232, 232, 232), np.uint8)
 VOID = np.array((0, 0, 0), np.uint8)
@@ -146,19 +149,20 @@ def mask_picture(mask: Tensor, kernel_size: int | tuple[int, int], scale: int = 
     Raises:
         ValueError: an argument has another type, shape or range.
     """
-    height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-    if height < 1 or width < 1 or height % 2 == 0 or width % 2 == 0:
+    height, width = as_pair("kernel_size", kernel_size, 1)
+    if height % 2 == 0 or width % 2 == 0:
         raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
     if not isinstance(mask, Tensor) or mask.shape != (height * width,) or not mask.is_floating_point():
         raise ValueError(f"mask must be a floating point tensor of shape ({height * width},), got {describe(mask)}")
     if not ((mask >= 0) & (mask <= 1)).all():
         raise ValueError(f"mask must lie in 0..1, got {mask.min():g}..{mask.max():g}")
-    if scale < 3:
+    side = as_integer(scale)
+    if side is None or side < 3:
         raise ValueError(f"scale must be at least 3, got {scale}")
     grey = np.rint(255 * mask.detach().cpu().double().numpy()).astype(np.uint8).reshape(height, width)
-    tile = np.repeat(grey.repeat(scale, 0).repeat(scale, 1)[..., None], 3, axis=2)
-    top, left = height // 2 * scale, width // 2 * scale
-    centre = tile[top : top + scale, left : left + scale]
+    tile = np.repeat(grey.repeat(side, 0).repeat(side, 1)[..., None], 3, axis=2)
+    top, left = height // 2 * side, width // 2 * side
+    centre = tile[top : top + side, left : left + side]
     centre[[0, -1]] = FRAME
     centre[:, [0, -1]] = FRAME
     return tile

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._backends import Kernels, kernels
-from segaware.ops._library import operator, register_gradient
+from segaware.ops._library import fake, operator, register_gradient
 from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
@@ -52,7 +52,7 @@ def _format(*tensors: Tensor) -> torch.memory_format:
     return torch.channels_last if any(map(is_channels_last, tensors)) else torch.contiguous_format
 
 
-@torch.library.register_fake("segaware::conv2d")
+@fake("conv2d")
 def _(
     input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int,
     normalize: Normalize, backend: Kernels,
@@ -61,7 +61,7 @@ def _(
     return torch.empty(size, dtype=input.dtype, device=input.device, memory_format=_format(input, weight))
 
 
-@torch.library.register_fake("segaware::conv2d_backward")
+@fake("conv2d_backward")
 def _(
     grad: Tensor,
     input: Tensor,

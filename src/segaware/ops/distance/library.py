@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._backends import Kernels, kernels
-from segaware.ops._library import operator, register_gradient
+from segaware.ops._library import fake, operator, register_gradient
 from segaware.ops.distance.reference import Metric
 from segaware.ops.window import Window
 
@@ -30,13 +30,13 @@ def embedding_distance_backward(
     return kernels("distance", backend).backward(grad, embedding, distance, Window.from_numbers(window), metric)
 
 
-@torch.library.register_fake("segaware::embedding_distance")
+@fake("embedding_distance")
 def _(embedding: Tensor, window: list[int], metric: str, backend: Kernels) -> Tensor:
     size = Window.from_numbers(window)
     return embedding.new_empty(embedding.shape[0], size.size, *size.output_size(embedding))
 
 
-@torch.library.register_fake("segaware::embedding_distance_backward")
+@fake("embedding_distance_backward")
 def _(grad: Tensor, embedding: Tensor, distance: Tensor, window: list[int], metric: str, backend: Kernels) -> Tensor:
     return torch.empty_like(embedding, memory_format=torch.contiguous_format)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._backends import Kernels, kernels
-from segaware.ops._library import operator, register_gradient
+from segaware.ops._library import fake, operator, register_gradient
 from segaware.ops.arguments import compute_dtype
 from segaware.ops.window import Window
 
@@ -43,12 +43,12 @@ def _contiguous_like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
-@torch.library.register_fake("segaware::filter2d")
+@fake("filter2d")
 def _(input: Tensor, mask: Tensor, window: list[int], border: str, backend: Kernels) -> tuple[Tensor, Tensor]:
     return _contiguous_like(input), mask.new_empty(mask[:, :1].shape, dtype=compute_dtype(mask))
 
 
-@torch.library.register_fake("segaware::filter2d_backward")
+@fake("filter2d_backward")
 def _(
     grad: Tensor,
     input: Tensor,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from segaware.ops._library import operator
+from segaware.ops._library import fake, operator
 
 
 @operator("neighbour_mask_(Tensor(a!) distance, Tensor hardness, Tensor rows, Tensor columns) -> ()", devices=["CPU"])
@@ -20,6 +19,6 @@ def neighbour_mask_(distance: Tensor, hardness: Tensor, rows: Tensor, columns: T
     _numba.mask(distance, hardness, rows, columns)
 
 
-@torch.library.register_fake("segaware::neighbour_mask_")
+@fake("neighbour_mask_")
 def _(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> None:
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segaware.ops._library import operator
+from segaware.ops._library import fake, operator
 
 
 @operator(
@@ -20,6 +20,6 @@ def mean_field(log_probabilities: Tensor, features: list[Tensor], weights: list[
     return mean_field(log_probabilities, features, weights, iterations)
 
 
-@torch.library.register_fake("segaware::permutohedral_mean_field")
+@fake("permutohedral_mean_field")
 def _(log_probabilities: Tensor, features: list[Tensor], weights: list[float], iterations: int) -> Tensor:
     return torch.empty_like(log_probabilities, memory_format=torch.contiguous_format)

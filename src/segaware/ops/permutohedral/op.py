@@ -167,5 +167,4 @@ def _has_pixels(tensor: Tensor) -> bool:
 def _check_features(name: str, features: Tensor) -> None:
     wanted = "a floating-point tensor of shape (D, H, W) with at least one pixel"
     check_tensor(name, features, wanted, _has_pixels)
-    if not torch.compiler.is_compiling() and not features.isfinite().all():
-        raise ValueError(f"{name} must be finite, got NaN or infinite values")
+    check_finite(name, features)

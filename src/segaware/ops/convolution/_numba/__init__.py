@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from segaware.ops.convolution._numba import backward as product_backward
 from segaware.ops.convolution._numba import depthwise
-from segaware.ops.convolution._numba import forward as product_forward
+from segaware.ops.convolution._numba.backward import backward as backward_products
+from segaware.ops.convolution._numba.forward import forward as forward_products
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
 
@@ -30,8 +30,8 @@ def forward(
     input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: Window, groups: int, normalize: Normalize
 ) -> Tensor:
     """Return Eq. 7, channels-last if the input or the weight is, as conv2d."""
-    path = depthwise if _is_depthwise(input, weight, groups) else product_forward
-    return path.forward(input, weight, mask, bias, window, groups, normalize)
+    run = depthwise.forward if _is_depthwise(input, weight, groups) else forward_products
+    return run(input, weight, mask, bias, window, groups, normalize)
 
 
 def backward(
@@ -39,5 +39,5 @@ def backward(
     needed: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Return the gradients of input, weight, mask and bias; empty tensors for those that are not needed."""
-    path = depthwise if _is_depthwise(input, weight, groups) else product_backward
-    return path.backward(grad, input, weight, mask, window, groups, normalize, needed)
+    run = depthwise.backward if _is_depthwise(input, weight, groups) else backward_products
+    return run(grad, input, weight, mask, window, groups, normalize, needed)
