@@ -12,6 +12,7 @@ from torch import Tensor
 from segaware.nn.hub import Configured
 from segaware.ops._backends import Backend
 from segaware.ops.arguments import check_image
+from segaware.ops.permutohedral.library import FARTHEST
 from segaware.ops.permutohedral.op import mean_field
 
 
@@ -53,9 +54,9 @@ def dense_crf(
         bilateral_srgb: Its standard deviation in colour, in units of 0..255; or three, (r, g, b).
         bilateral_compat: Weight of the bilateral filter; 0 leaves it out.
         iterations: Number of mean-field updates; 0 gives back the probabilities.
-        backend: "numba", the permutohedral lattice, on CPU; "reference", exact filters over all pairs of pixels, on any
-            device, for small images; or None for what `use_backend` chose, by default the fastest for the device.
-            For tensors on a GPU that is the reference, so move them to the CPU first.
+        backend: "numba", the permutohedral lattice; "reference", exact filters over all pairs of pixels, for small
+            images; or None for what `use_backend` chose, by default the lattice, for tensors on any device: it is
+            computed on the CPU, and the result moved back.
 
     Returns:
         The marginal probabilities, with the shape and dtype of `log_probabilities`; they carry no gradient. With
@@ -76,6 +77,10 @@ def dense_crf(
     """
     _check_shapes(log_probabilities, image)
     _check_options(gaussian_sxy, gaussian_compat, bilateral_sxy, bilateral_srgb, bilateral_compat, iterations)
+    side = max(image.shape[-2:])
+    _check_reach("gaussian_sxy", gaussian_sxy, side, "pixels")
+    _check_reach("bilateral_sxy", bilateral_sxy, side, "pixels")
+    _check_reach("bilateral_srgb", bilateral_srgb, 255, "units of colour")
     if not torch.compiler.is_compiling() and log_probabilities.numel():
         _check_log_probabilities(log_probabilities)
         _check_colors(image)
@@ -262,6 +267,13 @@ def _check_options(
             raise ValueError(f"{name} must be a finite number, got {compat!r}")
     if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 0:
         raise ValueError(f"iterations must be an int of at least 0, got {iterations!r}")
+
+
+def _check_reach(name: str, deviation: float | Sequence[float], extent: int, unit: str) -> None:
+    """Raise ValueError if so much is more standard deviations than features can be apart."""
+    least = extent / FARTHEST
+    if min(deviation if isinstance(deviation, Sequence) else [deviation]) < least:
+        raise ValueError(f"{name} must be at least {least:.2g} for {extent} {unit}, got {deviation!r}")
 
 
 def _is_number(value: object) -> bool:
