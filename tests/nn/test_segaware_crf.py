@@ -344,3 +344,37 @@ def test_a_bad_argument_is_named(arguments: dict[str, Any], message: str) -> Non
 def test_a_bad_input_is_named(inputs: dict[str, Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SegAwareCRF(3, kernel_size=3)(**{"logits": torch.zeros(1, 3, 6, 7), **inputs})
+
+
+@pytest.mark.parametrize("distance", [math.inf, math.nan])
+def test_hardness_0_does_not_look_at_distances(distance: float) -> None:
+    crf, logits = SegAwareCRF(3, kernel_size=3, dilation=2, hardness=0.0), torch.randn(1, 3, 7, 8)
+    given = torch.rand(1, 9, 7, 8)
+    given[0, ::2, 3, 4] = distance
+    expected = crf(logits, distance=torch.zeros(1, 9, 7, 8))
+    for backend in ("reference", "numba"):
+        with use_backend(backend):  # type: ignore[arg-type]
+            torch.testing.assert_close(crf(logits, distance=given), expected)
+            with torch.no_grad():
+                torch.testing.assert_close(crf(logits, distance=given), expected)
+    given.requires_grad_()
+    gradients = torch.autograd.grad(crf(logits, distance=given).square().sum(), [given, *crf.parameters()])
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shared", [False, True])
+def test_gradients_of_half_precisions_are_those_of_float32(dtype: torch.dtype, shared: bool) -> None:
+    """Where a hardness of 20 makes much of distances: these are not rounded."""
+    crf = SegAwareCRF(3, kernel_size=5, dilation=1, hardness=20.0)
+    logits, embedding, weight = torch.randn(1, 3, 9, 8), torch.rand(1, 4, 9, 8), torch.randn(1, 3, 9, 8)
+    outcomes = []
+    for number in (dtype, torch.float64):
+        leaves = [t.to(dtype).to(number).requires_grad_() for t in (logits, embedding)]
+        crf.to(torch.float64 if number == torch.float64 else torch.float32)
+        given = {"distance": crf.distance(leaves[1])} if shared else {"embedding": leaves[1]}
+        output = crf(leaves[0], **given)
+        outcomes.append(torch.autograd.grad((output * weight).sum(), [*leaves, crf.hardness]))
+    for actual, expected in zip(*outcomes, strict=True):
+        error = (actual.double() - expected).norm() / expected.norm()
+        assert error < (1e-2 if actual.dim() else 2e-3)

@@ -1,8 +1,10 @@
 """Which backend runs, and that it runs where processes fork, caches cannot be written or OpenMP cannot be called."""
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from segaware import embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
 from segaware.ops import _backends, mean_field
 from segaware.ops._parallel import jit, parallel_for
+from segaware.ops.convolution.op import _missing
 
 IMAGE, MASK = torch.rand(1, 2, 5, 5), torch.rand(1, 9, 5, 5)
 CALLS = {
@@ -48,6 +51,86 @@ def test_use_backend_as_a_statement() -> None:
     assert chosen() == "reference"
     before.__exit__(None, None, None)
     assert chosen() == "numba"
+
+
+def test_a_thread_begins_without_a_choice_and_keeps_its_own() -> None:
+    """Blocks that overlap in time, as only those of threads and tasks can."""
+    found, inside, go_on = [], threading.Event(), threading.Event()
+
+    def work() -> None:
+        found.append(chosen())
+        with use_backend("reference"):
+            inside.set()
+            go_on.wait(60)
+        found.append(chosen())
+        use_backend("reference")
+        found.append(chosen())
+
+    thread = threading.Thread(target=work)
+    with use_backend("reference"):
+        thread.start()
+        inside.wait(60)
+    assert chosen() == "numba"
+    with use_backend("numba"):
+        go_on.set()
+        thread.join()
+        assert chosen() == "numba"
+    assert found == ["numba", "numba", "reference"] and chosen() == "numba"
+
+
+def test_tasks_that_take_turns() -> None:
+    found = []
+
+    async def work(backend: Any) -> None:
+        with use_backend(backend):
+            for _ in range(3):
+                await asyncio.sleep(0)
+                found.append(chosen() == backend)
+
+    async def both() -> None:
+        await asyncio.gather(work("reference"), work("numba"))
+        found.append(chosen() == "numba")
+        with use_backend("reference"):
+            found.append(await asyncio.create_task(inherit()) == "reference")
+
+    async def inherit() -> str:
+        return chosen()
+
+    asyncio.run(both())
+    assert all(found) and len(found) == 8 and chosen() == "numba"
+
+
+def test_compiled_code_obeys_the_choice_of_its_caller() -> None:
+    graphs = []
+
+    def keep(module: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append("segaware" in str(module.graph))
+        return module.forward
+
+    def choose(image: torch.Tensor) -> torch.Tensor:
+        with use_backend("reference"):
+            return embedding_distance(image, 3)
+
+    call = torch.compile(lambda image: embedding_distance(image, 3), fullgraph=True, backend=keep)
+    call(IMAGE)
+    with use_backend("reference"):
+        call(IMAGE)
+        thread = threading.Thread(target=call, args=(IMAGE,))
+        thread.start()
+        thread.join()
+    call(IMAGE)
+    assert graphs == [True, False]
+    torch.compile(choose, fullgraph=True, backend=keep)(IMAGE)
+    assert graphs == [True, False, False] and chosen() == "numba"
+    exported = torch.export.export(Wrapped(), (IMAGE,))
+    with use_backend("reference"):
+        plain = torch.export.export(Wrapped(), (IMAGE,))
+    assert "segaware" in str(exported.graph) and "segaware" not in str(plain.graph)
+
+
+class Wrapped(torch.nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return embedding_distance(image, 3)
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -115,6 +198,20 @@ def test_triton_s_versions_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         problem("3.2.0", (9, 0)) == "it needs Triton 3.4 or newer, got 3.2.0" and chosen(device="cuda") == "reference"
     )
     assert problem("3.7.1", (7, 5)) == "it needs a GPU of compute capability 8.0 or more, got 7.5"
+
+
+def test_narrow_groups_have_no_triton_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default the reference runs them on a GPU; asked for, Triton says why it cannot."""
+    monkeypatch.setattr(_backends, "_problems", {"numba": None, "triton": None})
+    image, mask = torch.rand(1, 32, 5, 5), torch.rand(1, 9, 5, 5)
+    for filters, groups, in_group in ((32, 32, "1 and 1"), (4, 2, "16 and 2"), (64, 4, "8 and 16")):
+        weight = torch.rand(filters, 32 // groups, 3, 3)
+        with pytest.raises(RuntimeError, match=f"need 16 or more channels and filters in a group, got {in_group}"):
+            segaware_conv2d(image, weight, mask, padding=1, groups=groups, backend="triton")
+        assert _backends.choose_backend(None, torch.device("cuda"), _missing(weight, groups)) == "reference"
+    for filters, groups in ((4, 1), (32, 2)):
+        weight = torch.rand(filters, 32 // groups, 3, 3)
+        assert _backends.choose_backend(None, torch.device("cuda"), _missing(weight, groups)) == "triton"
 
 
 def test_operators_without_triton_kernels() -> None:

@@ -198,6 +198,55 @@ def test_under_autocast_weights_may_stay_in_float32() -> None:
     torch.testing.assert_close(output.float(), expected, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("normalize", NORMALIZE)
+def test_under_autocast_sums_are_kept_in_float32(normalize: Normalize) -> None:
+    """288 products, of numbers that bfloat16 holds; it rounds the result, and nothing else."""
+    tensors = [torch.randn(shape).bfloat16().float() for shape in ((1, 32, 8, 8), (4, 32, 3, 3), (4,))]
+    mask = torch.rand(1, 9, 8, 8)
+    expected = numpy_loops.segaware_conv2d(
+        *(t.double().numpy() for t in (tensors[0], tensors[1], mask, tensors[2])), normalize, padding=1
+    )
+    leaves = [t.requires_grad_() for t in (*tensors, mask)]
+    input, weight, bias, mask = leaves
+    with torch.autocast("cpu", torch.bfloat16):
+        output = segaware_conv2d(input, weight, mask, bias, padding=1, normalize=normalize)
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.double(), torch.from_numpy(expected), rtol=2**-8 + 1e-5, atol=1e-5)
+
+    grad = torch.randn(output.shape).bfloat16()
+    doubles = [t.detach().double().requires_grad_() for t in leaves]
+    exact = segaware_conv2d(*(doubles[i] for i in (0, 1, 3, 2)), padding=1, normalize=normalize)
+    for actual, wanted in zip(
+        torch.autograd.grad(output, leaves, grad), torch.autograd.grad(exact, doubles, grad.double()), strict=True
+    ):
+        # The gradient of the input goes through bfloat16, as the input does.
+        torch.testing.assert_close(actual.double(), wanted, rtol=2**-8, atol=1e-4)
+
+
+@pytest.mark.parametrize("normalize", ["mean", "sum"])
+@pytest.mark.parametrize(("channels", "groups"), [(2, 1), (4, 4), (700, 1)])  # many channels: one tap at a time
+def test_a_mask_that_sums_to_zero_gives_nan_wherever_the_window_is(
+    channels: int, groups: int, normalize: Normalize
+) -> None:
+    """In the corner it sees nothing of the image, in the middle some of it."""
+    input, weight = torch.randn(1, channels, 4, 5), torch.randn(4, channels // groups, 3, 3)
+    mask, bias = torch.rand(1, 9, 8, 9) + 0.1, torch.randn(4)
+    mask[0, :, 0, 0] = mask[0, :, 3, 4] = 0
+    with np.errstate(invalid="ignore"):
+        arrays = (t.double().numpy() for t in (input, weight, mask, bias))
+        expected = numpy_loops.segaware_conv2d(*arrays, normalize, padding=3, groups=groups)
+    assert np.isnan(expected).sum() == 2 * 4
+    leaves = [t.requires_grad_() for t in (input, weight, mask, bias)]
+    output = segaware_conv2d(*leaves, padding=3, groups=groups, normalize=normalize)
+    torch.testing.assert_close(output.double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-3, equal_nan=True)
+
+    grad_input, grad_weight, grad_mask, grad_bias = torch.autograd.grad(output.sum(), leaves)
+    seen = torch.zeros(4, 5, dtype=torch.bool)
+    seen[:3, 1:4] = True  # by the window in the middle: its rows are 0 ... 2, its columns 1 ... 3
+    assert grad_input.isnan().equal(seen.expand_as(input)) and grad_weight.isnan().all()
+    assert grad_mask.isnan().equal((mask == 0).all(1, keepdim=True).expand_as(mask)) and grad_bias.eq(72).all()
+
+
 def test_an_empty_batch_has_gradients_of_zero() -> None:
     input, weight = torch.zeros(0, 4, 5, 6, requires_grad=True), torch.randn(2, 4, 3, 3, requires_grad=True)
     output = segaware_conv2d(input, weight, torch.ones(0, 9, 5, 6), torch.ones(2), padding=1)

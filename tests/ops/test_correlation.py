@@ -84,3 +84,37 @@ GOOD = torch.rand(1, 2, 3, 4)
 def test_a_bad_argument_is_named(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         correlation(*arguments)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(("max_displacement", "stride"), [(0, 1), (2, 1), (3, 2), (6, 3)])
+def test_what_is_not_finite_stays_where_displacements_lead(
+    which: int, max_displacement: int, stride: int, value: float
+) -> None:
+    inputs = [torch.randn(2, 3, 9, 8, dtype=torch.float64) for _ in range(2)]
+    grad = torch.randn_like(correlation(*inputs, max_displacement, stride))
+    zeroed = [t.clone() for t in inputs]
+    inputs[which][0, 1, 4, 3], zeroed[which][0, 1, 4, 3] = value, 0
+    expected, actual = (
+        torch.autograd.grad(correlation(*leaves, max_displacement, stride), leaves, grad)
+        for leaves in ([t.requires_grad_() for t in tensors] for tensors in (zeroed, inputs))
+    )
+    steps = stride * torch.arange(-(max_displacement // stride), max_displacement // stride + 1)
+    rows, columns = (place[(place >= 0) & (place < n)] for place, n in ((4 + steps, 9), (3 + steps, 8)))
+    expected[1 - which][0, 1, rows[:, None], columns] = torch.nan
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, equal_nan=True)
+
+
+def test_second_derivatives() -> None:
+    input1, input2 = (torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradgradcheck(lambda a, b: correlation(a, b, 2), (input1, input2))
+
+
+def test_under_autocast() -> None:
+    input1, input2 = torch.randn(2, 1, 300, 5, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = correlation(input1, input2, 2)
+    expected = numpy_loop(*(t.double().numpy() for t in (input1, input2)), 2, 1)
+    torch.testing.assert_close(result.double(), torch.from_numpy(expected), rtol=1e-5, atol=1e-6)

@@ -11,9 +11,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from segaware import use_backend
-from segaware.ops.permutohedral import library, reference
+from segaware.ops import _backends
+from segaware.ops.permutohedral import library, op, reference
 from segaware.ops.permutohedral.op import PermutohedralLattice, mean_field
 
 Array = NDArray[np.float64]
@@ -347,3 +351,93 @@ def test_bad_features_and_weights_of_a_mean_field_are_named() -> None:
         run([features[0] * torch.nan, features[1]], weights)
     with pytest.raises(ValueError, match=r"^weights must be one per filter, 2, got 1$"):
         run(features, [1.0])
+
+
+def test_under_autocast() -> None:
+    features, values = random_pixels(3, 4, 200)
+    scores, points, weights = mean_field_arguments(40)
+    kernels = [numpy_gaussian(f, torch.eye(40)) for f in points]
+    with torch.autocast("cpu", torch.bfloat16):
+        close(PermutohedralLattice(features, backend="reference").filter(values), numpy_gaussian(features, values))
+        marginals = mean_field(scores, points, weights, 2, backend="reference")
+    close(marginals, numpy_mean_field(scores, kernels, weights, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [1e4, 1e7, 1e8, -1e7, 1e12])
+@pytest.mark.parametrize("dimensions", [1, 2, 5])
+def test_features_far_from_0(dimensions: int, offset: float, dtype: torch.dtype) -> None:
+    """What float32 has left of them is filtered as well as ever."""
+    features, values = random_pixels(dimensions, 3, 60)
+    features = features.to(dtype) + offset
+    close(PermutohedralLattice(features).filter(values), numpy_lattice(features, values), 5e-3)
+    close(PermutohedralLattice(features, backend="reference").filter(values), numpy_gaussian(features, values))
+
+
+@pytest.mark.parametrize("offset", [1e7, 1e8])
+def test_mean_field_far_from_0(offset: float) -> None:
+    scores, features, weights = mean_field_arguments(60)
+    features = [f.double() + offset for f in features]
+    for backend, kernel in (("numba", numpy_lattice), ("reference", numpy_gaussian)):
+        expected = numpy_mean_field(scores, [kernel(f, torch.eye(60)).T for f in features], weights, 3)
+        close(mean_field(scores, features, weights, 3, backend=backend), expected, 1e-4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spread", [1e5, 1e7, 1e8, 5e8])
+def test_pixels_that_are_far_from_each_other_keep_their_values(spread: float) -> None:
+    for backend in ("numba", "reference"):
+        features, values = random_pixels(1, 2, 50, spread)
+        lattice = PermutohedralLattice(features, "symmetric", backend)  # type: ignore[arg-type]
+        close(lattice.filter(values), values, 1e-5)
+
+
+@pytest.mark.parametrize("spread", [5e9, 1e15, 1e30, 3e38])
+def test_features_that_are_too_far_from_each_other(spread: float) -> None:
+    features, values = random_pixels(1, 2, 50, spread)
+    message = r"^features must be finite and less than 1e\+09 standard deviations apart, got .*: .* larger bandwidths"
+    with pytest.raises(ValueError, match=message):
+        PermutohedralLattice(features)
+    with pytest.raises(ValueError, match=message):
+        mean_field(values.log_softmax(0), [features], [1.0], 1)
+    # Within a compiled program, values are not looked at before.
+    for bad in (features, torch.full_like(features, torch.nan)):
+        with pytest.raises(ValueError, match=message):
+            library.mean_field(values.log_softmax(0), [bad], [1.0], 1)
+
+
+def test_without_numba_the_exact_sum_has_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is another algorithm, and takes a time that is quadratic."""
+    monkeypatch.setitem(_backends._problems, "numba", "Numba cannot be imported (no such module)")
+    features, values = random_pixels(2, 3, 20)
+    message = 'backend "numba" cannot run: Numba cannot be imported .*"reference" runs everywhere'
+    with pytest.raises(RuntimeError, match=message):
+        PermutohedralLattice(features)
+    with pytest.raises(RuntimeError, match=message):
+        mean_field(values.log_softmax(0), [features], [1.0], 1)
+    with use_backend("reference"):
+        close(PermutohedralLattice(features).filter(values), numpy_gaussian(features, values))
+
+
+class Calls(TorchDispatchMode):
+    """Which of segaware's operators are called, and on which devices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, set[str]]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        if "segaware" in str(function):
+            self.found.append((str(function), {t.device.type for t in tree_leaves(arguments) if isinstance(t, Tensor)}))
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_tensors_of_other_devices_take_the_lattice_too(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the device: such tensors have shapes and no numbers."""
+    monkeypatch.setattr(op, "_check_features", lambda name, features: None)
+    with FakeTensorMode(), Calls() as calls:
+        scores, feature = torch.empty(3, 4, 5, device=device), torch.empty(2, 4, 5, device=device)
+        for chosen in (None, "numba"):
+            marginals = mean_field(scores, [feature], [1.0], 2, backend=chosen)  # type: ignore[arg-type]
+            assert marginals.device.type == device and marginals.shape == scores.shape
+    assert calls.found == [("segaware.permutohedral_mean_field.default", {"cpu"})] * 2

@@ -20,6 +20,7 @@ from segaware.ops.arguments import (
     is_number,
     value_range,
 )
+from segaware.ops.permutohedral.library import FARTHEST
 from segaware.ops.permutohedral.op import mean_field
 
 
@@ -62,9 +63,9 @@ def dense_crf(
         bilateral_srgb: Its standard deviation in colour, in units of 0..255; or three, (r, g, b).
         bilateral_compat: Weight of the bilateral filter; 0 leaves it out.
         iterations: Number of mean-field updates; 0 gives back the probabilities.
-        backend: "numba", the permutohedral lattice, on CPU; "reference", exact filters over all pairs of pixels, on any
-            device, for small images; or None for what `use_backend` chose, by default the fastest for the device.
-            For tensors on a GPU that is the reference, so move them to the CPU first.
+        backend: "numba", the permutohedral lattice; "reference", exact filters over all pairs of pixels, for small
+            images; or None for what `use_backend` chose, by default the lattice, for tensors on any device: it is
+            computed on the CPU, and the result moved back.
 
     Returns:
         The marginal probabilities, with the shape and dtype of `log_probabilities`; they carry no gradient. With
@@ -86,6 +87,10 @@ def dense_crf(
     """
     _check_shapes(log_probabilities, image)
     _check_options(gaussian_sxy, gaussian_compat, bilateral_sxy, bilateral_srgb, bilateral_compat, iterations)
+    side = max(image.shape[-2:])
+    _check_reach("gaussian_sxy", gaussian_sxy, side, "pixels")
+    _check_reach("bilateral_sxy", bilateral_sxy, side, "pixels")
+    _check_reach("bilateral_srgb", bilateral_srgb, 255, "units of colour")
     if value_range(log_probabilities) is not None:
         _check_log_probabilities(log_probabilities)
         _check_colors(image)
@@ -266,3 +271,10 @@ def _check_options(
         if not is_number(compat):
             raise ValueError(f"{name} must be a finite number, got {compat!r}")
     check_iterations(iterations, least=0)
+
+
+def _check_reach(name: str, deviation: float | Sequence[float], extent: int, unit: str) -> None:
+    """Raise ValueError if so much is more standard deviations than features can be apart."""
+    least = extent / FARTHEST
+    if min(deviation if isinstance(deviation, Sequence) else [deviation]) < least:
+        raise ValueError(f"{name} must be at least {least:.2g} for {extent} {unit}, got {deviation!r}")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from types import ModuleType, TracebackType
 from typing import Literal, TypeAlias, get_args
 
 import torch
 
-Backend: TypeAlias = Literal["reference", "numba", "triton"]
+from segaware.ops import _choice
+from segaware.ops._choice import Backend as Backend
+
 Kernels: TypeAlias = Literal["numba", "triton"]
 
 # Channels or filters of a group, of a convolution in groups, that are too few for Triton's matrix products.
 NARROW = 16
 
-_chosen: Backend | None = None
 _problems: dict[str, str | None] = {}
 
 
@@ -27,7 +28,11 @@ class use_backend:  # noqa: N801 - used like a function, as torch.set_grad_enabl
         backend: "reference", plain PyTorch that reads like the equations and can be differentiated any number of
             times; "numba", the compiled CPU kernels; "triton", the compiled GPU kernels; or None, the fastest that can
             run on each call's device.
-            The choice holds for the whole process; the `backend` argument of a single call goes before it.
+            The `backend` argument of a single call goes before it.
+
+    The choice belongs to the thread or asynchronous task that makes it, as that of `torch.set_grad_enabled` does: a
+    task begins with that of its maker, a new thread with none, so there the fastest runs until it makes its own. Code
+    from `torch.compile` obeys the choice of its caller. Operators without kernels are the same whatever is chosen.
 
     Raises:
         ValueError: If there is no such backend.
@@ -42,10 +47,10 @@ class use_backend:  # noqa: N801 - used like a function, as torch.set_grad_enabl
     """
 
     def __init__(self, backend: Backend | None) -> None:
-        global _chosen
         if backend is not None:
             check_backend(backend)
-        self._previous, _chosen = _chosen, backend
+        self._previous = _choice.backend
+        _choice.backend = backend
 
     def __enter__(self) -> None:
         pass
@@ -53,8 +58,7 @@ class use_backend:  # noqa: N801 - used like a function, as torch.set_grad_enabl
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        global _chosen
-        _chosen = self._previous
+        _choice.backend = self._previous
 
 
 def unavailable_backends() -> dict[str, str | None]:
@@ -77,7 +81,7 @@ def backend_notes() -> dict[str, str]:
         how = "interpreted, on CPU tensors, where it is asked for" if _interpreted() else "chosen for CUDA tensors"
         notes["triton"] += (
             f": {how}; compiled at the first call; convolutions with fewer than {NARROW} channels or filters per group "
-            "run as the reference, and so do dense CRFs"
+            "run as the reference, and dense CRFs on the CPU"
         )
     return notes
 
@@ -120,38 +124,46 @@ def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def check_backend(backend: str, device: str | None = None, missing: Sequence[Backend] = ()) -> None:
+def check_backend(backend: str, device: str | None = None, missing: Mapping[Backend, str] | None = None) -> None:
     """Raise unless `backend` exists (ValueError), is not `missing` and can run on the device (RuntimeError)."""
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be None or one of {get_args(Backend)}, got {backend!r}")
-    problem = unavailable_backends()[backend]
+    problem = (missing or {}).get(backend) or unavailable_backends()[backend]
     devices = {"numba": ["cpu"], "triton": ["cpu"] if _interpreted() else ["cuda"]}
-    if backend in missing:
-        problem = "this operator has no such kernels"
-    elif problem is None and device is not None and device not in devices.get(backend, [device]):
+    if problem is None and device is not None and device not in devices.get(backend, [device]):
         kind = {"cpu": "CPU", "cuda": "CUDA"}[devices[backend][0]]
         problem = f"it runs on {kind} tensors, got one on {device}"
     if problem is not None:
         raise RuntimeError(f'backend "{backend}" cannot run: {problem}. backend="reference" runs everywhere')
 
 
-def choose_backend(requested: Backend | None, device: torch.device, missing: Sequence[Backend] = ()) -> Backend:
+def choose_backend(
+    requested: Backend | None,
+    device: torch.device,
+    missing: Mapping[Backend, str] | None = None,
+    automatic: Backend | None = None,
+) -> Backend:
     """Return the backend of one call: what it asks for, else what `use_backend` set, else the fastest for the device.
 
     Args:
         requested: What the call asks for.
         device: Of its tensors.
-        missing: Backends for which the operator has no kernels.
+        missing: Backends that have no kernels for the call, and the reason.
+        automatic: What is taken if nothing is asked for, in place of the fastest.
 
     Raises:
         ValueError: If there is no such backend.
         RuntimeError: If it was asked for and cannot run; it is never replaced in silence.
     """
-    backend = requested if requested is not None else _chosen
+    backend = requested or _choice.backend or automatic
     if backend is None:
         fastest: dict[str, Kernels] = {"cpu": "numba", "cuda": "triton"}
         kernels = fastest.get(device.type)
-        return kernels if kernels is not None and kernels not in missing and _problem(kernels) is None else "reference"
+        return (
+            kernels
+            if kernels is not None and kernels not in (missing or {}) and _problem(kernels) is None
+            else "reference"
+        )
     check_backend(backend, device.type, missing)
     return backend
 

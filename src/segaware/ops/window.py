@@ -145,7 +145,7 @@ class Window:
         return F.pad(input, (left, right, top, bottom)) if top or bottom or left or right else input
 
     def inside(self, input: Tensor) -> Tensor:
-        """Return 1 for every tap and output pixel where the tap lies inside the input and 0 elsewhere, (K, Ho, Wo)."""
+        """Say of every tap and output pixel whether the tap lies inside the input, (K, Ho, Wo)."""
         rows, columns = (
             _inside(input, n, outputs, k, s, p[0], d)
             for n, outputs, k, s, p, d in zip(
@@ -158,7 +158,7 @@ class Window:
                 strict=True,
             )
         )
-        return (rows[:, None, :, None] & columns[:, None]).flatten(0, 1).to(input.dtype)
+        return (rows[:, None, :, None] & columns[:, None]).flatten(0, 1)
 
     def view(self, padded: Tensor, tap: tuple[int, int]) -> Tensor:
         """Return what every output pixel sees at one tap: (N, C, Ho, Wo), a view of the padded input.

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from segaware import segaware_conv2d
+from segaware import segaware_conv2d, use_backend
 from segaware.ops.convolution import library
 from segaware.ops.window import Window
 
@@ -168,13 +168,28 @@ def test_an_empty_batch() -> None:
     assert not any(g.any() for g in grads)
 
 
-def test_narrow_groups_take_the_reference() -> None:
+def test_narrow_groups_are_refused() -> None:
     tensors = arguments((1, 6, 5, 6), 6, groups=6)
-    outputs = [
-        segaware_conv2d(*tensors, padding=1, groups=6, backend=backend)  # type: ignore[arg-type]
+    message = (
+        'backend "triton" cannot run: its products .* need 16 or more channels and filters in a group, got 1 and 1'
+    )
+    with pytest.raises(RuntimeError, match=message):
+        segaware_conv2d(*tensors, padding=1, groups=6, backend="triton")
+    with use_backend("triton"), pytest.raises(RuntimeError, match=message):
+        segaware_conv2d(*tensors, padding=1, groups=6)
+
+
+@pytest.mark.parametrize("normalize", ["mean", "sum"])
+def test_a_mask_that_sums_to_zero_where_the_window_sees_nothing(normalize: Normalize) -> None:
+    tensors = arguments((1, 2, 4, 5), 3, padding=3)
+    tensors[2][0, :, 0, 0] = 0
+    outcomes = [
+        results(partial(segaware_conv2d, padding=3, normalize=normalize, backend=backend), tensors)
         for backend in ("triton", "reference")
     ]
-    assert torch.equal(*outputs)
+    assert outcomes[0][0].isnan().sum() == 3 and outcomes[0][2].isnan().all()
+    for actual, expected in zip(*outcomes, strict=True):
+        torch.testing.assert_close(actual, expected, equal_nan=True)
 
 
 def test_backward_keeps_no_columns(saved_bytes: Callable[[Callable[[], Tensor]], int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from segaware.ops._backends import Kernels, kernels
 from segaware.ops._library import fake, operator, register_gradient
-from segaware.ops.arguments import is_channels_last
+from segaware.ops.arguments import compute_dtype, is_channels_last
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
 
@@ -44,7 +45,13 @@ def conv2d_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of input, weight, mask and bias; empty tensors for those that are not needed."""
     size = Window.from_numbers(window)
-    return kernels("convolution", backend).backward(grad, input, weight, mask, size, groups, normalize, needed)
+    grads: tuple[Tensor, Tensor, Tensor, Tensor]
+    grads = kernels("convolution", backend).backward(grad, input, weight, mask, size, groups, normalize, needed)
+    if needed[1] and normalize != "none":
+        # A window without a normalised value has no gradient: 0 / 0 times the value of every tap, outside the image too.
+        undefined = (mask.sum(1, dtype=compute_dtype(mask)) == 0).any()
+        grads[1].masked_fill_(undefined, math.nan)
+    return grads
 
 
 def _format(*tensors: Tensor) -> torch.memory_format:

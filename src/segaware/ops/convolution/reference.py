@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor
 
+from segaware.ops._autocast import without_autocast
 from segaware.ops._recomputed import recomputed
 from segaware.ops.window import Window
 
@@ -18,6 +19,7 @@ def masked_tap(x: Tensor, mask: Tensor, weight: Tensor, groups: int) -> Tensor:
     return F.conv2d(x * mask, weight, groups=groups)
 
 
+@without_autocast
 def segaware_conv2d(
     input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: Window, groups: int, normalize: Normalize
 ) -> Tensor:

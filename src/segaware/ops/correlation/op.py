@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segaware.ops._autocast import without_autocast
 from segaware.ops.arguments import check_devices, check_integer, check_tensor
 
 # Far beyond sense: FlowNetC's is 20 at stride 8 to the image. Displacements along both axes multiply.
@@ -13,6 +17,7 @@ MOST_DISPLACEMENT = 4096
 _MOST_CORRELATIONS = 2**16
 
 
+@without_autocast
 def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: int = 1) -> Tensor:
     """Likeness of every pixel's features to those around it in the other image, c(x, d) = <f1(x), f2(x + d)> / C.
 
@@ -66,12 +71,26 @@ def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: i
     # Columns x and x + d are the same modulo the stride, so a row is taken apart into as many rows, each its own
     # product. H is the first dimension: f2 at a vertical displacement is a slice of it, and autograd saves no copies.
     over = (stride - width % stride) % stride  # no remainder of a negative number, which ONNX exporters get wrong
-    rows1 = F.pad(input1 / channels, (0, over)).unflatten(3, (-1, stride)).permute(2, 0, 4, 3, 1).flatten(0, 2)
-    rows2 = F.pad(input2, (reach, reach + over, reach, reach)).unflatten(3, (-1, stride)).permute(2, 0, 4, 1, 3)
-    rows2 = rows2.contiguous()  # (H + 2 * reach, N, stride, C, columns of f2)
+
+    def rows_of(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        rows1 = F.pad(first / channels, (0, over)).unflatten(3, (-1, stride)).permute(2, 0, 4, 3, 1).flatten(0, 2)
+        rows2 = F.pad(second, (reach, reach + over, reach, reach)).unflatten(3, (-1, stride)).permute(2, 0, 4, 1, 3)
+        return rows1, rows2.contiguous()  # (H + 2 * reach, N, stride, C, columns of f2)
+
+    if torch.is_grad_enabled():
+        # Outside the band gradients are 0, which times NaN would be NaN: the products are differentiated as those of
+        # finite numbers, and what has to do with others gets its NaN here.
+        unknown1, unknown2 = (~input.detach().isfinite() for input in (input1, input2))
+        finite1, finite2 = rows_of(input1.masked_fill(unknown1, 0), input2.masked_fill(unknown2, 0))
+        rows1, rows2 = rows_of(
+            _Meeting.apply(input1, unknown2, steps, stride), _Meeting.apply(input2, unknown1, steps, stride)
+        )
+    else:
+        rows1, rows2 = finite1, finite2 = rows_of(input1, input2)
     bands = []
     for y in range(0, 2 * reach + 1, stride):
-        products = rows1 @ rows2[y : y + height].flatten(0, 2)
+        second, finite = (rows[y : y + height].flatten(0, 2) for rows in (rows2, finite2))
+        products = _Product.apply(rows1, second, finite1, finite)
         # Entry (x, x + k), k = 0 ... displacements - 1, lies x * (columns of f2 + 1) + k numbers in: column k of rows
         # that are longer by one. There is one less of these, and the last row of the products ends in its entries.
         last, length = products.shape[1] - 1, products.shape[2] + 1
@@ -80,3 +99,41 @@ def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: i
     correlations = torch.stack(bands).unflatten(1, (height, batch, stride))
     correlations = correlations.permute(2, 0, 5, 1, 4, 3).flatten(4)[..., :width]  # (N, dy, dx, H, W)
     return correlations.flatten(1, 2)
+
+
+class _Product(torch.autograd.Function):
+    """A product of matrices, with the gradient that it has at others."""
+
+    @staticmethod
+    def forward(rows1: Tensor, rows2: Tensor, at1: Tensor, at2: Tensor) -> Tensor:
+        return rows1 @ rows2
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[2:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        at1, at2 = ctx.saved_tensors
+        return grad @ at2.mT, at1.mT @ grad, None, None
+
+
+class _Meeting(torch.autograd.Function):
+    """The input, whose gradient is NaN where a displacement leads to an unknown number of the other's."""
+
+    @staticmethod
+    def forward(input: Tensor, unknown: Tensor, steps: int, stride: int) -> Tensor:
+        return input.view_as(input)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int, int], output: Tensor) -> None:
+        _, unknown, ctx.steps, ctx.stride = inputs
+        ctx.save_for_backward(unknown)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (unknown,) = ctx.saved_tensors
+        near = F.pad(unknown.to(grad.dtype), [ctx.steps * ctx.stride] * 4)
+        for kernel_size in ((2 * ctx.steps + 1, 1), (1, 2 * ctx.steps + 1)):
+            near = F.max_pool2d(near, kernel_size, stride=1, dilation=ctx.stride)
+        return grad.masked_fill(near > 0, math.nan), None, None, None

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from segaware.ops._autocast import without_autocast
 from segaware.ops._recomputed import recomputed
 from segaware.ops.window import Window
 
@@ -34,6 +35,7 @@ def recomputed_pair_distance(a: Tensor, b: Tensor, metric: Metric) -> Tensor:
     return recomputed(pair_distance, a, b, metric)
 
 
+@without_autocast
 def embedding_distance(embedding: Tensor, window: Window, metric: Metric) -> Tensor:
     """d_ik = ||e_i - e_k|| for every output pixel i and tap k; 0 where i or k lies outside the image."""
     padded = window.pad(embedding)
@@ -41,4 +43,4 @@ def embedding_distance(embedding: Tensor, window: Window, metric: Metric) -> Ten
     distances = [recomputed_pair_distance(centre, window.view(padded, tap), metric) for tap in window.taps()]
     inside = window.inside(embedding)
     row, column = window.centre
-    return torch.stack(distances, dim=1) * (inside * inside[row * window.kernel_size[1] + column])
+    return torch.stack(distances, dim=1).where(inside & inside[row * window.kernel_size[1] + column], 0)

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from segaware.ops._autocast import without_autocast
 from segaware.ops.mask import log_mask
 
 
+@without_autocast
 def neighbour_mask(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor, overwrite: bool) -> Tensor:
     """Return the softmax over taps of -hardness * d + rows + columns, without the centre."""
     kernel_size = len(rows), len(columns)

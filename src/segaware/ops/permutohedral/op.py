@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -22,6 +22,13 @@ from segaware.ops.permutohedral import library, reference
 
 Normalization: TypeAlias = Literal["none", "symmetric"]
 
+_MISSING: dict[Backend, str] = {"triton": "this operator has no such kernels"}
+
+
+def _choose_backend(requested: Backend | None) -> Backend:
+    """Return the lattice if nothing else is asked for: the reference is another algorithm, not a slower lattice."""
+    return choose_backend(requested, torch.device("cpu"), _MISSING, automatic="numba")
+
 
 class PermutohedralLattice:
     """Gaussian filter in feature space, y_i = sum_j exp(-|f_i - f_j|^2 / 2) v_j over all pixels j.
@@ -36,14 +43,15 @@ class PermutohedralLattice:
         features: Features of all pixels, (D, H, W) or of any other shape (D, ...), already divided by the standard
             deviation that the Gaussian shall have along each of them: positions, or positions and colours.
         normalization: "none"; or "symmetric", with exp(..)_ij divided by sqrt(sum_k exp(..)_ik * sum_k exp(..)_jk).
-        backend: "numba", the lattice, on CPU, in float32; "reference", the exact sum over all pairs of pixels, whose
-            time is quadratic; or None for what `use_backend` chose, by default the fastest for the device.
+        backend: "numba", the lattice, in float32; "reference", the exact sum over all pairs of pixels, whose time is
+            quadratic; or None for what `use_backend` chose, by default the lattice, for tensors on any device: it is
+            computed on the CPU, and the result moved back.
 
     Raises:
         ValueError: If features have no pixels, are not finite, or are so far apart that lattice points cannot be
-            numbered; or if `normalization` is none of the two.
+            numbered, at most 1e9 standard deviations; or if `normalization` is none of the two.
         TypeError: If features are no tensor.
-        RuntimeError: If the backend that was asked for cannot run here.
+        RuntimeError: If the backend that was asked for, or by default the lattice, cannot run here.
 
     Example:
         >>> position = torch.arange(5.0)[None]
@@ -62,11 +70,11 @@ class PermutohedralLattice:
         self.device = features.device
         symmetric = normalization == "symmetric"
         self._filter: Callable[[Tensor], Tensor]
-        if choose_backend(backend, features.device, missing=["triton"]) == "numba":
+        if _choose_backend(backend) == "numba":
             from segaware.ops.permutohedral._numba import filtering, lattice
 
             self._dtype = torch.float32
-            built = lattice.build([_flat(features, self._dtype)], [1.0], symmetric)
+            built = lattice.build([_flat(features, compute_dtype(features))], [1.0], symmetric)
             self._filter = partial(filtering.filter, built)
         else:
             self._dtype = compute_dtype(features)
@@ -88,7 +96,7 @@ class PermutohedralLattice:
                 f"values and features must be on the same device, got values on {values.device} and features on "
                 f"{self.device}"
             )
-        return self._filter(_flat(values, self._dtype)).view(values.shape).to(values.dtype)
+        return self._filter(_flat(values, self._dtype)).view(values.shape).to(values)
 
 
 @torch.no_grad()
@@ -120,7 +128,7 @@ def mean_field(
         ValueError: If shapes or devices do not fit, a value is out of range, or features are as `PermutohedralLattice`
             refuses them.
         TypeError: If what must be a tensor is none.
-        RuntimeError: If the backend that was asked for cannot run here.
+        RuntimeError: If the backend that was asked for, or by default the lattice, cannot run here.
 
     Example:
         >>> unsure = torch.tensor([[0.9, 0.4, 0.9, 0.1], [0.1, 0.6, 0.1, 0.9]]).log()
@@ -145,15 +153,16 @@ def mean_field(
     if not all(map(is_number, weights)):
         raise ValueError(f"weights must be finite numbers, got {weights!r}")
     iterations = check_iterations(iterations, least=0)
-    chosen = choose_backend(backend, log_probabilities.device, missing=["triton"])
-    dtype = torch.float32 if chosen == "numba" else compute_dtype(log_probabilities)
-    scores, points = _flat(log_probabilities, dtype), [_flat(feature, dtype) for feature in features]
-    if chosen == "numba" and points and iterations:
+    chosen = _choose_backend(backend)
+    if chosen == "numba" and features and iterations:
+        scores = _flat(log_probabilities, torch.float32).cpu()
+        points = [_flat(feature, compute_dtype(feature)).cpu() for feature in features]
         marginals = library.mean_field(scores, points, list(map(float, weights)), iterations)
     else:
-        filters = [reference.symmetric_filter(p) for p in points] if iterations else []
-        marginals = reference.mean_field(scores, filters, weights, iterations)
-    return marginals.view(log_probabilities.shape).to(log_probabilities.dtype)
+        dtype = reduce(torch.promote_types, map(compute_dtype, (log_probabilities, *features)))
+        filters = [reference.symmetric_filter(_flat(feature, dtype)) for feature in features] if iterations else []
+        marginals = reference.mean_field(_flat(log_probabilities, dtype), filters, weights, iterations)
+    return marginals.view(log_probabilities.shape).to(log_probabilities)
 
 
 def _flat(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from segaware.ops._autocast import without_autocast
+
 _PAIRS = 1 << 24  # at a time
 
 
+@without_autocast
 def gaussian_filter(features: Tensor, values: Tensor) -> Tensor:
     """y_i = sum_j exp(-|f_i - f_j|^2 / 2) v_j, for features (D, N) and values (C, N)."""
     points = features.t().contiguous()
@@ -27,6 +30,7 @@ def symmetric_filter(features: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda values: norm * gaussian_filter(features, norm * values)
 
 
+@without_autocast
 def mean_field(
     log_probabilities: Tensor, filters: Sequence[Callable[[Tensor], Tensor]], weights: Sequence[float], iterations: int
 ) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,7 +116,7 @@ def pixels_inside(tap, first, last, problem, outputs, inputs):
 
 @jit
 def mask_scales(mask, image, first, last, problem, scale):
-    """scale[i - first] = numerator / sum_k m_ik, or 1."""
+    """scale[i - first] = numerator / sum_k m_ik, NaN where that sum is 0; or 1."""
     count = last - first
     if problem.numerator == 0:
         scale[:count] = 1
@@ -128,7 +129,7 @@ def mask_scales(mask, image, first, last, problem, scale):
         for q in range(count):
             total[q] += values[q]
     for q in range(count):
-        total[q] = problem.numerator / total[q]
+        total[q] = problem.numerator / total[q] if total[q] != 0 else np.nan
 
 
 @jit

@@ -86,7 +86,10 @@ def _forward_task(task, thread, input, weight, mask, bias, output, scratch, prob
                 taps, listed = _list_taps(rows, columns, problem, places), columns
             target = (image * problem.pixels + row * width + column) * channels
             seen = ((image * problem.height + h) * problem.width + w) * channels
-            sum_products(output, target, bias, input, seen, weight, 0, factors, column, places, taps, channels)
+            if np.isnan(scale[column]):  # which does not reach a pixel that sees nothing of the image
+                output[target : target + channels] = np.nan
+            else:
+                sum_products(output, target, bias, input, seen, weight, 0, factors, column, places, taps, channels)
 
 
 @jit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -124,6 +125,13 @@ def _forward_block(
                             add(target, place, tile, r * panel, bias, filter, wide)
                         else:
                             add(target, place, tile, r * panel, target, place, wide)
+    # A scale that is NaN has not reached pixels that see nothing of the image.
+    for pixel in range(first, last):
+        if np.isnan(scale[pixel - first]):
+            for group in range(problem.groups):
+                start, stop = _filter_range(group, split, panel, problem, plan.splits)
+                place = (to + pixel) * filters
+                target[place + start : place + stop] = np.nan
 
 
 @jit

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from segaware.ops._parallel import jit, parallel_for, thread_count
 from segaware.ops.permutohedral._numba.rows import LANES, blur_chain
+from segaware.ops.permutohedral.library import FARTHEST
 
 _STRIP = 8192  # pixels, at most
 _CHAINS = 4096  # of a task: shorter work is not worth a second thread
+_FAR = 2.0**12  # standard deviations from 0, where float32 begins to be too coarse for a place among lattice points
 
 
 class Strips(NamedTuple):
@@ -64,12 +66,12 @@ def build(features: Sequence[Tensor], factors: Sequence[float], symmetric: bool)
     """Build the lattice for a sum of filters, each times its factor.
 
     Args:
-        features: Of every filter, (D, N), float32.
+        features: Of every filter, (D, N), float32 or float64.
         factors: One per filter.
         symmetric: Whether every filter is normalised, K_ij / sqrt(sum_k K_ik * sum_k K_jk).
 
     Raises:
-        ValueError: If features span more lattice points than can be numbered.
+        ValueError: If features are not finite, or span more lattice points than can be told apart or numbered.
     """
     columns = np.cumsum([0, *(len(feature) + 1 for feature in features)])
     pixels, size = features[0].shape[1], int(columns[-1])
@@ -118,17 +120,36 @@ def _elevate(features: np.ndarray) -> np.ndarray:
     """Return features (D, N) in the plane, (D + 1, N), scaled so that the whole filter has standard deviation 1.
 
     On borders of simplices, where integer features often are, the last bit decides. So that lattices are the same as
-    those of Kraehenbuehl's code, everything is rounded as it is there: to float32, after each operation.
+    those of Kraehenbuehl's code, everything is rounded as it is there: to float32, after each operation. Features that
+    are far from 0 are dealt with in float64.
     """
-    size = len(features) + 1
-    deviation = float(np.float32(math.sqrt(2 / 3) * size))
-    elevated, total = np.empty((size, features.shape[1]), np.float32), np.zeros(features.shape[1], np.float32)
+    size, number = len(features) + 1, np.float32
+    if not -_FAR < features.min() <= features.max() < _FAR:
+        features, number = _moved_to_zero(features.astype(np.float64)), np.float64
+    features = features.astype(number, copy=False)
+    deviation = float(number(math.sqrt(2 / 3) * size))
+    elevated, total = np.empty((size, features.shape[1]), number), np.zeros(features.shape[1], number)
     for i in range(size - 1, 0, -1):
-        scaled = features[i - 1] * np.float32(1 / math.sqrt(i * (i + 1)) * deviation)
-        elevated[i] = total - np.float32(i) * scaled
+        scaled = features[i - 1] * number(1 / math.sqrt(i * (i + 1)) * deviation)
+        elevated[i] = total - number(i) * scaled
         total += scaled
     elevated[0] = total
     return elevated
+
+
+def _moved_to_zero(features: np.ndarray) -> np.ndarray:
+    """Return features (D, N) around 0; they are moved by whole periods, along which the lattice looks the same."""
+    i = np.arange(1, len(features) + 1)[:, None]
+    period = np.sqrt(1.5 * i * (i + 1))
+    middle = features.min(1, keepdims=True) / 2 + features.max(1, keepdims=True) / 2
+    features = features - np.rint(middle / period) * period
+    reach = np.abs(features).max()
+    if not reach < FARTHEST / 2:
+        raise ValueError(
+            f"features must be finite and less than {FARTHEST:.1g} standard deviations apart, got {2 * reach:.2g}: "
+            "divide them by larger bandwidths"
+        )
+    return features
 
 
 def _numbering(elevated: np.ndarray) -> tuple[np.ndarray, np.uint64]:
@@ -183,7 +204,7 @@ def _find_simplices(
     go up by 1, but one goes down by D: that with the smallest residue to corner 0 which has not yet done so.
     """
     size = strides.size
-    inverse, up = np.float32(1 / size), _sum(strides)
+    inverse, up = elevated.dtype.type(1 / size), _sum(strides)
     corner, rank, order = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
     residue = np.empty(size, np.float32)
     for pixel in range(first, last):
@@ -192,7 +213,7 @@ def _find_simplices(
             nearest = int(np.rint(elevated[i, pixel] * inverse))
             excess += nearest
             corner[i] = nearest * size
-            residue[i] = elevated[i, pixel] - np.float32(corner[i])
+            residue[i] = elevated[i, pixel] - elevated.dtype.type(corner[i])
             rank[i] = 0
         for i in range(size):
             for j in range(i + 1, size):

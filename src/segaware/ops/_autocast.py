@@ -1,0 +1,29 @@
+"""References under autocast."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def without_autocast(function: _Function) -> _Function:
+    """Let a function compute in the types of the tensors that it is given, the first argument among them.
+
+    Autocast would round its products and keep its sums in half precision. Kernels are out of its reach by themselves.
+    """
+
+    @functools.wraps(function)
+    def run(tensor: Tensor, *others: Any, **options: Any) -> Any:
+        device = tensor.device.type
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return function(tensor, *others, **options)
+        with torch.autocast(device, enabled=False):
+            return function(tensor, *others, **options)
+
+    return run  # type: ignore[return-value]
