@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -200,6 +201,28 @@ def test_annotation_of_an_unknown_image_is_named(tmp_path):
         ({"size": [HEIGHT, WIDTH], "counts": [100, 500]}, "run lengths cover 600 of 140 pixels"),
         ({"size": [HEIGHT, WIDTH], "counts": [150, -10]}, ""),
         ({"counts": [140]}, "'size'"),
+        ({"size": [HEIGHT, WIDTH], "counts": []}, "run lengths cover 0 of 140 pixels"),
+        ({"size": [HEIGHT, WIDTH], "counts": ""}, "run lengths cover 0 of 140 pixels"),
+        ({"size": [HEIGHT, WIDTH], "counts": [-10, 150]}, "whole numbers"),
+        ({"size": [HEIGHT, WIDTH], "counts": [70.0, 70.0]}, "whole numbers"),
+        ({"size": [HEIGHT, WIDTH], "counts": [float("nan"), 140]}, "whole numbers"),
+        ({"size": [HEIGHT, WIDTH], "counts": [10**30, 140 - 10**30]}, "whole numbers"),
+        ({"size": [HEIGHT, WIDTH], "counts": None}, "whole numbers"),
+        ({"size": [HEIGHT, WIDTH], "counts": "T4"}, "run lengths cover 132 of 140 pixels"),
+        ({"size": [HEIGHT, WIDTH], "counts": "0!"}, "hold '!'"),
+        ({"size": [HEIGHT, WIDTH], "counts": "o" * 100}, "hold 'o'"),
+        ({"size": [HEIGHT, WIDTH], "counts": "oo"}, "end inside a number"),
+        ({"size": None, "counts": [140]}, ""),
+        ([[0, 0, 3, 3, 3]], "at least three points"),
+        ([[0, 0, 3, 3, 5, 5, 1]], "each x and y, got 7"),
+        ([[[0, 0], [3, 3], [0, 3]]], "each x and y"),
+        ([[0, 0, 3, float("nan"), 0, 3]], "not finite"),
+        ([[0, 0, 3, float("inf"), 0, 3]], "not finite"),
+        ([[0, 0, 1e9, 0, 1e9, 1e9]], "far out of its image"),
+        ([box(0, 0, 3, 3), [0, 0, -(10**9), 0, 3, 3]], "far out of its image"),
+        ([[0, 0, 3, 3, 0, 10**400]], ""),
+        ([[True] * 6], "each x and y"),
+        ([[-14, -14, 28, 28] * 300], "longer than a thousand times"),
         ("polygon", ""),
         ([["x"] * 6], ""),
     ],
@@ -209,6 +232,71 @@ def test_broken_shape_is_named(tmp_path, segmentation, message):
     with pytest.raises(DataError, match=r"0001\.jpg: an annotation of this image holds no valid shape") as error:
         COCO(tmp_path, "val2014")[0]
     assert error.match(message)
+
+
+@pytest.mark.parametrize("points", ["1e9, 0, 0, 1e9, 3, 3", "NaN, 0, 5, 5, 0, 5", "0, 0, 3e8, 3e8, 3, 0"])
+def test_no_polygon_ends_the_process(tmp_path, points):
+    write_split(tmp_path, "val2014", [annotation(1, CAT, [[777]], 4)])
+    path = tmp_path / "coco/annotations/instances_val2014.json"
+    path.write_text(path.read_text().replace("777", points))
+    script = f"""
+from segaware.data import COCO, DataError
+dataset = COCO({str(tmp_path)!r}, "val2014")
+try:
+    dataset[0]
+except DataError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and "holds no valid shape" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_run_lengths_are_those_of_pycocotools(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    blob = (rng.random((HEIGHT, WIDTH)) < rng.choice([0, 0.1, 0.5, 0.9, 1])).astype(np.uint8)
+    blob[:, 3 : 3 + seed] = seed % 2
+    compressed = mask.encode(np.asfortranarray(blob))
+    compressed["counts"] = compressed["counts"].decode()
+    annotations = [annotation(1, CAT, compressed, 70), annotation(2, CAT, runs(blob), 70)]
+    write_split(tmp_path, "train2017", annotations, ids=(1, 2))
+    for sample in COCO(tmp_path, "train2017"):
+        np.testing.assert_array_equal(sample.label.numpy() // 8, blob)
+
+
+def test_polygons_a_little_out_of_the_image_are_cut_at_its_border(tmp_path):
+    write_split(tmp_path, "val2014", [annotation(1, CAT, [box(-1.5, -3, 5, WIDTH + 2.25)], 4)])
+    np.testing.assert_array_equal(COCO(tmp_path, "val2014")[0].label.numpy() // 8, rectangle(0, 0, 5, WIDTH))
+
+
+@pytest.mark.parametrize("area", [float("nan"), float("inf"), 10**400, None, "large"])
+def test_objects_that_cannot_be_sorted_by_area_are_named(tmp_path, area):
+    write_split(tmp_path, "val2014", [annotation(1, CAT, [box(0, 0, 2, 2)], area)])
+    with pytest.raises(DataError, match=r"instances_val2014\.json: is not a file of COCO instances"):
+        COCO(tmp_path, "val2014")
+
+
+@pytest.mark.parametrize("size", [(10**6, 10**6), (-1, 14), ("10", "14"), (None, None), (10.5, 14)])
+def test_a_size_that_the_annotations_make_up_is_named_before_it_takes_memory(tmp_path, size):
+    write_split(tmp_path, "val2014", [annotation(1, CAT, [box(0, 0, 2, 2)], 4)])
+    path = tmp_path / "coco/annotations/instances_val2014.json"
+    content = json.loads(path.read_text())
+    content["images"][0].update(height=size[0], width=size[1])
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"0001\.jpg: the label's size .* is not its image's 10x14"):
+        COCO(tmp_path, "val2014")[0]
+
+
+def test_images_may_have_another_ending_than_their_annotations_say(tmp_path):
+    cat = [annotation(key, CAT, [box(0, 0, 2, 2)], 4) for key in (1, 2)]
+    write_split(tmp_path, "val2014", cat, ids=(1, 2))
+    folder = tmp_path / "coco/val2014"
+    (folder / "COCO_val2014_000000000001.jpg").rename(folder / "COCO_val2014_000000000001.JPG")
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(folder / "COCO_val2014_000000000002.png")
+    with pytest.raises(DataError, match="have the same name"):
+        COCO(tmp_path, "val2014")
+    (folder / "COCO_val2014_000000000002.jpg").unlink()
+    assert [sample.name[-2:] for sample in COCO(tmp_path, "val2014")] == ["01", "02"]
 
 
 def test_image_of_another_size_is_named(tmp_path):

@@ -1,6 +1,7 @@
 """COCO's objects (Lin et al. 2014) as VOC's classes, for training before VOC."""
 
 import json
+import math
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, get_args
@@ -8,8 +9,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from torch.utils.data import Dataset
 
-from segaware.data.images import check_pair, read_image, to_sample
-from segaware.data.reading import DataError
+from segaware.data.folders import Finder
+from segaware.data.images import check_size, read_image, to_sample
+from segaware.data.reading import DataError, reading
 from segaware.data.sample import IGNORE_INDEX, Sample, Transform
 from segaware.data.voc import VOC_CLASSES
 
@@ -57,7 +59,7 @@ def _read_split(folder: Path, split: str) -> list[_Image]:
     for needed, exists in ((path, path.is_file()), (folder / split, (folder / split).is_dir())):
         if not exists:
             raise DataError(f"{needed}: no such file or folder, but split {split!r} is read from there")
-    try:
+    with reading(path, "COCO instances", "is not a file of COCO instances"):
         content = json.loads(path.read_bytes())
         voc_names = {item["id"]: _VOC_NAMES.get(item["name"], item["name"]) for item in content["categories"]}
         indices = {key: VOC_CLASSES.index(name) for key, name in voc_names.items() if name in VOC_CLASSES}
@@ -68,53 +70,98 @@ def _read_split(folder: Path, split: str) -> list[_Image]:
         for annotation in content["annotations"]:
             value = IGNORE_INDEX if annotation["iscrowd"] else indices.get(annotation["category_id"])
             if value is not None:
+                if not math.isfinite(annotation["area"]):  # objects could not be sorted by it
+                    raise ValueError(f"an object of image {annotation['image_id']} has area {annotation['area']}")
                 segmentation = _compact(annotation["segmentation"])
                 images[annotation["image_id"]].objects.append(_Object(value, annotation["area"], segmentation))
         for image in images.values():
             image.objects.sort(key=lambda item: (item.value != IGNORE_INDEX, -item.area))
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: is not a file of COCO instances ({type(error).__name__}: {error})") from error
-    shown = [images[key] for key in sorted(images) if any(item.value != IGNORE_INDEX for item in images[key].objects)]
-    # One listing of a folder is much cheaper than asking for 80,000 files.
-    present = {file.name for file in (folder / split).iterdir()}
-    missing = [image.path for image in shown if image.path.name not in present]
+        find = Finder()
+        shown = [
+            images[key]._replace(path=find(images[key].path))
+            for key in sorted(images)
+            if any(item.value != IGNORE_INDEX for item in images[key].objects)
+        ]
+    missing = [image.path for image in shown if not image.path.is_file()]
     if missing:
         raise DataError(f"{missing[0]}: no such file, but {path.name} names it; {len(missing)} are missing")
     return shown
 
 
-def _paint(image: _Image) -> np.ndarray:
+def _paint(image: _Image, height: int, width: int) -> np.ndarray:
     """Paint the objects of an image over each other in their order, uint8 (H, W)."""
-    label = np.zeros(image.size, np.uint8)
+    label = np.zeros((height, width), np.uint8)
     for item in image.objects:
-        try:
-            label[_decode(item.segmentation, *image.size)] = item.value
-        except Exception as error:  # pycocotools raises several unrelated types for broken shapes.
-            raise DataError(f"{image.path}: an annotation of this image holds no valid shape ({error})") from error
+        with reading(image.path, "shapes", "an annotation of this image holds no valid shape"):
+            label[_decode(item.segmentation, height, width)] = item.value
     return label
 
 
 def _decode(segmentation: Any, height: int, width: int) -> np.ndarray:
     """Turn polygons or run lengths into a boolean (H, W) mask."""
-    mask = _mask_module()
     if isinstance(segmentation, list):
-        # pycocotools would take four numbers for a box.
-        if not segmentation or min(map(len, segmentation)) < 6:
-            raise ValueError("a polygon needs at least three points")
+        if not segmentation:
+            raise ValueError("a polygon needs at least three points, got no polygon")
+        for polygon in segmentation:
+            _check_polygon(polygon, height, width)
+        mask = _mask_module()
         return mask.decode(mask.merge(mask.frPyObjects(segmentation, height, width))) > 0
-    if segmentation["size"] != [height, width]:
-        raise ValueError(f"run lengths of size {segmentation['size']} in an image of {[height, width]}")
-    if isinstance(segmentation["counts"], list):
-        if sum(segmentation["counts"]) != height * width:
-            raise ValueError(f"run lengths cover {sum(segmentation['counts'])} of {height * width} pixels")
-        segmentation = mask.frPyObjects(segmentation, height, width)
-    return mask.decode(segmentation) > 0
+    size, counts = segmentation["size"], segmentation["counts"]
+    if list(size) != [height, width]:
+        raise ValueError(f"run lengths of size {size} in an image of {[height, width]}")
+    if isinstance(counts, str):
+        counts = _unpack(counts)
+    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError("run lengths must be whole numbers of at least 0")
+    if sum(counts) != height * width:
+        raise ValueError(f"run lengths cover {sum(counts)} of {height * width} pixels")
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
+
+
+def _check_polygon(polygon: np.ndarray, height: int, width: int) -> None:
+    """Raise a ValueError where pycocotools would end the process, paint at random, or take the numbers for a box."""
+    if polygon.ndim != 1 or polygon.dtype.kind not in "iuf" or polygon.size % 2 or polygon.size < 6:
+        raise ValueError(f"a polygon needs at least three points, each x and y, got {polygon.size} values")
+    longest = max(height, width)
+    if not ((polygon >= -longest) & (polygon <= 2 * longest)).all():  # nor is NaN
+        raise ValueError(f"a polygon reaches far out of its image of {[height, width]}, or is not finite")
+    # pycocotools takes memory for every fifth of a pixel along an outline.
+    points = polygon.reshape(-1, 2).astype(np.float64)
+    if np.abs(points - np.roll(points, 1, axis=0)).sum() > 1000 * (height + width):
+        raise ValueError("the outline of a polygon is longer than a thousand times that of its image")
+
+
+def _unpack(text: str) -> list[int]:
+    """Return the run lengths in a string of COCO's.
+
+    Each is a number in base 32, lowest digit first: characters from "0" on hold five bits, a sixth says that more
+    follow, and the highest bit of the last is the sign. From the fourth on, numbers are differences to the one before
+    the last, which belongs to the same kind of run.
+    """
+    counts: list[int] = []
+    number = shift = 0
+    for character in text:
+        digit = ord(character) - 48
+        if not 0 <= digit < 64 or shift > 60:
+            raise ValueError(f"run lengths hold {character!r} where it can be no part of a number")
+        number |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            continue
+        if digit & 16:
+            number -= 1 << shift
+        counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+        number = shift = 0
+    if shift:
+        raise ValueError("run lengths end inside a number")
+    return counts
 
 
 class COCO(Dataset[Sample]):
     """Photographs with one of VOC's 21 class indices for each pixel, 255 on crowds.
 
-    Reads `root/coco/annotations/instances_SPLIT.json` and `root/coco/SPLIT/*.jpg`, with the extra `segaware[coco]`.
+    Reads `root/coco/annotations/instances_SPLIT.json` and the images of `root/coco/SPLIT/` that it names (with any of
+    `IMAGE_SUFFIXES`, in any case), with the extra `segaware[coco]`.
     Only images with at least one object of VOC's twenty classes, crowds apart, are kept. COCO's other sixty classes
     are background, and not painted over VOC's: VOC takes what lies close on an object, clothes or plates, for a part of
     it. Where objects overlap, the smaller one is on top; crowds of any class are below all.
@@ -151,7 +198,8 @@ class COCO(Dataset[Sample]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        image, label = read_image(self.images[index].path), _paint(self.images[index])
-        check_pair(image, label, self.images[index].path)
-        sample = to_sample(image, label, self.images[index].path.stem)
+        listed = self.images[index]
+        image = read_image(listed.path)
+        check_size(listed.size, image, listed.path)
+        sample = to_sample(image, _paint(listed, *image.shape[:2]), listed.path.stem)
         return self.transform(sample) if self.transform else sample

@@ -180,9 +180,18 @@ def check_pair(image: np.ndarray, label: np.ndarray, name: str | Path) -> None:
     """
     if image.ndim != 3 or image.shape[2] != 3:
         raise DataError(f"{name}: an image must have shape (H, W, 3), got {image.shape}")
-    if label.shape != image.shape[:2]:
+    check_size(label.shape, image, name)
+
+
+def check_size(size: tuple[int, ...], image: np.ndarray, name: str | Path) -> None:
+    """Check that a label of this size belongs to an image (H, W, 3).
+
+    Raises:
+        DataError: The sizes differ.
+    """
+    if size != image.shape[:2]:
         raise DataError(
-            f"{name}: the label's size {'x'.join(map(str, label.shape))} (height x width) is not "
+            f"{name}: the label's size {'x'.join(map(str, size))} (height x width) is not "
             f"its image's {image.shape[0]}x{image.shape[1]}"
         )
 

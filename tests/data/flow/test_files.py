@@ -236,3 +236,27 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
         write(tmp_path / "a", array)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("change", [lambda x: x[::-1, ::-1], lambda x: x.astype(">f4"), np.asfortranarray])
+def test_arrays_of_any_layout_are_written(tmp_path, change):
+    flow = change(np.random.default_rng(0).integers(-100, 100, (4, 5, 2)).astype(np.float32))
+    flow.flags.writeable = False
+    write_flo(tmp_path / "a.flo", flow)
+    write_pfm(tmp_path / "a.pfm", flow[..., 0])
+    for array, expected in ((read_flo(tmp_path / "a.flo"), flow), (read_pfm(tmp_path / "a.pfm"), flow[..., 0])):
+        np.testing.assert_array_equal(array, expected)
+        assert array.dtype == np.float32 and array.dtype.isnative and array.flags.c_contiguous
+    write_kitti_flow(tmp_path / "a.png", flow)
+    np.testing.assert_array_equal(read_kitti_flow(tmp_path / "a.png")[0], flow)
+
+
+def test_a_kitti_file_that_claims_many_pixels_is_refused_before_it_is_decoded(tmp_path):
+    write_kitti_flow(tmp_path / "a.png", np.zeros((2, 3, 2), np.float32))
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[16:24] = struct.pack(">II", 9_500, 9_500)
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.png: has 9500x9500 .* max_pixels"):
+        read_kitti_flow(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: cannot be decoded"):
+        read_kitti_flow(tmp_path / "a.png", max_pixels=10**9)

@@ -8,8 +8,10 @@ from types import ModuleType
 from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 
-from segaware.data.reading import DataError
+from segaware.data.images import check_pixels
+from segaware.data.reading import DataError, reading
 from segaware.extras import import_extra
 
 KITTI_RANGE = (-512, 511.984375)  # pixels; 16 bits in steps of 1/64
@@ -54,7 +56,7 @@ def read_flo(path: str | Path) -> np.ndarray:
         ...     read_flo(f"{folder}/a.flo").shape
         (2, 3, 2)
     """
-    with _open(path) as file:
+    with reading(path, "a .flo file"), open(path, "rb") as file:
         header = file.read(12)
         if header[:4] != _FLO_MAGIC:
             raise DataError(f"{path}: a .flo file starts with {_FLO_MAGIC!r} (202021.25), found {header[:4]!r}")
@@ -100,7 +102,7 @@ def read_pfm(path: str | Path) -> np.ndarray:
         ...     read_pfm(f"{folder}/a.pfm")
         array([[1., 2.], [3., 4.]], dtype=float32)
     """
-    with _open(path) as file:
+    with reading(path, "a PFM file"), open(path, "rb") as file:
         magic, size, scale = (file.readline(80) for _ in range(3))
         if magic.strip() not in (b"PF", b"Pf"):
             raise DataError(f"{path}: a PFM file starts with b'PF' or b'Pf', found {magic[:8]!r}")
@@ -129,25 +131,26 @@ def write_pfm(path: str | Path, array: np.ndarray) -> None:
         ValueError: `array` has another shape or type.
     """
     channels = array.shape[2:]
-    if array.dtype != np.float32 or array.ndim not in (2, 3) or channels not in ((), (3,)) or not array.size:
+    if not _is_float32(array) or array.ndim not in (2, 3) or channels not in ((), (3,)) or not array.size:
         raise ValueError(f"array must be float32 (H, W) or (H, W, 3) and not empty, got {array.dtype} {array.shape}")
     height, width = array.shape[:2]
     header = f"{'PF' if channels else 'Pf'}\n{width} {height}\n-1.0\n"
     _write(path, header.encode() + array[::-1].astype("<f4").tobytes())
 
 
-def read_kitti_flow(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def read_kitti_flow(path: str | Path, max_pixels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Read KITTI's flow: a 16-bit RGB PNG with u = (R - 2^15) / 64, v = (G - 2^15) / 64, known where B is not 0.
 
     Args:
         path: The file.
+        max_pixels: As in `segaware.data.read_image`.
 
     Returns:
         flow: float32 (H, W, 2), 0 where not known.
         valid: bool (H, W), where the flow is known.
 
     Raises:
-        DataError: The file is missing, broken, or a PNG of another kind.
+        DataError: The file is missing, broken, too large, or a PNG of another kind.
         ModuleNotFoundError: OpenCV is not installed, which reads 16-bit colours (Pillow does not).
 
     Example:
@@ -159,8 +162,8 @@ def read_kitti_flow(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         ([[[1.5, -2.0], [0.0, 0.0]]], [[True, False]])
     """
     cv2 = _opencv()
-    with _open(path) as file:
-        content = file.read()
+    with reading(path, "a PNG file"):
+        content = Path(path).read_bytes()
     if content[:8] != _PNG_SIGNATURE or len(content) < 26:
         raise DataError(f"{path}: KITTI's flow is a PNG file, found one that starts with {content[:8]!r}")
     depth, color_type = content[24:26]  # After signature, length and name of the first chunk, width and height.
@@ -169,12 +172,12 @@ def read_kitti_flow(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path}: KITTI's flow is a PNG of 16 bits and colour type 2 (RGB), "
             f"found {depth} bits and colour type {color_type}"
         )
-    try:
+    width, height = struct.unpack(">II", content[16:24])
+    check_pixels(path, width, height, Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels)
+    with reading(path, "a PNG file", "cannot be decoded"):
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise DataError(f"{path}: cannot be decoded ({error})") from error
-    if pixels is None:
-        raise DataError(f"{path}: cannot be decoded; the file is broken or cut short")
+        if pixels is None:
+            raise ValueError("the file is broken or cut short")
     valid = pixels[..., 0] > 0  # OpenCV's order is BGR.
     flow = (pixels[..., :0:-1].astype(np.float32) - 2**15) / 64
     return np.where(valid[..., None], flow, np.float32(0)), valid
@@ -210,12 +213,6 @@ def _opencv() -> ModuleType:
     return import_extra("cv2", "KITTI's 16-bit PNG files need OpenCV", "flow")
 
 
-def _open(path: str | Path) -> BinaryIO:
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
-    return open(path, "rb")
-
-
 def _read_floats(file: BinaryIO, path: str | Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Read the rest of a file as float32 of this shape (H, W, ...), once that is known to be what the file holds."""
     height, width = shape[:2]
@@ -229,8 +226,13 @@ def _read_floats(file: BinaryIO, path: str | Path, shape: tuple[int, ...], dtype
     return np.frombuffer(file.read(), dtype).reshape(shape).astype(np.float32)
 
 
+def _is_float32(array: np.ndarray) -> bool:
+    """Tell whether numbers are of 32 bits, in any byte order."""
+    return array.dtype.newbyteorder("=") == np.float32
+
+
 def _check_flow(flow: np.ndarray) -> None:
-    if flow.dtype != np.float32 or flow.ndim != 3 or flow.shape[2] != 2 or not flow.size:
+    if not _is_float32(flow) or flow.ndim != 3 or flow.shape[2] != 2 or not flow.size:
         raise ValueError(f"flow must be float32 (H, W, 2) and not empty, got {flow.dtype} {flow.shape}")
 
 

@@ -1,11 +1,13 @@
 """Flying Chairs: rendered chairs before photographs (Dosovitskiy et al. 2015)."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
 from segaware.data.flow.files import read_flo
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, find_folder
 from segaware.data.flow.sample import FlowTransform
+from segaware.data.folders import files_by_stem
 from segaware.data.reading import DataError, reading
 
 _SPLIT_FILE = "FlyingChairs_train_val.txt"
@@ -37,7 +39,8 @@ class FlyingChairs(FlowPairs):
         if split not in ("train", "val", "all"):
             raise ValueError(f"split must be 'train', 'val' or 'all', got {split!r}")
         folder = find_folder(root, "flyingchairs", "FlyingChairs_release/data")
-        numbers = sorted(path.name.removesuffix("_flow.flo") for path in folder.glob("[0-9]*_flow.flo"))
+        stems = [stem for stem in files_by_stem(folder, (".flo",)) if re.fullmatch("[0-9].*_flow", stem)]
+        numbers = sorted(stem.removesuffix("_flow") for stem in stems)
         if not numbers:
             raise DataError(f"{folder}: holds no NUMBER_flow.flo")
         if split != "all":

@@ -1,18 +1,20 @@
 """FlyingThings3D: rendered objects on long random paths (Mayer et al. 2016)."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
 from segaware.data.flow.files import read_pfm
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, find_folder
 from segaware.data.flow.sample import FlowTransform
+from segaware.data.folders import IMAGE_SUFFIXES, files_by_stem
 from segaware.data.reading import DataError
 
 
 class FlyingThings3D(FlowPairs):
     """Frames of the left camera and the motion to the next frame, 960x540. What is occluded the data set does not say.
 
-    Reads `frames_cleanpass/TRAIN/A/0000/left/0006.png` (or .webp) and
+    Reads `frames_cleanpass/TRAIN/A/0000/left/0006.png` (or any of `IMAGE_SUFFIXES`) and
     `optical_flow/TRAIN/A/0000/into_future/left/OpticalFlowIntoFuture_0006_L.pfm`, of all scenes whose frames are there.
     That a scene's files are there is checked here, at construction; their contents when they are read.
 
@@ -43,7 +45,8 @@ class FlyingThings3D(FlowPairs):
         frames = folder / f"frames_{pass_name}pass" / part
         pairs = []
         for scene in sorted(frames.glob("*/*")):
-            images = sorted((scene / "left").glob("[0-9][0-9][0-9][0-9].*"))
+            listed = files_by_stem(scene / "left", IMAGE_SUFFIXES)
+            images = [path for stem, path in listed.items() if re.fullmatch("[0-9]{4}", stem)]
             flows = folder / "optical_flow" / part / scene.parent.name / scene.name / "into_future" / "left"
             # The next frame is the next number, not the next file: a frame that is missing must not go unnoticed.
             pairs += [

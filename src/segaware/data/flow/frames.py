@@ -11,8 +11,9 @@ from types import ModuleType
 
 import numpy as np
 
-from segaware.data.images import IMAGE_SUFFIXES, read_image
-from segaware.data.reading import DataError
+from segaware.data.folders import IMAGE_SUFFIXES, files_by_stem, has_suffix
+from segaware.data.images import read_image
+from segaware.data.reading import DataError, reading
 from segaware.extras import import_extra
 
 VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
@@ -79,11 +80,11 @@ def open_frames(sources: Sequence[Path]) -> Frames:
     for path in sources:
         if path.is_dir():
             raise DataError(f"{path} is a folder: give one folder alone, or image files")
-        if path.suffix.lower() not in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+        if not has_suffix(path, IMAGE_SUFFIXES + VIDEO_SUFFIXES):
             raise DataError(
                 f"{path}: neither an image ({', '.join(IMAGE_SUFFIXES)}) nor a video ({', '.join(VIDEO_SUFFIXES)})"
             )
-    videos = [path for path in sources if path.suffix.lower() in VIDEO_SUFFIXES]
+    videos = [path for path in sources if has_suffix(path, VIDEO_SUFFIXES)]
     if videos and len(sources) > 1:
         raise DataError(f"{videos[0]} is a video: give one video alone, or image files")
     return _open_video(videos[0]) if videos else _open_images(sources)
@@ -91,7 +92,7 @@ def open_frames(sources: Sequence[Path]) -> Frames:
 
 def _open_folder(folder: Path) -> Frames:
     entries = sorted(folder.iterdir(), key=lambda path: _in_order(path.name))
-    images = [path for path in entries if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES]
+    images = sorted(files_by_stem(folder, IMAGE_SUFFIXES).values(), key=lambda path: _in_order(path.name))
     if len(images) < 2:
         raise DataError(f"{folder}: want at least two images ({', '.join(IMAGE_SUFFIXES)}), got {len(images)}")
     return _open_images(images, tuple(path for path in entries if path not in images))
@@ -124,7 +125,8 @@ def _open_images(paths: Sequence[Path], left_out: tuple[Path, ...] = ()) -> Fram
 
 def _open_video(path: Path) -> Frames:
     cv2 = _opencv()
-    found = sum(1 for _ in islice(_video_frames(path), 2))
+    with reading(path, "a video", "cannot be decoded as a video"):
+        found = sum(1 for _ in islice(_video_frames(path), 2))
     if found == 0:
         raise DataError(f"{path}: cannot be decoded as a video")
     if found == 1:

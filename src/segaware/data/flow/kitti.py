@@ -1,11 +1,13 @@
 """KITTI's streets, flow from a laser scanner: 2012 (Geiger et al. 2012) and 2015 (Menze and Geiger 2015)."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
 from segaware.data.flow.files import read_kitti_flow
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, check_size, find_folder
 from segaware.data.flow.sample import FlowTransform
+from segaware.data.folders import files_by_stem
 from segaware.data.reading import DataError
 
 _ARCHIVES = {2012: "data_stereo_flow", 2015: "data_scene_flow"}
@@ -36,21 +38,21 @@ class KITTI(FlowPairs):
         if year not in (2012, 2015):
             raise ValueError(f"year must be 2012 or 2015, got {year!r}")
         folder = find_folder(root, f"kitti{year}", _ARCHIVES[year]) / "training"
-        flows = sorted((folder / "flow_occ").glob("[0-9]*_10.png"))
-        if not flows:
+        stems = [stem for stem in files_by_stem(folder / "flow_occ", (".png",)) if re.fullmatch("[0-9].*_10", stem)]
+        if not stems:
             raise DataError(f"{folder}: no such folder, or it holds no flow_occ/NNNNNN_10.png")
         images = next((folder / name for name in _IMAGES[year] if (folder / name).is_dir()), folder / _IMAGES[year][0])
         noc = folder / "flow_noc"
         super().__init__(
             [
                 Pair(
-                    flow.stem,
-                    images / flow.name,
-                    images / flow.name.replace("_10.png", "_11.png"),
-                    flow,
-                    (noc / flow.name,) if noc.is_dir() else (),
+                    stem,
+                    images / f"{stem}.png",
+                    images / f"{stem.removesuffix('_10')}_11.png",
+                    folder / "flow_occ" / f"{stem}.png",
+                    (noc / f"{stem}.png",) if noc.is_dir() else (),
                 )
-                for flow in flows
+                for stem in stems
             ],
             transform,
         )

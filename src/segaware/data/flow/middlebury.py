@@ -5,6 +5,7 @@ from pathlib import Path
 from segaware.data.flow.files import read_flo
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, find_folder
 from segaware.data.flow.sample import FlowTransform
+from segaware.data.folders import files_by_stem
 from segaware.data.reading import DataError
 
 
@@ -24,7 +25,8 @@ class Middlebury(FlowPairs):
 
     def __init__(self, root: str | Path, transform: FlowTransform | None = None) -> None:
         folder = find_folder(root, "middlebury")
-        flows = sorted(folder.glob("other-gt-flow/*/flow10.flo"))
+        listed = [files_by_stem(scene, (".flo",)) for scene in sorted(folder.glob("other-gt-flow/*"))]
+        flows = [files["flow10"] for files in listed if "flow10" in files]
         if not flows:
             raise DataError(f"{folder}: holds no other-gt-flow/NAME/flow10.flo")
         images = [folder / "other-data" / flow.parent.name for flow in flows]

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from segaware.data.flow.files import known_flow
 from segaware.data.flow.sample import FlowSample, FlowTransform
+from segaware.data.folders import Finder
 from segaware.data.images import read_image
 from segaware.data.reading import DataError
 
@@ -50,14 +51,26 @@ class FlowPairs(Dataset[FlowSample]):
     """Pairs of images with their flow, read from files. A data set lists its pairs and says how to read a motion.
 
     Args:
-        pairs: The samples, in order; that their files are there is checked here.
+        pairs: The samples, in order; that their files are there is checked here. An image may have another of
+            `IMAGE_SUFFIXES`, and every file its suffix in any case.
         transform: Applied to each sample.
 
     Raises:
-        DataError: A file is missing; on access, a file is broken, or an image and a flow differ in size.
+        DataError: A file is missing, or two of a folder have one stem; on access, a file is broken, or an image and a
+            flow differ in size.
     """
 
     def __init__(self, pairs: list[Pair], transform: FlowTransform | None) -> None:
+        find = Finder()
+        pairs = [
+            pair._replace(
+                image1=find(pair.image1),
+                image2=find(pair.image2),
+                flow=find(pair.flow, (pair.flow.suffix.lower(),)),
+                masks=tuple(find(mask, (mask.suffix.lower(),)) for mask in pair.masks),
+            )
+            for pair in pairs
+        ]
         files = [path for pair in pairs for path in (pair.image1, pair.image2, pair.flow, *pair.masks)]
         missing = [path for path in files if not path.is_file()]
         if missing:

@@ -1,5 +1,6 @@
 """MPI Sintel: scenes of an animated film (Butler et al. 2012)."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,7 @@ import numpy as np
 from segaware.data.flow.files import read_flo
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, check_size, find_folder
 from segaware.data.flow.sample import FlowTransform
+from segaware.data.folders import files_by_stem
 from segaware.data.images import read_image
 from segaware.data.reading import DataError
 
@@ -35,7 +37,12 @@ class Sintel(FlowPairs):
         if pass_name not in ("clean", "final"):
             raise ValueError(f"pass_name must be 'clean' or 'final', got {pass_name!r}")
         folder = find_folder(root, "sintel", "MPI-Sintel", "MPI-Sintel-complete") / "training"
-        flows = sorted(folder.glob("flow/*/frame_[0-9][0-9][0-9][0-9].flo"))
+        flows = [
+            path
+            for scene in sorted(folder.glob("flow/*"))
+            for stem, path in files_by_stem(scene, (".flo",)).items()
+            if re.fullmatch("frame_[0-9]{4}", stem)
+        ]
         if not flows:
             raise DataError(f"{folder}: no such folder, or it holds no flow/SCENE/frame_NNNN.flo")
         super().__init__([_pair(folder, flow, pass_name) for flow in flows], transform)
