@@ -65,7 +65,7 @@ def test_labels_keep_mode_indices_and_palette(
 
 
 def png_file(label: np.ndarray, bits: int, palette: bytes = b"", size: tuple[int, int] = SIZE) -> bytes:
-    """Write indices in so many bits, gray or with a palette of any length, and what the header shall say of the size."""
+    """Write indices in so many bits, gray or with a palette of any length; the header may tell another size."""
     spread = np.unpackbits(label[..., None], axis=-1)[..., 8 - bits :].reshape(len(label), -1)
     rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in spread)
     head = struct.pack(">IIBBBBB", size[1], size[0], bits, 3 if palette else 0, 0, 0, 0)
