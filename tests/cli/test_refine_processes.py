@@ -30,11 +30,14 @@ START = '''
 import os, signal, sys, time
 import numpy as np
 import segaware
-from segaware.cli.main import app
+import typer
+from segaware.cli.refine import refine
 from segaware.recipes import partial_output, refine_files
 from segaware.refining import refinement
 
 segaware.refine(np.zeros((8, 8, 3)), np.zeros((2, 8, 8)), embedding="color", kernel_size=3, iterations=1)
+app = typer.Typer()
+app.command()(refine)
 refinement.memory_left = lambda limit, held: 1e5
 run = refinement.Refinement.run
 
@@ -115,7 +118,7 @@ def test_a_second_process_with_the_same_output_is_refused(
 ) -> None:
     out = folder / "out.npy"
     code = """
-command = ["refine", "image.png", "scores.npy", "--out", "out.npy", *sys.argv[1:]]
+command = ["image.png", "scores.npy", "--out", "out.npy", *sys.argv[1:]]
 open("wait", "w").close()
 first = start("first.log", command)
 while not os.path.exists(".out.npy.partial/finished"):
@@ -140,7 +143,7 @@ print(second, wait(first), first)
 def test_two_processes_over_one_folder(folders: Path) -> None:
     code = """
 os.chdir(sys.argv[1])
-commands = [["refine", "images", "scores", "--out", "out", *sys.argv[2:]]] * 2
+commands = [["images", "scores", "--out", "out", *sys.argv[2:]]] * 2
 print(*map(wait, [start(f"{number}.log", command) for number, command in enumerate(commands)]))
 """
     statuses = python(code, folders, *COLOR)[0].split()
@@ -202,7 +205,7 @@ for number, (module, name, call) in enumerate(stages):
         if suffix == ".png" and number < 5:
             continue
         patch = lambda: kill_at(eval(module), name, call)
-        running.append(start("log", ["refine", "image.png", scores, "--out", f"{number}{suffix}", *options], patch))
+        running.append(start("log", ["image.png", scores, "--out", f"{number}{suffix}", *options], patch))
         print(wait(running[-1]))
 """
     monkeypatch.chdir(folder)
