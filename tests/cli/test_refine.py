@@ -66,6 +66,21 @@ def test_labels_flow_and_depth(segaware: Any, tmp_path: Path, image: Path) -> No
     np.testing.assert_array_equal(read_pfm(tmp_path / "out_depth.pfm"), depth)
 
 
+def test_probabilities_are_clipped(segaware: Any, fails: Callable[..., str], tmp_path: Path, image: Path) -> None:
+    label = np.random.default_rng(3).integers(0, 2, (40, 52))
+    probabilities = np.eye(2, dtype=np.float32)[label].transpose(2, 0, 1)
+    np.save(tmp_path / "p.npy", probabilities)
+    options = ("--kind", "probabilities", "--method", "dense_crf", "--iterations", "1", "--out", tmp_path / "out.npy")
+    for clip in ((), ("--clip", "0.1")):
+        assert segaware("refine", image, tmp_path / "p.npy", *options, *clip, "--overwrite").exit_code == 0
+        wanted = refine(
+            np.array(Image.open(image)), probabilities, "dense_crf", "probabilities", iterations=1,
+            clip=float(clip[1]) if clip else 1e-5,
+        )  # fmt: skip
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), wanted)
+    assert "clip must be" in fails("refine", image, tmp_path / "p.npy", *options, "--overwrite", "--clip", "0.5")
+
+
 def test_goes_on_after_an_interruption(
     segaware: Any, fails: Callable[..., str], tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def refine(
     ] = None,
     stride: Annotated[int | None, typer.Option("--stride", help="At which filter or CRF run.")] = None,
     num_classes: Annotated[int | None, typer.Option("--num-classes", help="Of labels.")] = None,
+    clip: Annotated[float, typer.Option("--clip", help="The least probability that a CRF takes.")] = 1e-5,
     certainty: Annotated[float, typer.Option("--certainty", help="Probability that a label is right.")] = 0.7,
     unknown: Annotated[
         float | None, typer.Option("--unknown", help="The value of unknown pixels of values, such as 0 of depth.")
@@ -58,7 +59,9 @@ def refine(
 ) -> None:
     """Sharpen any model's scores, labels, depth or flow so that they follow the borders in the image."""
     with errors(_INTERRUPTED):
-        settings = Settings(method, kind or "scores", kernel_size, iterations, hardness, stride, num_classes, certainty)
+        settings = Settings(
+            method, kind or "scores", kernel_size, iterations, hardness, stride, num_classes, certainty, clip
+        )
         memory = parse_memory(max_memory)
         how = FileSettings(settings, kind, key, embedding, memory, overwrite, unknown, max_pixels)
         load_embedding(embedding)  # fails before any file is looked at

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segaware.labels import check_not_binary
 from segaware.ops.arguments import check_integer
 
 Kind: TypeAlias = Literal["scores", "probabilities", "labels", "values"]
@@ -168,11 +169,7 @@ def _check_labels(labels: np.ndarray, num_classes: int | None) -> int:
         num_classes = check_integer("num_classes", num_classes, 2, UNKNOWN)
     known = labels[labels != UNKNOWN]
     least, most = (int(known.min()), int(known.max())) if known.size else (0, 0)
-    if 0 < known.size < labels.size and least == most == 0:
-        raise ValueError(
-            "labels must not hold the values 0 and 255 alone, for 255 means that a pixel's class is not known, and no "
-            "object would be left: write 0 for ground and 1 for the object, and 255 only beside them where unknown"
-        )
+    check_not_binary("labels", labels)
     if num_classes is None and most >= _GUESSED:
         raise ValueError(
             f"labels must have num_classes given if there are classes above {_GUESSED - 1}, got up to {most}; {_MATTE}"

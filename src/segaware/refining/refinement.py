@@ -223,9 +223,10 @@ class Refinement:
             assert not isinstance(layer, DenseCRF)
             mask = attention_mask(layer.distance(compared), layer.hardness.clamp(min=0))[0]
             self._write(arrays.mask, mask, tile, self.stride)
+        known = self._known(scores, compared, tile) if self.kind == "labels" and logits else None
         refined = self._apply(scores, compared, tile)
         if self.kind == "labels":
-            known = self._known(scores, compared, tile) if logits else to_means(refined[0])
+            known = to_means(refined[0]) if known is None else known
             output = decode_labels(refined[0], known, self._nearest(scores, tile))
         else:
             output = decode(refined, self.kind, logits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet
 from segaware.nn.resampling import sampled_size
-from segaware.ops.arguments import check_integer
+from segaware.ops.arguments import check_integer, is_number
 from segaware.ops.window import IntPair, as_pair
 from segaware.refining.kinds import LARGEST, Kind, check_values
 from segaware.refining.layers import Layer, Method, build_layer
@@ -78,13 +77,13 @@ class Settings:
         channels = check_values(scores, self.kind, self.num_classes)
         if channels == 1 and not self.filters:
             raise ValueError("scores must be of at least 2 classes for a CRF, got 1: of one logit x, give [0, x]")
-        if self.kind == "labels" and not (_is_real(self.certainty) and 1 / channels < self.certainty < 1):
+        if self.kind == "labels" and not (is_number(self.certainty) and 1 / channels < self.certainty < 1):
             raise ValueError(
                 f"certainty must be above 1 / {channels}, a guess among {channels} classes, and below 1, "
                 f"got {self.certainty!r}"
             )
         least = torch.finfo(torch.float32).tiny
-        if self.kind == "probabilities" and not (_is_real(self.clip) and least <= self.clip < 1 / channels):
+        if self.kind == "probabilities" and not (is_number(self.clip) and least <= self.clip < 1 / channels):
             raise ValueError(
                 f"clip must be at least {least:.3g} and below 1 / {channels}, a guess among {channels} classes, "
                 f"got {self.clip!r}"
@@ -225,10 +224,6 @@ def _check_embedding(embedding: np.ndarray, size: tuple[int, int]) -> None:
         )
     if not all(-LARGEST <= float(channel.min()) <= float(channel.max()) <= LARGEST for channel in embedding):
         raise ValueError(f"embedding must be finite and at most {LARGEST:g}, got NaN, infinite or larger values")
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 @torch.no_grad()  # not inference_mode, whose tensors would be of no use in training to a module that keeps some
