@@ -51,7 +51,8 @@ def test_run_folder(name: str, folder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "/x", "../x", "a/../x", "a/..", ".", "a//b", "a/", "..\\x", "C:x", "...yaml", "/.../...yaml", "cache/x"]
+    "name",
+    ["", "/x", "../x", "a/../x", "a/..", ".", "a//b", "a/", "..\\x", "C:x", "...yaml", "/.../...yaml", "cache/x"],
 )
 def test_run_folder_is_below_runs(name: str) -> None:
     with pytest.raises(RecipeError, match="is neither a name of a recipe nor a recipe file whose run"):

@@ -1,12 +1,12 @@
 """Reads and writes image and label files, and checks that they fit together."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from segaware.atomic import replaced
 from segaware.data.reading import DataError
 from segaware.data.sample import IGNORE_INDEX, Sample
 
@@ -101,13 +101,8 @@ def write_png(path: str | Path, array: np.ndarray, palette: np.ndarray | None = 
         if array.ndim != 2:
             raise ValueError(f"palette is for a (H, W) array of indices, got array of shape {array.shape}")
         image.putpalette(palette.tobytes())
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replaced(Path(path)) as temporary:
         image.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_pair(image: np.ndarray, label: np.ndarray, name: str | Path) -> None:

@@ -22,5 +22,7 @@ def run_name(name: str) -> str:
     inner = Path(name).stem if name.endswith(SUFFIXES) else name
     parts = re.split(r"[/\\]", inner)
     if {"", ".", ".."} & set(parts) or PureWindowsPath(inner).drive or parts[0] == CACHE:
-        raise ValueError(f"{name!r} is neither a name of a recipe nor a recipe file whose run could be kept by its name")
+        raise ValueError(
+            f"{name!r} is neither a name of a recipe nor a recipe file whose run could be kept by its name"
+        )
     return inner

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from segaware.atomic import write_atomically
 from segaware.data.reading import DataError
 from segaware.extras import import_extra
 
@@ -236,10 +237,4 @@ def _check_flow(flow: np.ndarray) -> None:
 
 def _write(path: str | Path, content: bytes) -> None:
     """Write under a temporary name and move it into place, so that no half-written file is ever seen."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(Path(path), content)
