@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_MANY, _PAUSE = 1000, 1.0  # folders of so many files are searched for left-over files only so often, in seconds
+_next_search: dict[Path, float] = {}
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Give a temporary name in the folder of a file; what the `with` block wrote there is moved into place at its end.
+
+    Temporary files of the same file that killed processes have left behind are removed.
 
     Args:
         path: File to write; an existing one is replaced, and kept if the block raises an error.
@@ -19,12 +31,59 @@ def replaced(path: Path) -> Iterator[Path]:
         FileNotFoundError: If the folder of `path` does not exist.
     """
     check_folder(path)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = _claim(temporary)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _claim(temporary: Path) -> int | None:
+    """Make an empty file and lock it, by which others see that its process lives, on whatever machine."""
+    if fcntl is None:  # no open file can be moved there
+        return None
+    while True:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Who sweeps may have been faster than the lock.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(temporary)):
+                return descriptor
+        os.close(descriptor)
+
+
+def _sweep(path: Path) -> None:
+    if fcntl is None or time.monotonic() < _next_search.get(path.parent, 0):
+        return
+    names = os.listdir(path.parent)
+    if len(names) > _MANY:
+        _next_search[path.parent] = time.monotonic() + _PAUSE
+    for name in names:
+        left = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp", name)
+        if left and not _runs(int(left[1])):
+            with suppress(OSError):  # locked on another machine, or another process sweeps too
+                descriptor = os.open(path.with_name(name), os.O_RDWR)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.with_name(name).unlink()
+                finally:
+                    os.close(descriptor)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is another user's, or no number of a process
+        return True
+    return True
 
 
 def check_folder(path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from segaware.recipes.files import RecipeError, load_recipe, load_table
+from segaware.recipes import files
+from segaware.recipes.files import RecipeError, choose_data, load_recipe, load_table
 
 from .tiny_recipes import tiny, write_recipe
 
@@ -138,6 +139,27 @@ def test_file_that_is_no_text(tmp_path: Path) -> None:
 def test_unknown_recipe_names_the_nearest(name: str) -> None:
     with pytest.raises(RecipeError, match=f"unknown recipe '{name}': did you mean .*baseline"):
         load_recipe(name)
+
+
+@pytest.mark.parametrize("name", ["{}/x/y", "../x/y", "../../x/y", "demo/../../x/y", "demo//y", "./demo/y", "demo/y/"])
+def test_a_name_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Files that such names would lead to are neither read as recipes, nor as bases or tables."""
+    root = tmp_path / "a/recipes"
+    for folder in (root / "demo", tmp_path / "x", tmp_path / "a/x"):
+        folder.mkdir(parents=True)
+        (folder / "y.yaml").write_text("never read")
+        (folder / "table.yaml").write_text("never read")
+    monkeypatch.setattr(files, "_root", lambda: root)
+    name = name.format(tmp_path)
+    with pytest.raises(RecipeError, match=f"^unknown recipe '{name}'"):
+        load_recipe(name)
+    with pytest.raises(RecipeError, match=f"unknown base '{name}'"):
+        load_recipe(_file(tmp_path, f"base: {name}"))
+    folder = name.rpartition("/")[0]
+    if folder != "demo":  # which is the table there
+        with pytest.raises(RecipeError, match=f"^unknown table '{folder}'"):
+            load_table(folder)
+        assert choose_data(folder, ["data=x"]) == (None, ["data=x"])
 
 
 @pytest.mark.parametrize("name", ["demo", "demo/table", "", "zzz", "nowhere.yaml"])

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from segaware.recipes.files import RecipeError
-from segaware.recipes.trained import load_trained
+from segaware.recipes.files import RecipeError, load_recipe
+from segaware.recipes.trained import load_trained, run_folder
 from segaware.strict_json import strict_json
 
 from .tiny_recipes import tiny
@@ -41,3 +41,23 @@ def test_weights_that_do_not_say_of_which_recipe(tmp_path: Path, description: di
     save_file({"weight": torch.ones(2)}, path, {"segaware": strict_json(description)})
     with pytest.raises(RecipeError, match=r"a.safetensors does not say what recipe it was trained by"):
         load_trained("demo/baseline", path)
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("demo/baseline", "demo/baseline"), ("a/my.recipe.yaml", "my.recipe"), ("/a/b.yml", "b")]
+)
+def test_run_folder(name: str, folder: str) -> None:
+    assert run_folder(Path("runs"), name) == Path("runs") / folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "/x", "../x", "a/../x", "a/..", ".", "a//b", "a/", "..\\x", "C:x", "...yaml", "/.../...yaml", "cache/x"],
+)
+def test_run_folder_is_below_runs(name: str) -> None:
+    with pytest.raises(RecipeError, match="is neither a name of a recipe nor a recipe file whose run"):
+        run_folder(Path("runs"), name)
+    with pytest.raises(RecipeError, match=r"^recipe demo/control: start.model: "):
+        load_recipe("demo/control", [f"start.model='{name}'"])
+    with pytest.raises(RecipeError, match=r"^recipe demo/segaware: start.embedding: "):
+        load_recipe("demo/segaware", [f"start.embedding='{name}'"])

@@ -1,6 +1,5 @@
 """Reads and writes image and label files, and checks that they fit together."""
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image
 
+from segaware.atomic import replaced
 from segaware.data.folders import IMAGE_SUFFIXES, files_by_stem
 from segaware.data.reading import DataError, reading
 from segaware.data.sample import IGNORE_INDEX, Sample
@@ -158,13 +158,8 @@ def write_png(path: str | Path, array: np.ndarray, palette: np.ndarray | None = 
         if array.ndim != 2:
             raise ValueError(f"palette is for a (H, W) array of indices, got array of shape {array.shape}")
         image.putpalette(palette.tobytes())
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replaced(Path(path)) as temporary:
         image.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_pair(image: np.ndarray, label: np.ndarray, name: str | Path) -> None:

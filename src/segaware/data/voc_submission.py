@@ -1,6 +1,5 @@
 """Results in the form that the test server of PASCAL VOC takes (http://host.robots.ox.ac.uk/pascal/VOC)."""
 
-import os
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segaware.atomic import replaced
 from segaware.data.images import write_png
 from segaware.data.palettes import voc_palette
 from segaware.data.reading import DataError
@@ -99,12 +99,7 @@ def pack_voc_submission(folder: str | Path, names: Sequence[str]) -> Path:
     if extra:
         raise DataError(f"{results / extra[0]}.png: is not of names; {len(extra)} are not")
     archive = folder / "results.tgz"
-    temporary = archive.with_name(f".{archive.name}.{os.getpid()}.tmp")
-    try:
-        with tarfile.open(temporary, "w:gz") as tar:
-            for name in sorted(found):
-                tar.add(results / f"{name}.png", arcname=str(_RESULTS / f"{name}.png"))
-        os.replace(temporary, archive)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced(archive) as temporary, tarfile.open(temporary, "w:gz") as tar:
+        for name in sorted(found):
+            tar.add(results / f"{name}.png", arcname=str(_RESULTS / f"{name}.png"))
     return archive

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from segaware.recipes.names import SUFFIXES
 from segaware.recipes.schema import (
     RECIPE,
     EmbeddingRecipe,
@@ -24,7 +25,6 @@ from segaware.recipes.schema import (
 )
 from segaware.recipes.yaml_text import parse_yaml
 
-_SUFFIXES = (".yaml", ".yml")
 _MAX_BYTES = 10**6  # of a file; recipes have a few thousand
 _MAX_SHOWN = 200  # characters of a value in an error
 
@@ -85,7 +85,7 @@ def load_recipe(name: str, overrides: Sequence[str] = (), data: str | None = Non
 
 def recipe_folder(name: str) -> str:
     """Return the folder of a recipe that comes with segaware, which is the name of its table; "" for a file."""
-    return "" if name.endswith(_SUFFIXES) else name.rpartition("/")[0]
+    return "" if name.endswith(SUFFIXES) else name.rpartition("/")[0]
 
 
 def choose_data(folder: str, overrides: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -129,14 +129,13 @@ def load_table(name: str) -> Table:
     Raises:
         RecipeError: If there is no such table.
     """
-    path = _root() / name / "table.yaml"
-    if not path.is_file():
+    if name not in table_names():  # a name is no path: nothing else is read
         raise RecipeError(f"unknown table {name!r}: {_did_you_mean(name, table_names())}")
-    return Table.model_validate(_read_yaml(path))
+    return Table.model_validate(_read_yaml(_root() / name / "table.yaml"))
 
 
 def _known_data(folder: str) -> dict[str, TableData]:
-    return load_table(folder).data if (_root() / folder / "table.yaml").is_file() else {}
+    return load_table(folder).data if folder in table_names() else {}
 
 
 def _chosen_data(folder: str, key: str | None) -> TableData | None:
@@ -150,9 +149,10 @@ def _chosen_data(folder: str, key: str | None) -> TableData | None:
 
 def _find(name: str, folder: Path) -> Path | None:
     """Return the file of a recipe that comes with segaware, or of a path seen from a folder; None if there is none."""
-    path = folder / name if name.endswith(_SUFFIXES) else _root() / f"{name}.yaml"
-    is_table = path.name == "table.yaml" and path.is_relative_to(_root())
-    return path if path.is_file() and not is_table else None
+    if not name.endswith(SUFFIXES):
+        return _root() / f"{name}.yaml" if name in recipe_names() else None
+    path = folder / name
+    return path if path.is_file() else None
 
 
 def _read_recipe(path: Path, built_on: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from segaware.models.resnet import StrideIn
 from segaware.nn.pair_loss import Average, Hinge
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.distance.reference import Metric
+from segaware.recipes.names import run_name
 from segaware.training.engine import Precision
 from segaware.training.stages import LossAt
 
@@ -35,6 +36,11 @@ def _low_high(limits: tuple[float, float]) -> tuple[float, float]:
     if limits[0] > limits[1]:
         raise ValueError("must be the lower limit, then the upper one")
     return limits
+
+
+def _run(name: str) -> str:
+    run_name(name)
+    return name
 
 
 # The upper bounds are far beyond what makes sense: they keep a slip of the finger from asking for all memory, for
@@ -63,6 +69,7 @@ Degrees = Annotated[float, _NUMBER, Field(ge=0, le=360)]
 Number = Annotated[float, _NUMBER, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, _NUMBER, Field(ge=0, le=1)]
 BelowOne = Annotated[float, _NUMBER, Field(ge=0, lt=1)]
+Run = Annotated[str, AfterValidator(_run)]  # a recipe or recipe file, by the run folder that it stands for
 Range = Annotated[tuple[Scale, Scale], AfterValidator(_low_high)]
 
 
@@ -170,8 +177,8 @@ class EmbeddingStart(Section):
 class FlowStart(Section):
     """Where the weights of a flow stage come from."""
 
-    model: str | None = Field(description="recipe whose trained network to start from")
-    embedding: str | None = Field(
+    model: Run | None = Field(description="recipe whose trained network to start from")
+    embedding: Run | None = Field(
         description="recipe whose trained embedding network to start from; or segaware, for the one that comes with it"
     )
 

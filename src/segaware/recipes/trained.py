@@ -8,14 +8,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from segaware.recipes.files import RecipeError
+from segaware.recipes.names import CACHE, run_name
 from segaware.training import load_weights
 
-CACHE = "cache"  # beside the folders of the recipes: scores of images, see `segaware.recipes.cached`
+__all__ = ["CACHE", "copy_weights", "is_up_to_date", "load_trained", "run_folder", "weights_path"]
 
 
 def run_folder(runs: Path, name: str) -> Path:
-    """Return the folder that training the recipe `name`, or the recipe file of that path, writes."""
-    return runs / (Path(name).stem if name.endswith((".yaml", ".yml")) else name)
+    """Return the folder that training the recipe `name`, or the recipe file of that path, writes.
+
+    Raises:
+        RecipeError: If it would not be below `runs`.
+    """
+    try:
+        return runs / run_name(name)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
 
 
 def weights_path(runs: Path, name: str) -> Path:

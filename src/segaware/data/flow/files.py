@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from segaware.atomic import write_atomically
 from segaware.data.images import check_pixels
 from segaware.data.reading import DataError, reading
 from segaware.extras import import_extra
@@ -238,10 +239,4 @@ def _check_flow(flow: np.ndarray) -> None:
 
 def _write(path: str | Path, content: bytes) -> None:
     """Write under a temporary name and move it into place, so that no half-written file is ever seen."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(Path(path), content)
