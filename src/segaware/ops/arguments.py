@@ -104,7 +104,7 @@ def check_image(name: str, tensor: Tensor, channels: str = "C") -> None:
 
 def check_rgb(name: str, image: Tensor) -> None:
     """Raise unless `image` is floating-point RGB of shape (N, 3, H, W), see `check_tensor`."""
-    wanted = "floating-point RGB of shape (N, 3, H, W), with pixels"
+    wanted = "floating-point RGB of shape (N, 3, H, W)"
     fits = lambda image: image.dim() == 4 and image.shape[1] == 3 and 0 not in image.shape[2:]  # noqa: E731
     check_tensor(name, image, wanted, fits)
 
