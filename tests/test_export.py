@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import segaware.export
 from segaware import convert, export_onnx
 from segaware.models import DeepLabLargeFOV, FlowNetC, FlowNetS, SegAwareFlowNetS, VariationalRefinement
-from segaware.nn import BilateralFilter2d, DenseCRF, EmbeddingNet, SegAwareConv2d, SegAwareCRF
+from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet, SegAwareConv2d, SegAwareCRF
 
 Size = tuple[int, int]
 
@@ -113,6 +113,49 @@ def test_a_file_that_differs_is_not_written(conv: nn.Module, tmp_path: Path, mon
     with pytest.raises(ArithmeticError, match=r"conv\.onnx is not written: onnxruntime differs .* by .*e-0\d, more"):
         export_onnx(conv, file, torch.rand(1, 3, 8, 9), tolerance=1e-12)
     assert file.read_bytes() == b"old" and [path.name for path in tmp_path.iterdir()] == ["conv.onnx"]
+
+
+class Layers(nn.Module):
+    """Two layers that onnxruntime and PyTorch round differently in half precision."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layers = nn.Sequential(nn.Conv2d(3, 32, 3, 1, 1), nn.ReLU(), nn.Conv2d(32, 4, 3, 1, 1))
+        self.layers = convert(layers, ColorEmbedding(1.0), hardness=0.3) if kind == "converted" else layers
+
+    def forward(self, image: Tensor) -> Tensor:
+        return 20 * self.layers(image)
+
+
+@pytest.mark.parametrize("kind", ["plain", "converted"])
+def test_half_precision(kind: str, tmp_path: Path) -> None:
+    module = Layers(kind).half().eval()
+    image = torch.rand(1, 3, 17, 20, dtype=torch.float16)
+    difference = export_onnx(module, tmp_path / "half.ONNX", image)
+    assert difference is not None and 0 < difference < 0.2
+    with pytest.raises(ArithmeticError, match="more than"):
+        export_onnx(module, tmp_path / "strict.onnx", image, tolerance=1e-9)
+    assert not (tmp_path / "strict.onnx").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_dtype_that_onnxruntime_does_not_run(dtype: torch.dtype, conv: nn.Module, tmp_path: Path) -> None:
+    image = torch.rand(1, 3, 17, 20, dtype=dtype)
+    with pytest.raises(ValueError, match=f"cannot be verified in {dtype}, because onnxruntime .* verify=False"):
+        export_onnx(conv.to(dtype), tmp_path / "net.onnx", image)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_a_file_that_gives_other_numbers_that_are_none(
+    wrong: float, conv: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = segaware.export._program
+    monkeypatch.setattr(segaware.export, "_program", lambda module, *rest: program(nn.Conv2d(3, 2, 3).eval(), *rest))
+    nn.init.constant_(conv.weight, wrong)
+    with pytest.raises(ArithmeticError, match="differs from the module by inf"):
+        export_onnx(conv, tmp_path / "net.onnx", torch.rand(1, 3, 8, 9))
 
 
 def test_a_size_that_the_module_fixes_is_told(tmp_path: Path) -> None:

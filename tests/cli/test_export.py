@@ -50,6 +50,30 @@ def test_both_kinds_of_file(segaware: Segaware, fails: Fails, runs: Path, tmp_pa
     assert segaware("export", NAME, safetensors, *SMALL, "--runs", runs, "--overwrite").exit_code == 0
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".safetensors", ".ONNX", ".SafeTensors"])
+def test_another_checkpoint(suffix: str, segaware: Segaware, runs: Path, tmp_path: Path) -> None:
+    """It is what is exported, whatever the recipe's folder holds."""
+    own = runs / NAME / "model.safetensors"
+    other, out = tmp_path / "other.safetensors", tmp_path / f"net{suffix}"
+    own.rename(other)
+    arguments = ("export", NAME, out, *SMALL, "--runs", runs, "--checkpoint", other)
+    assert segaware(*arguments).exit_code == 0  # without weights in the folder
+    recipe = load_recipe(NAME, SMALL)
+    description = {"recipe": NAME, "values": recipe.model_dump(mode="json")}
+    save_weights(own, build_network(recipe), description)
+    (own.parent / "scores.npz").write_bytes(b"of the weights in the folder")
+    assert segaware(*arguments, "--overwrite").exit_code == 0
+
+    image = torch.rand(1, 3, 33, 47)
+    with torch.no_grad():
+        expected = EmbeddingNet.from_pretrained(other)(image)
+    if suffix.lower() == ".onnx":
+        (output,) = onnxruntime.InferenceSession(out).run(None, {"image": image.numpy()})
+    else:
+        output = EmbeddingNet.from_pretrained(out)(image).detach()
+    np.testing.assert_allclose(output, expected, atol=0.02)
+
+
 def test_what_cannot_be_exported(fails: Fails, runs: Path, tmp_path: Path) -> None:
     assert "must end in .onnx or .safetensors, got net.pt" in fails("export", NAME, "net.pt", "--runs", runs)
     assert "no weights at" in fails("export", "demo/baseline", tmp_path / "net.onnx", "--runs", runs)

@@ -263,6 +263,64 @@ def test_compile(network: Strided, embedding: EmbeddingNet, image: Tensor) -> No
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+def run_in_a_fresh_process(code: str) -> list[str]:
+    start = """
+import threading, torch
+from torch import nn
+from torch._dynamo.testing import CompileCounter
+from segaware import convert
+from segaware.nn import ColorEmbedding
+"""
+    run = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, env=os.environ)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.split()
+
+
+def test_the_first_call_may_be_compiled() -> None:
+    """That of the process, and that of a thread: nothing has set the thread's variable before."""
+    assert run_in_a_fresh_process("""
+converted = convert(nn.Conv2d(3, 4, 3, padding=1), ColorEmbedding(), hardness=0.3)
+compiled = torch.compile(converted, backend="eager", fullgraph=True)
+image, outputs = torch.rand(1, 3, 12, 14), []
+for _ in range(2):
+    threads = [threading.Thread(target=lambda: outputs.append(compiled(image))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    outputs.append(compiled(image))
+print(len(outputs), all(torch.equal(output, converted(image)) for output in outputs))
+""") == ["6", "True"]
+
+
+def test_compiled_for_sizes_as_often_as_the_plain_network() -> None:
+    """Strides, rounding that no stride gives, and a decoder: no size is asked for."""
+    counts = run_in_a_fresh_process("""
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.down = nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(4, 4, 3, 2, 1)
+        self.pooled, self.coarse = nn.Conv2d(4, 4, 3, 1, 1), nn.Conv2d(4, 4, 5, 3, 1)
+        self.last = nn.Conv2d(4, 2, 3, 1, 1)
+
+    def forward(self, image):
+        x = self.pooled(nn.functional.max_pool2d(self.down(self.stem(image).relu()), 2))
+        return self.last(nn.functional.interpolate(self.coarse(x), image.shape[-2:], mode="bilinear"))
+
+network = Network()
+converted = convert(network, ColorEmbedding(), hardness=0.3)
+for model in (network, converted):
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    with torch.no_grad():
+        for size in [(2, 32, 32), (2, 40, 48), (3, 56, 33), (2, 61, 62), (3, 50, 24), (2, 35, 34), (4, 63, 65)]:
+            image = torch.rand(size[0], 3, *size[1:])
+            torch.testing.assert_close(compiled(image), model(image))
+    print(counter.frame_count)
+""")
+    assert int(counts[1]) <= int(counts[0]) < 7
+
+
 def test_compiled_part(network: Strided, embedding: EmbeddingNet) -> None:
     """It sees the image of each call, not that of the call it was compiled in."""
     converted = convert(network, embedding, hardness=0.3)

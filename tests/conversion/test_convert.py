@@ -116,6 +116,82 @@ def test_copies(network: Strided, embedding: EmbeddingNet, image: Tensor) -> Non
     torch.testing.assert_close(other(image)["out"], expected)
 
 
+def test_attributes_are_the_networks(embedding: EmbeddingNet, image: Tensor) -> None:
+    """Set, replaced and deleted as in a plain module: what is called, copied and reverted to changes with them."""
+
+    class Classifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+            self.layer1 = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())
+            self.fc = nn.Linear(4, 5)
+            self.scale = 1.0
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.scale * self.fc(self.layer1(self.conv(image)).mean((2, 3)))
+
+    model = Classifier()
+    converted = convert(model, embedding, hardness=0.3)
+    keys = list(converted.state_dict())
+    for module in (model, converted):
+        torch.manual_seed(0)
+        module.fc = nn.Linear(4, 7)
+        module.layer1[0] = nn.Conv2d(4, 4, 1)
+        module.layer1[-1] = nn.Tanh()
+        module.conv = nn.Conv2d(3, 4, 3, padding=1)
+        module.scale = 3.0
+        module.register_buffer("seen", torch.zeros(2), persistent=False)
+        module.register_buffer("counts", torch.zeros(2))
+        module.register_parameter("shift", nn.Parameter(torch.zeros(3)))
+        module.add_module("head", nn.Identity())
+        module.register_module("tail", nn.Linear(2, 2))
+        module.unused = nn.Linear(2, 2)
+        del module.unused
+        with pytest.raises(AttributeError):
+            del module.unused
+        with pytest.raises(TypeError, match="cannot assign"):
+            module.fc = 3
+    assert converted.fc is converted.network.fc is converted.get_submodule("network.fc")
+    assert converted.scale == converted.network.scale == 3 and not hasattr(converted, "unused")
+    assert list(converted._modules) == ["network", "embedding"] and not converted._buffers and not converted._parameters
+    theirs = [f"network.{key}" for key in model.state_dict()]
+    assert sorted(converted.state_dict()) == sorted([*theirs, *(key for key in keys if key.startswith("embedding."))])
+    expected = model(image)
+    assert expected.shape == (2, 7)
+    for other in (converted, copy.deepcopy(converted), revert(converted)):
+        torch.testing.assert_close(other(image), expected)
+    assert converted.to(torch.float64).fc.weight.dtype == converted.seen.dtype == torch.float64
+
+
+def test_its_own_attributes_are_set(network: Strided, embedding: EmbeddingNet, image: Tensor) -> None:
+    converted = convert(network, embedding, hardness=0.3)
+    expected = converted(image)["out"]
+    converted.embedding = EmbeddingNet(0.125, dim=4)
+    converted.network = copy.deepcopy(converted.network)
+    assert not hasattr(converted.network, "embedding") and not hasattr(converted.network, "network")
+    assert not torch.equal(converted(image)["out"], expected)
+    converted.embedding = embedding
+    copied = pickle.loads(pickle.dumps(converted))
+    copied.stem = nn.Conv2d(3, 8, 1)
+    assert copied.network.stem is copied.stem is not converted.stem
+    assert torch.equal(converted(image)["out"], expected)
+    converted.eval()
+    assert not converted.training and not converted.network.training
+
+
+def test_items_are_the_networks(embedding: EmbeddingNet, image: Tensor) -> None:
+    converted = convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)), embedding)
+    converted[0] = nn.Conv2d(3, 6, 1)
+    converted[-1] = nn.Conv2d(6, 2, 1)
+    del converted[1]
+    converted.append(nn.Sigmoid())
+    assert len(converted) == 3 and list(converted) == list(converted.network)
+    assert copy.deepcopy(converted)[1].out_channels == 2
+    torch.testing.assert_close(converted(image), revert(converted)(image))
+    with pytest.raises(TypeError):
+        len(convert(nn.Conv2d(3, 3, 3), embedding))  # type: ignore[arg-type]
+
+
 def test_revert(network: Strided, embedding: EmbeddingNet, image: Tensor) -> None:
     converted = convert(network, embedding)
     with torch.no_grad():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segaware.data import photograph, read_image
 from segaware.nn import ColorEmbedding, EmbeddingNet
+from segaware.training import save_weights
 
 CONVOLUTIONS = ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3"]
 
@@ -171,6 +172,28 @@ def test_trained_network_from_a_file(tmp_path: Path) -> None:
     assert not loaded.training and {p.dtype for p in loaded.parameters()} == {torch.float32}
     torch.testing.assert_close(loaded(image), net(image), rtol=0.01, atol=0.01)
     assert torch.equal(loaded.conv1_1.weight, net.conv1_1.weight.half().float())
+
+
+@pytest.mark.parametrize("width", [0.35, 0.1, 0.15, 0.45, 0.7, 0.9, 0.02, 1 / 3, 1.0])
+def test_any_width_is_loaded_again(width: float, tmp_path: Path) -> None:
+    """What was asked for from the files that say so, and networks with as many channels from those that do not."""
+    net = EmbeddingNet(width, dim=2)
+    net.save_pretrained(tmp_path / "folder")
+    save_weights(tmp_path / "trained.SafeTensors", net.half(), {"recipe": "an embedding"})
+    save_file(net.state_dict(), tmp_path / "bare.safetensors")
+    for file in ("folder", "folder/model.safetensors", "trained.SafeTensors", "bare.safetensors"):
+        loaded = EmbeddingNet.from_pretrained(tmp_path / file)
+        assert loaded.widths == net.widths and torch.equal(loaded.conv3_3.weight.half(), net.conv3_3.weight)
+        assert loaded.config == net.config or file == "bare.safetensors"
+
+
+@pytest.mark.parametrize(
+    "config", ["{", "[]", '{"width": 0.5, "dim": 2}', '{"class": "DeepLab", "width": 0.125, "dim": 2}']
+)
+def test_a_config_that_does_not_fit_its_weights(config: str, tmp_path: Path) -> None:
+    save_file(EmbeddingNet(0.125, dim=2).state_dict(), tmp_path / "net.safetensors", {"config": config})
+    with pytest.raises(ValueError, match=r"^embedding weights: .*net\.safetensors is not a file of an EmbeddingNet"):
+        EmbeddingNet.from_pretrained(tmp_path / "net.safetensors")
 
 
 def test_trained_network_that_is_none(tmp_path: Path) -> None:

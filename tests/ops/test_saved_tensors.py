@@ -27,7 +27,7 @@ OPERATORS: dict[str, Callable[[Tensor, Tensor, Backend], Tensor]] = {
     "filter": lambda x, mask, backend: segaware_filter2d(x, mask, 3, backend=backend),
     "iterated": lambda x, mask, backend: segaware_filter2d(x, mask, 3, iterations=3, border="zero", backend=backend),
     "convolution": lambda x, mask, backend: segaware_conv2d(
-        x, x.new_ones(1, 2, 3, 3), mask, padding=1, backend=backend
+        x, torch.ones(1, 2, 3, 3), mask, padding=1, backend=backend
     ),
     "correlation": lambda x, mask, backend: correlation(x, x, 1),
 }

@@ -170,17 +170,17 @@ def export(
 ) -> None:
     """Write a trained network as ONNX; or its embeddings in half precision, for `EmbeddingNet.from_pretrained`."""
     with errors():
-        if out.suffix not in (".onnx", ".safetensors"):
+        suffix = out.suffix.lower()
+        if suffix not in (".onnx", ".safetensors"):
             raise RecipeError(f"the file to write must end in .onnx or .safetensors, got {out}")
         if out.exists() and not overwrite:
             raise FileExistsError(f"{out} is there already; pass --overwrite to replace it")
         values, runs = read_recipe(recipe, overrides, runs)
-        weights = checkpoint or weights_path(runs, recipe)
-        if out.suffix == ".onnx":
-            difference = export_network(recipe, values, weights, out)
+        if suffix == ".onnx":
+            difference = export_network(recipe, values, checkpoint or weights_path(runs, recipe), out)
             print(f"largest difference to onnxruntime: {difference:.1e}")
         else:
-            export_embedding(recipe, values, runs, out)
+            export_embedding(recipe, values, runs, out, checkpoint)
         print(out)
 
 

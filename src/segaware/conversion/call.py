@@ -77,7 +77,8 @@ def _same(x: Any) -> Any:
 
 
 class _Thread(threading.local):
-    call: Call | None = None
+    def __init__(self) -> None:
+        self.call: Call | None = None  # not an attribute of the class, of which a compiler's guards know nothing
 
 
 _thread = _Thread()

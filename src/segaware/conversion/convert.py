@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from segaware.conversion.call import Call, Embedding, embed, run
 from segaware.conversion.choice import Layers, choose
 from segaware.conversion.layer import ConvertedConv2d, become_plain, become_segaware
 from segaware.conversion.report import Report, measure
 
+_ITEMS = ("__len__", "__iter__", "__contains__", "__getitem__", "__setitem__", "__delitem__")
+
 
 class SegAwareModel(nn.Module):
     """A network with segmentation-aware convolutions, called as the network that it was; see `convert`.
 
-    Attributes that it does not have are those of the network.
+    Attributes that it does not have are those of the network, also where they are set or deleted: `converted.fc = ...`
+    replaces the layer that is called, and new buffers, parameters and modules are the network's.
 
     Attributes:
         network: The network, with converted layers.
@@ -29,10 +33,10 @@ class SegAwareModel(nn.Module):
     def __init__(self, network: nn.Module, embedding: Embedding, left: dict[str, str]) -> None:
         super().__init__()
         self.__class__ = _class_like(type(network))
+        self._left = left
         self.network = network
         self.embedding = embedding
         self.training = network.training
-        self._left = left
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the network.
@@ -70,18 +74,55 @@ class SegAwareModel(nn.Module):
                 raise
             return getattr(network, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._has(name):
+            super().__setattr__(name, value)
+        else:
+            setattr(self.network, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if self._has(name):
+            super().__delattr__(name)
+        else:
+            delattr(self.network, name)
+
+    def _has(self, name: str) -> bool:
+        """Tell whether an attribute is its own, as all are while it is built or copied, or else the network's."""
+        whole = "network" in self.__dict__.get("_modules", {})
+        return not whole or name in ("network", "embedding", *self.__dict__) or hasattr(type(self), name)
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Add a module to the network."""
+        self.network.add_module(name, module)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Add a parameter to the network."""
+        self.network.register_parameter(name, param)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Add a buffer to the network."""
+        self.network.register_buffer(name, tensor, persistent)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _empty, (type(self.network),), self.__dict__
 
 
 def _class_like(network: type[nn.Module]) -> type[SegAwareModel]:
-    """Return the class whose `forward` has the signature of that of a class of networks: exporters ask for it."""
+    """Return the class for a class of networks: its `forward` has their signature, which exporters ask for.
+
+    What Python asks of a class and not of an object, such as the items of a `Sequential`, is the network's too.
+    """
 
     @functools.wraps(network.forward)
     def forward(self: SegAwareModel, *args: Any, **kwargs: Any) -> Any:
         return SegAwareModel.forward(self, *args, **kwargs)
 
-    return type(SegAwareModel.__name__, (SegAwareModel,), {"forward": forward})
+    items = {name: _of_network(name) for name in _ITEMS if hasattr(network, name)}
+    return type(SegAwareModel.__name__, (SegAwareModel,), {"forward": forward, **items})
+
+
+def _of_network(name: str) -> Callable[..., Any]:
+    return lambda self, *args: getattr(self.network, name)(*args)
 
 
 def _empty(network: type[nn.Module]) -> SegAwareModel:

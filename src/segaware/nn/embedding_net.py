@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segaware.nn.hub import Configured, Pretrained
+from segaware.nn.hub import METADATA, Configured, Pretrained
 from segaware.nn.resampling import upsample
 from segaware.nn.vgg_weights import Normalize, check_width, load_vgg_weights
 from segaware.ops.arguments import check_integer, check_rgb, is_number
@@ -115,9 +115,9 @@ class EmbeddingNet(VGGScales, Pretrained):
 
         Args:
             path: A .safetensors file of an embedding network, such as `segaware train` writes for an embedding recipe;
-                its shapes tell `width` and `dim`. Or a folder that `save_pretrained` wrote, or the name of a repository
-                on the Hugging Face Hub, "owner/name". None takes the weights that come with segaware, whose model card
-                is `segaware/weights/README.md`; they need no network connection.
+                it, or else the shapes in it, tells `width` and `dim`. Or a folder that `save_pretrained` wrote, or the
+                name of a repository on the Hugging Face Hub, "owner/name". None takes the weights that come with
+                segaware, whose model card is `segaware/weights/README.md`; they need no network connection.
             revision: Branch, tag or commit of a repository.
 
         Returns:
@@ -131,16 +131,21 @@ class EmbeddingNet(VGGScales, Pretrained):
             >>> EmbeddingNet.from_pretrained()(torch.rand(1, 3, 50, 70)).shape
             torch.Size([1, 64, 50, 70])
         """
-        if path is not None and Path(path).suffix != ".safetensors":
+        if path is not None and Path(path).suffix.lower() != ".safetensors":
             return super().from_pretrained(path, revision)
         path = Path(path) if path is not None else Path(__file__).parent.parent / "weights" / "embedding.safetensors"
         if not path.is_file():
             raise FileNotFoundError(f"embedding weights: no file {path}")
-        from safetensors.torch import load_file
+        from safetensors import safe_open
 
         try:
-            tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
-            network = cls(len(tensors["conv1_1.bias"]) / 64, len(tensors["fuse.bias"]))
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            # Files that do not say so have a width that was rounded down to the channels of the widest scale, which
+            # leaves as many in the others.
+            guess = {"width": len(tensors["conv3_1.bias"]) / 256, "dim": len(tensors["fuse.bias"])}
+            network = cls._of_config(metadata[METADATA], path) if METADATA in metadata else cls(**guess)
             network.load_state_dict(tensors)
         except Exception as error:  # a damaged file, a missing tensor and a wrong shape each have their own error
             raise ValueError(f"embedding weights: {path} is not a file of an EmbeddingNet, or it is damaged") from error

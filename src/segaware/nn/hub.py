@@ -20,6 +20,7 @@ from segaware.atomic import replaced, write_atomically
 from segaware.extras import import_extra
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+METADATA = "config"  # in a file of weights on its own: what a folder has as config.json
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _CLASSES: dict[str, type[Configured]] = {}
 
@@ -78,11 +79,11 @@ class Pretrained(Configured):
         from safetensors.torch import save_file
 
         folder = Path(folder)
-        config = self._config_text()
+        config = self.config_text()
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with replaced(folder / WEIGHTS) as temporary:
-            save_file(tensors, temporary, {"format": "pt"})
+            save_file(tensors, temporary, {"format": "pt", METADATA: config})
         write_atomically(folder / CONFIG, config.encode())
         if not (folder / CARD).exists():
             write_atomically(folder / CARD, self._card().encode())
@@ -102,7 +103,7 @@ class Pretrained(Configured):
             ModuleNotFoundError: If huggingface_hub is not installed.
             ValueError: As `save_pretrained`.
         """
-        self._config_text()  # before anything is made
+        self.config_text()  # before anything is made
         api = _hub().HfApi()
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         with tempfile.TemporaryDirectory() as folder:
@@ -126,13 +127,13 @@ class Pretrained(Configured):
             ValueError: If the files are damaged, of another network, or pickles.
             ModuleNotFoundError: If `path` is a repository and huggingface_hub is not installed.
         """
-        if Path(path).suffix in PICKLES:
+        if Path(path).suffix.lower() in PICKLES:
             raise ValueError(f"{path} may be a pickle, which can run any code when it is read: wanted is safetensors")
         folder = Path(path) if Path(path).is_dir() else _downloaded(path, revision)
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{path} has no {name} (pickles such as pytorch_model.bin are not read)")
-        network = cls._of_config(folder / CONFIG)
+        network = cls._of_config((folder / CONFIG).read_bytes(), folder / CONFIG)
         try:
             from safetensors.torch import load_file
 
@@ -146,9 +147,9 @@ class Pretrained(Configured):
         return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @classmethod
-    def _of_config(cls: type[Network], file: Path) -> Network:
+    def _of_config(cls: type[Network], text: str | bytes, file: Path) -> Network:
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
+            config = json.loads(text)
             name = config.get("class", cls.__name__)  # huggingface_hub's mixin does not write it
         except (ValueError, AttributeError) as error:
             raise ValueError(f"{file} is damaged: it does not hold arguments as JSON") from error
@@ -159,7 +160,12 @@ class Pretrained(Configured):
         except (TypeError, ValueError) as error:
             raise ValueError(f"{file} does not fit {cls.__name__}: {error}") from error
 
-    def _config_text(self) -> str:
+    def config_text(self) -> str:
+        """Return the arguments of the network as JSON.
+
+        Raises:
+            ValueError: If one cannot be written, such as an embedding that is not segaware's.
+        """
         for name, value in self.config.items():
             try:
                 json.dumps(value)

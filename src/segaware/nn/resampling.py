@@ -8,18 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_POWERS = tuple(2**i for i in range(8))  # strides, of which no two give the same length, if that is above 1
+
 
 def sampled_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
     """Return the (height, width) that sampling `[::stride, ::stride]` leaves: how often the stride fits, rounded up.
 
-    Written without negative numbers, whose quotients ONNX rounds the other way.
+    Written as convolutions and poolings count, so that compilers know these sizes for the same whatever the image's,
+    and without negative numbers, whose quotients ONNX rounds the other way.
 
     Example:
         >>> from segaware.nn.resampling import sampled_size
         >>> sampled_size((5, 8), stride=4)
         (2, 2)
     """
-    height, width = ((length + stride - 1) // stride for length in size)
+    height, width = ((length - 1) // stride + 1 for length in size)
     return height, width
 
 
@@ -107,29 +110,42 @@ def sample(input: Tensor, size: tuple[int, int]) -> Tensor:
     return _sample_side(_sample_side(input, 2, size[0]), 3, size[1])
 
 
+def same_length(a: int, b: int) -> bool:
+    """Tell whether two lengths are equal; in a program for many sizes of images, whether they are for every one.
+
+    A compiled or exported program would hold for those sizes only for which a usual question had this answer.
+    """
+    if not torch.compiler.is_compiling():
+        return a == b
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # loads the compiler
+
+    return statically_known_true(a == b)
+
+
 def stride_between(full: int, length: int) -> int | None:
-    """Return the stride at which a side of `full` pixels leaves `length`, by the rule of `sample`, or None."""
-    return next((s for s in _strides(full, length) if sampled_size((full, full), s)[0] == length), None)
+    """Return the stride at which a side of `full` pixels leaves `length`, by the rule of `sample`, or None.
+
+    In a program for many sizes of images, it is one that does so for all of them.
+    """
+    strides = _POWERS if torch.compiler.is_compiling() else (*_POWERS, _smallest_stride(full, length))
+    return next((s for s in strides if same_length(sampled_size((full, full), s)[0], length)), None)
 
 
-def _strides(full: int, length: int) -> tuple[int, ...]:
-    # Not more than one of the powers fits, if length is above 1.
-    return *(2**i for i in range(8)), (full + length - 1) // length
+def _smallest_stride(full: int, length: int) -> int:
+    return (full + length - 1) // length
 
 
 def _sample_side(input: Tensor, dim: int, length: int) -> Tensor:
     full = input.shape[dim]
-    if not torch.compiler.is_exporting():
-        stride = stride_between(full, length)
-        if stride is not None:
-            return input if stride == 1 else input[(slice(None),) * dim + (slice(None, None, stride),)]
-        return input.index_select(dim, _centres(full, length, input.device))
-    # No questions about sizes that an exported program leaves open.
+    stride = stride_between(full, length)
+    if stride is not None:
+        return input if stride == 1 else input[(slice(None),) * dim + (slice(None, None, stride),)]
     chosen = _centres(full, length, input.device)
-    for stride in reversed(_strides(full, length)):
-        strided = torch.arange(length, device=input.device) * stride
-        beyond = sampled_size((full, full), stride)[0] - length
-        chosen = torch.where(strided * 0 + beyond == 0, strided, chosen)
+    if torch.compiler.is_compiling():  # arithmetic finds the sizes that have a stride
+        for stride in (_smallest_stride(full, length), *reversed(_POWERS)):
+            strided = torch.arange(length, device=input.device) * stride
+            beyond = sampled_size((full, full), stride)[0] - length
+            chosen = torch.where(strided * 0 + beyond == 0, strided, chosen)
     return input.index_select(dim, chosen)
 
 

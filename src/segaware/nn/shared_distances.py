@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segaware.nn.bilateral_filter import BilateralFilter2d
-from segaware.nn.resampling import sample
+from segaware.nn.resampling import same_length, sample
 from segaware.nn.segaware_conv import SegAwareConv2d
 from segaware.nn.segaware_crf import SegAwareCRF
 
@@ -34,6 +34,7 @@ class SharedDistances:
     def __init__(self, embedding: Tensor, stride: int = 1) -> None:
         self.embedding = embedding
         self.stride = stride
+        self._sizes: list[tuple[int, int]] = []
         self._distances: dict[tuple[object, ...], Tensor] = {}
 
     def __call__(self, layer: nn.Module, stride: int) -> Tensor:
@@ -48,8 +49,15 @@ class SharedDistances:
 
         See `segaware.nn.resampling.sample` for the pixels of a layer that has no stride to the image.
         """
-        place = str(size) if torch.compiler.is_exporting() else size  # symbols are no keys
-        return self._distance(layer, place, lambda: sample(self.embedding, size))
+        return self._distance(layer, ("size", self._number(size)), lambda: sample(self.embedding, size))
+
+    def _number(self, size: tuple[int, int]) -> int:
+        """Return the place of a size in the list of those that were asked for: its symbols may be no keys."""
+        for number, (height, width) in enumerate(self._sizes):
+            if same_length(height, size[0]) and same_length(width, size[1]):
+                return number
+        self._sizes.append(size)
+        return len(self._sizes) - 1
 
     def _distance(self, layer: nn.Module, place: object, embedding: Callable[[], Tensor]) -> Tensor:
         if not isinstance(layer, (SegAwareConv2d, BilateralFilter2d, SegAwareCRF)):

@@ -41,7 +41,7 @@ def export_network(name: str, recipe: Recipe, weights: Path, out: Path) -> float
     return difference
 
 
-def export_embedding(name: str, recipe: Recipe, runs: Path, out: Path) -> dict[str, Any]:
+def export_embedding(name: str, recipe: Recipe, runs: Path, out: Path, weights: Path | None = None) -> dict[str, Any]:
     """Write the trained embedding network of a recipe in float16, for `EmbeddingNet.from_pretrained`.
 
     Args:
@@ -49,22 +49,23 @@ def export_embedding(name: str, recipe: Recipe, runs: Path, out: Path) -> dict[s
         recipe: The recipe.
         runs: Folder that holds a folder per recipe.
         out: The .safetensors file to write.
+        weights: The trained weights; the recipe's own in `runs` if not given.
 
     Returns:
-        What the file says of itself: recipe, values, steps, commit and command of the training; and, if the recipe was
-        scored, mean IoU and trimap IoU.
+        What the file says of itself: recipe, values, steps, commit and command of the training; and, if the recipe's
+        own weights were scored, mean IoU and trimap IoU.
 
     Raises:
         RecipeError: If there are no weights, or no learned embedding network in them.
     """
     if recipe.embedding is None or recipe.embedding.kind != "learned":
         raise RecipeError(f"{name} has no learned embeddings to export")
-    network, description = load_network(name, recipe, weights_path(runs, name))
+    network, description = load_network(name, recipe, weights or weights_path(runs, name))
     embedding = build_embedding(recipe.embedding)
     trained = network if recipe.stage == "embedding" else network.get_submodule("embedding")
     embedding.load_state_dict(trained.state_dict())
     scores = run_folder(runs, name) / "scores.npz"
-    if scores.is_file():
+    if weights is None and scores.is_file():
         loaded = Scores.load(scores)
         description["miou"] = loaded.miou
         description["trimap_miou"] = dict(zip(map(str, loaded.half_widths), loaded.trimap_miou, strict=True))

@@ -12,15 +12,22 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segaware.atomic import replaced
+from segaware.nn.hub import METADATA, Pretrained
 from segaware.strict_json import strict_json
 
 
 def save_weights(path: Path, network: nn.Module, description: dict[str, Any]) -> None:
-    """Write the weights of `network` with a JSON description into a .safetensors file, whole or not at all."""
+    """Write the weights of `network` with a JSON description into a .safetensors file, whole or not at all.
+
+    The arguments of a network of segaware are written too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
+    metadata = {"segaware": strict_json(description)}
+    if isinstance(network, Pretrained):
+        metadata[METADATA] = network.config_text()
     with replaced(path) as temporary:
-        save_file(tensors, temporary, {"segaware": strict_json(description)})
+        save_file(tensors, temporary, metadata)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
