@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ def progress(items: Iterable[T], description: str, unit: str, total: int | None 
     """
     from tqdm.auto import tqdm
 
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = done + len(items)
     # disable=None is tqdm's "unless it is a terminal".
     yield from tqdm(items, description, total, initial=done, unit=unit, leave=False, disable=None)
@@ -63,10 +63,6 @@ def duration(seconds: float) -> str:
         >>> duration(8), duration(100), duration(9000)
         ('8 s', '2 min', '2.5 h')
     """
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 60
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segaware.cli.tables import NOTHING, drawn, number, scored
+from segaware.cli.tables import NOTHING, drawn, drawn_interval, number, scored
 from segaware.recipes.flow_evaluation import FlowScores
 from segaware.viz import boundary_curve, displacement_histogram
 
@@ -76,13 +76,11 @@ def other_cells(table: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """
     others = table["rows"][0]["also"]
     headers = ["method", *(f"{name}, {len(scores['pairs'])} pairs" for name, scores in others.items())]
-    rows = [
-        [
-            row["title"],
-            *(f"{number(s['end_point_error'], 2)} / {number(s['angular_error'], 1)}" for s in row["also"].values()),
-        ]
-        for row in table["rows"]
-    ]
+
+    def cell(scores: dict[str, Any]) -> str:
+        return f"{number(scores['end_point_error'], 2)} / {number(scores['angular_error'], 1)}"
+
+    rows = [[row["title"], *map(cell, row["also"].values())] for row in table["rows"]]
     return headers, rows if others else []
 
 
@@ -92,10 +90,7 @@ def draw_errors(table: dict[str, Any], path: Path) -> None:
     shown = [rows[name] for name in table["figure"]]
     order = [*range(_FIRST_BAND, len(shown[0]["errors"])), 0]
     curves = {row["title"]: [drawn(row["errors"][i]) for i in order] for row in shown}
-    differences = {
-        row["title"]: [tuple(drawn(row["differences"][i][key]) for key in ("difference", "low", "high")) for i in order]
-        for row in shown
-    }
+    differences = {row["title"]: [drawn_interval(row["differences"][i]) for i in order] for row in shown}
     boundary_curve(curves, table["distances"], path, differences)
 
 

@@ -246,6 +246,7 @@ def table(
         path = out / f"{table_path({'table': name, 'data': key})}.json"
         check_outputs([path, path.with_suffix(".png")], overwrite=overwrite or wrote_table(path, name))
         values = run_table(name, runs, data_root, overrides or ())
+        path = out / f"{table_path(values)}.json"
         write_json(path, values)
         if is_flow(values):
             draw_errors(values, path.with_suffix(".png"))

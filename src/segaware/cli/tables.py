@@ -75,13 +75,11 @@ def scored(
 ) -> str:
     """Return a score, with its difference to the control in brackets as far as there is one."""
     shown = f"{factor * score:.{digits}f}"
-    change, low, high = (difference[key] for key in ("difference", "low", "high"))
+    change, *ends = (difference[key] for key in ("difference", "low", "high"))
     if is_control or change is None:
         return shown
-    ends = NOTHING if low is None or high is None else f"{factor * low:+.{digits}f}, {factor * high:+.{digits}f}"
-    return (
-        f"{shown} ({factor * change:+.{digits}f} [{ends}])" if interval else f"{shown} ({factor * change:+.{digits}f})"
-    )
+    signed = [NOTHING if end is None else f"{factor * end:+.{digits}f}" for end in ends]
+    return f"{shown} ({factor * change:+.{digits}f}{' [' + ', '.join(signed) + ']' if interval else ''})"
 
 
 def scores_cells(scores: Scores) -> tuple[dict[str, Any], list[str], list[str]]:
@@ -104,18 +102,18 @@ def draw_trimap(table: dict[str, Any], path: Path) -> None:
     rows = {row["recipe"]: row for row in table["rows"]}
     shown = [rows[name] for name in table.get("figure", rows)]
     curves = {row["title"]: [drawn(value) for value in row["trimap_miou"]] for row in shown}
-    differences = {
-        row["title"]: [
-            tuple(drawn(d[key]) for key in ("difference", "low", "high")) for d in row["trimap_miou_difference"]
-        ]
-        for row in shown
-    }
+    differences = {row["title"]: [drawn_interval(d) for d in row["trimap_miou_difference"]] for row in shown}
     trimap_curve(curves, table["half_widths"], path, differences)
 
 
 def drawn(value: float | None) -> float:
     """Return a value of a table as a figure takes it: nan for what there is none."""
     return math.nan if value is None else value
+
+
+def drawn_interval(difference: dict[str, float | None]) -> tuple[float, float, float]:
+    """Return a difference and the ends of its interval as a figure takes them."""
+    return drawn(difference["difference"]), drawn(difference["low"]), drawn(difference["high"])
 
 
 def show(console: Console, title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

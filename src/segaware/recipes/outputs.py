@@ -1,4 +1,4 @@
-"""What commands may write: nothing that they read, nothing that somebody else wrote unless told to, and no dead ends."""
+"""What commands may write: nothing that they read, and nothing that is there already unless they are told to."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check_apart(folders: Iterable[Path], inputs: Iterable[Path]) -> None:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         return path.stat()
     return None
 

@@ -28,10 +28,8 @@ def trained_row(name: str, recipe: Recipe, runs: Path) -> dict[str, Any]:
 
 def unscored(table: Table, runs: Path) -> Overall:
     """Return the progress of scoring those rows that have no scores of their weights yet."""
-    rows = [
-        row for row in table.rows if not is_up_to_date(run_folder(runs, row) / "scores.npz", weights_path(runs, row))
-    ]
-    return Overall("scoring", dict.fromkeys(rows, 1.0))
+    files = {row: (run_folder(runs, row) / "scores.npz", weights_path(runs, row)) for row in table.rows}
+    return Overall("scoring", {row: 1.0 for row, paths in files.items() if not is_up_to_date(*paths)})
 
 
 def interval_values(interval: Interval) -> dict[str, float]:

@@ -75,11 +75,9 @@ def check_start(recipe: Recipe) -> None:
     if isinstance(recipe, EmbeddingRecipe) or recipe.train is not None or recipe.start.model is not None:
         return
     if not isinstance(recipe, SharpeningRecipe):  # which has a filter and a CRF, whose values are in the recipe
-        raise RecipeError(f"recipe {recipe.title!r} trains nothing (train is null) and has no start.model to be")
+        raise RecipeError(f"recipe {recipe.title!r} trains nothing (train is null), but has no start.model")
     if recipe.embedding is not None and recipe.embedding.kind == "learned" and recipe.start.embedding is None:
-        raise RecipeError(
-            f"recipe {recipe.title!r} trains nothing (train is null): its embedding wants start.embedding"
-        )
+        raise RecipeError(f"recipe {recipe.title!r} trains nothing (train is null), but its embedding has no start")
 
 
 def copy_start(
@@ -109,10 +107,9 @@ def copy_start(
         model, embedding = recipe.start.model, recipe.start.embedding
         if model is not None:
             tensors, _ = load_trained(model, weights_path(runs, model))
-            new = ("refinement.", "hardness")
-            if recipe.train is not None or embedding is not None:
-                new += ("embedding.",)  # it is trained here, or comes from elsewhere
-            copy_weights(tensors, network, model, new)
+            # An embedding network may be new if it is trained here, or comes from elsewhere.
+            new = ("embedding.",) if recipe.train is not None or embedding is not None else ()
+            copy_weights(tensors, network, model, (*new, "refinement.", "hardness"))
         if embedding is not None:
             if recipe.embedding is None:
                 raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")

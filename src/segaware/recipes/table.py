@@ -20,7 +20,7 @@ from segaware.recipes.rows import interval_values, trained_row, unscored
 from segaware.recipes.run import load_network, train
 from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe, SegmentationRecipe, Table
 from segaware.recipes.start import SHIPPED, check_start, find_imagenet
-from segaware.recipes.trained import CACHE, is_up_to_date, run_folder, weights_path
+from segaware.recipes.trained import CACHE, run_folder, weights_path
 from segaware.strict_json import finite
 
 
@@ -40,9 +40,10 @@ def run_table(
             scoring, and there is no memory.
 
     Returns:
-        The table as JSON-like values, None for what could not be measured: where it comes from, and per row the paper's number, mean IoU, trimap IoU,
-        boundary IoU, the differences of these to the control with their 95 % intervals by paired bootstrap over
-        images, time per image, memory and budget. For optical flow, errors as `flow_rows` says instead.
+        The table as JSON-like values, None for what could not be measured: where it comes from, and per row the
+        paper's number, mean IoU, trimap IoU, boundary IoU, the differences of these to the control with their 95 %
+        intervals by paired bootstrap over images, time per image, memory and budget. For optical flow, errors as
+        `flow_rows` says instead.
 
     Raises:
         RecipeError: If an override fits no recipe, a row trains embeddings, or a folder holds another training.

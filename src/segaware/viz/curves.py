@@ -25,8 +25,8 @@ def trimap_curve(
     """Plot mIoU against the half-width of the trimap and write the plot to a file.
 
     Args:
-        curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent); nan, which
-            they give where there are no pixels, is not drawn.
+        curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent);
+            nan, which they give where there are no pixels, is not drawn.
         half_widths: half-widths of the band around object borders, pixels, positive and ascending.
         path: file to write; its suffix, .png or .svg, decides the format.
         differences: name of each method, in the order of `curves`, and at each half-width its difference to a control
@@ -46,8 +46,8 @@ def curve_png(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int])
     """Plot mIoU against the half-width of the trimap as in `trimap_curve`, for a report.
 
     Args:
-        curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent); nan, which
-            they give where there are no pixels, is not drawn.
+        curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent);
+            nan, which they give where there are no pixels, is not drawn.
         half_widths: half-widths of the band around object borders, pixels, positive and ascending.
 
     Returns:
