@@ -21,12 +21,13 @@ def strict_json(values: Any, indent: int | None = None) -> str:
         >>> strict_json({"miou": float("nan"), "interval": (0.5, float("inf"))})
         '{"miou": null, "interval": [0.5, null]}'
     """
-    return json.dumps(_finite(values), indent=indent, allow_nan=False)
+    return json.dumps(finite(values), indent=indent, allow_nan=False)
 
 
-def _finite(values: Any) -> Any:
+def finite(values: Any) -> Any:
+    """Return JSON-like values with None for every number that is not finite."""
     if isinstance(values, dict):
-        return {key: _finite(value) for key, value in values.items()}
+        return {key: finite(value) for key, value in values.items()}
     if isinstance(values, (list, tuple)):
-        return [_finite(value) for value in values]
+        return [finite(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values

@@ -253,7 +253,7 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_is_read(
     Image.fromarray(large[0].astype(np.uint16)).save(tmp_path / "b.png")
     write_kitti_flow(tmp_path / "c.png", large.transpose(1, 2, 0))
     np.save(tmp_path / "a.npy", large[0].astype(np.uint16))
-    monkeypatch.setattr(score_files, "memory_left", lambda limit, held: 4e5)
+    monkeypatch.setattr(score_files, "process_memory", lambda field: 4e3 - 0.4)  # of 4 GB
     for reader in ("read_flo", "read_pfm", "to_numpy"):
         monkeypatch.setattr(score_files, reader, lambda *_: pytest.fail("was read"))
     monkeypatch.setattr(score_files.npy, "read_array", lambda *_, **__: pytest.fail("was read"))

@@ -52,7 +52,7 @@ def test_run_folder(name: str, folder: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "/x", "../x", "a/../x", "a/..", ".", "a//b", "a/", "..\\x", "C:x", "...yaml", "/.../...yaml", "cache/x"],
+    ["", "/x", "../x", "a/../x", "a/..", ".", "a//b", "a/", "..\\x", "C:x", "...yaml", "/a/...yaml", "cache/x"],
 )
 def test_run_folder_is_below_runs(name: str) -> None:
     with pytest.raises(RecipeError, match="is neither a name of a recipe nor a recipe file whose run"):

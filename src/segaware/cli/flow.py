@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm.auto import tqdm
 
-from segaware.cli.options import Runs, Weights, errors, read_recipe
+from segaware.cli.options import Overwrite, Runs, Weights, errors, read_recipe
 from segaware.data.flow.frames import open_frames
+from segaware.progress import progress
 from segaware.recipes.files import RecipeError
-from segaware.recipes.flow_prediction import predict_flow
+from segaware.recipes.flow_prediction import flow_paths, predict_flow
+from segaware.recipes.outputs import check_apart, check_outputs
 from segaware.recipes.run import load_network
 from segaware.recipes.schema import FlowRecipe
 from segaware.recipes.trained import weights_path
@@ -35,6 +36,7 @@ def flow(
     ] = None,
     runs: Runs = Path("runs"),
     checkpoint: Weights = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the flow from every image to the next: .flo, KITTI's PNG, and a picture of its colours."""
     with errors("the files that are written are whole"):
@@ -43,7 +45,11 @@ def flow(
             raise RecipeError(f"{recipe} is of the {values.stage} stage; estimate flow with a flow recipe")
         network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
         frames = open_frames(sources)
-        written = sum(1 for _ in tqdm(predict_flow(network, frames, out, max_norm), total=len(frames), desc="flow"))
+        outputs = [path for name in frames.names() for path in flow_paths(name, out)]
+        check_apart((out / "flo", out / "kitti", out / "pictures"), frames.files)
+        check_outputs(outputs, frames.files, overwrite)
+        work = predict_flow(network, frames, out, max_norm)
+        written = sum(1 for _ in progress(work, "estimating flow", "pair", len(frames)))
         for path in frames.left_out:
             print(f"left out, not an image: {path}")
         if written < len(frames):  # what is cut off a video is only found at its end

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from segaware.cli.tables import NOTHING, drawn, drawn_interval, number, scored
 from segaware.recipes.flow_evaluation import FlowScores
 from segaware.viz import boundary_curve, displacement_histogram
 
-NOTHING = "-"
 _FIRST_BAND = 3  # in a row's errors, after end-point error, angular error and Fl
 
 
@@ -31,7 +31,7 @@ def flow_scores_cells(scores: FlowScores) -> tuple[dict[str, Any], list[str], li
         "fl": outliers,
         "milliseconds": scores.milliseconds,
     }
-    cells = [f"{v:.2f}" for v in (end_point, *bands, angular, 100 * outliers)]
+    cells = [number(v, 2) for v in (end_point, *bands, angular, 100 * outliers)]
     return values, headers, [*cells, f"{scores.milliseconds:.0f}"]
 
 
@@ -49,7 +49,10 @@ def flow_cells(table: dict[str, Any], intervals: bool = True) -> tuple[list[str]
     for row in table["rows"]:
         is_control = row["recipe"] == table["control"]
         cells = [
-            _cell(row["errors"][i], row["differences"][i], 100 if i == 2 else 1, is_control, intervals) for i in order
+            NOTHING
+            if row["errors"][i] is None
+            else scored(row["errors"][i], row["differences"][i], 100 if i == 2 else 1, 2, is_control, intervals)
+            for i in order
         ]
         rows.append(
             [
@@ -73,10 +76,11 @@ def other_cells(table: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """
     others = table["rows"][0]["also"]
     headers = ["method", *(f"{name}, {len(scores['pairs'])} pairs" for name, scores in others.items())]
-    rows = [
-        [row["title"], *(f"{s['end_point_error']:.2f} / {s['angular_error']:.1f}" for s in row["also"].values())]
-        for row in table["rows"]
-    ]
+
+    def cell(scores: dict[str, Any]) -> str:
+        return f"{number(scores['end_point_error'], 2)} / {number(scores['angular_error'], 1)}"
+
+    rows = [[row["title"], *map(cell, row["also"].values())] for row in table["rows"]]
     return headers, rows if others else []
 
 
@@ -85,11 +89,8 @@ def draw_errors(table: dict[str, Any], path: Path) -> None:
     rows = {row["recipe"]: row for row in table["rows"]}
     shown = [rows[name] for name in table["figure"]]
     order = [*range(_FIRST_BAND, len(shown[0]["errors"])), 0]
-    curves = {row["title"]: [row["errors"][i] for i in order] for row in shown}
-    differences = {
-        row["title"]: [tuple(row["differences"][i][key] for key in ("difference", "low", "high")) for i in order]
-        for row in shown
-    }
+    curves = {row["title"]: [drawn(row["errors"][i]) for i in order] for row in shown}
+    differences = {row["title"]: [drawn_interval(row["differences"][i]) for i in order] for row in shown}
     boundary_curve(curves, table["distances"], path, differences)
 
 
@@ -106,10 +107,3 @@ def _bands(distances: Sequence[int]) -> list[str]:
 def _published(error: float | None, angle: float | None) -> str:
     numbers = [f"{value:.2f}" for value in (error, angle) if value is not None]
     return " / ".join(numbers) or NOTHING
-
-
-def _cell(error: float, difference: dict[str, float], factor: float, is_control: bool, interval: bool) -> str:
-    value, change, low, high = (factor * v for v in (error, *(difference[k] for k in ("difference", "low", "high"))))
-    if is_control:
-        return f"{value:.2f}"
-    return f"{value:.2f} ({change:+.2f} [{low:+.2f}, {high:+.2f}])" if interval else f"{value:.2f} ({change:+.2f})"

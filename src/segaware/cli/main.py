@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 import yaml
 from rich.console import Console
-from tqdm.auto import tqdm
 
+from segaware.atomic import check_folder
 from segaware.cli.bench.gpu.tune import tune as tune_tiles
 from segaware.cli.bench.plan import Settings
 from segaware.cli.bench.run import check_settings, choose_groups, run_groups
@@ -17,17 +17,19 @@ from segaware.cli.bench.tables import show_case
 from segaware.cli.doctor import report_lines
 from segaware.cli.flow import flow
 from segaware.cli.flow_tables import draw_errors, flow_cells, flow_scores_cells, is_flow
-from segaware.cli.options import DataRoot, Overrides, RecipeName, Runs, Weights, errors, read_recipe
+from segaware.cli.options import DataRoot, Overrides, Overwrite, RecipeName, Runs, Weights, errors, read_recipe
 from segaware.cli.refine import refine
 from segaware.cli.tables import draw_trimap, scores_cells, show, table_cells, table_path
 from segaware.data import write_png
+from segaware.progress import progress
 from segaware.recipes.comparison import draw_comparison
 from segaware.recipes.demo import write_page
 from segaware.recipes.evaluation import evaluate
 from segaware.recipes.export import export_embedding, export_network
-from segaware.recipes.files import RecipeError, load_recipe, recipe_names, table_names
+from segaware.recipes.files import RecipeError, choose_data, load_recipe, recipe_names, table_names
 from segaware.recipes.flow_evaluation import evaluate_flow
-from segaware.recipes.prediction import find_images, prepare_output, write_submission
+from segaware.recipes.outputs import check_apart, check_folder_can_be_written, check_outputs, wrote_table
+from segaware.recipes.prediction import find_images, output_paths, prepare_output, write_submission
 from segaware.recipes.prediction import predict as predict_images
 from segaware.recipes.provenance import provenance, write_json
 from segaware.recipes.run import load_network
@@ -37,18 +39,26 @@ from segaware.recipes.seeds import run_seeds
 from segaware.recipes.table import run_table
 from segaware.recipes.trained import run_folder, weights_path
 
+_WHOLE = "the files that are written are whole; --overwrite starts again"
+_NOTHING = "nothing is written"
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 console.width = max(console.width, 100)  # a table is unreadable below that; let a narrow terminal wrap its lines
 
 
 @app.command()
-def demo(out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("demo")) -> None:
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("demo"), overwrite: Overwrite = False
+) -> None:
     """Train a plain and a segmentation-aware network on procedural scenes, and compare them (a few minutes)."""
     with errors():
-        _make_folder(out)
+        results = out / "results.json"
+        outputs = [results, out / "index.html", out / "predictions.png"]
+        check_outputs(outputs, overwrite=overwrite or wrote_table(results, "demo"))
+        out.mkdir(parents=True, exist_ok=True)
         table = run_table("demo", out / "runs", None, costs=False)
-        write_json(out / "results.json", table)
+        write_json(results, table)
         headers, rows = table_cells(table, (1, 3, 10), boundary=False)
         write_page(out / "index.html", table, headers, rows, out / "runs")
         show(console, table["title"], *table_cells(table, (1, 3, 10), intervals=False, boundary=False))
@@ -86,6 +96,8 @@ def train(
     """Train a recipe, or go on with it where it was interrupted."""
     with errors():
         values, runs = read_recipe(recipe, overrides, runs)
+        if overwrite or not weights_path(runs, recipe).is_file():
+            print(f"training {recipe} - {values.title}", flush=True)
         print(train_recipe(recipe, values, runs, data_root, overwrite))
 
 
@@ -101,14 +113,15 @@ def evaluate_(
     with errors():
         values, runs = read_recipe(recipe, overrides, runs)
         network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
+        path = run_folder(runs, recipe) / "scores.json"
+        check_outputs([path], overwrite=True)  # it is this command's own
         if isinstance(values, FlowRecipe):
             result, headers, cells = flow_scores_cells(evaluate_flow(values, network, data_root))
         else:
             result, headers, cells = scores_cells(evaluate(values, network, data_root))
-        folder = run_folder(runs, recipe)
-        write_json(folder / "scores.json", {"recipe": recipe, **result, "measured": provenance()})
         show(console, f"{values.title}, {result['images']} images", headers, [cells])
-        print(folder / "scores.json")
+        write_json(path, {"recipe": recipe, **result, "measured": provenance()})
+        print(path)
 
 
 @app.command()
@@ -122,16 +135,19 @@ def predict(
     ),
     runs: Runs = Path("runs"),
     checkpoint: Weights = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the label map of every image, and a picture of it beside the image."""
-    with errors():
+    with errors(_WHOLE):
         values, runs = read_recipe(recipe, overrides, runs)
         if not isinstance(values, SegmentationRecipe) or isinstance(values, SharpeningRecipe):
             raise RecipeError(f"{recipe} is of the {values.stage} stage; predict with a segmentation recipe")
         network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
         images, others = find_images(source)
+        check_apart((out / "labels", out / "pictures"), images)
+        check_outputs([path for image in images for path in output_paths(image, out)], images, overwrite)
         prepare_output(out)
-        for _ in tqdm(predict_images(values, network, images, out), total=len(images), desc="predicting"):
+        for _ in progress(predict_images(values, network, images, out), "predicting", "image", len(images)):
             pass
         for path in others:
             print(f"left out, not an image: {path}")
@@ -151,12 +167,13 @@ def submit(
     out: Annotated[Path, typer.Option("--out", help="Folder to write results.tgz into.")] = Path("submission"),
     runs: Runs = Path("runs"),
     checkpoint: Weights = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Predict VOC 2012's test images, and pack the archive that its test server takes."""
-    with errors():
+    with errors(_WHOLE):
         values, runs = read_recipe(recipe, overrides, runs)
         network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
-        print(write_submission(values, network, data_root, out))
+        print(write_submission(values, network, data_root, out, overwrite))
 
 
 @app.command()
@@ -173,11 +190,11 @@ def export(
         suffix = out.suffix.lower()
         if suffix not in (".onnx", ".safetensors"):
             raise RecipeError(f"the file to write must end in .onnx or .safetensors, got {out}")
-        if out.exists() and not overwrite:
-            raise FileExistsError(f"{out} is there already; pass --overwrite to replace it")
         values, runs = read_recipe(recipe, overrides, runs)
+        weights = checkpoint or weights_path(runs, recipe)
+        check_outputs([out], [weights, weights_path(runs, recipe)], overwrite)
         if suffix == ".onnx":
-            difference = export_network(recipe, values, checkpoint or weights_path(runs, recipe), out)
+            difference = export_network(recipe, values, weights, out)
             print(f"largest difference to onnxruntime: {difference:.1e}")
         else:
             export_embedding(recipe, values, runs, out, checkpoint)
@@ -195,9 +212,14 @@ def compare(
     reduce: Annotated[int, typer.Option("--reduce", min=1, help="Show every so many-th pixel.")] = 2,
     data_root: DataRoot = None,
     runs: Runs = Path("runs"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw the images on which the second recipe gains most over the first, then those on which it loses most."""
-    with errors():
+    with errors(_NOTHING):
+        if out.suffix.lower() != ".png":
+            raise RecipeError(f"the picture to write must end in .png, got {out}")
+        check_outputs([out], overwrite=overwrite)
+        check_folder(out)
         recipes = [read_recipe(name, overrides, runs) for name in (first, second)]
         picture = draw_comparison(
             (first, second), (recipes[0][0], recipes[1][0]), recipes[1][1], data_root, count, reduce
@@ -221,15 +243,17 @@ def table(
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, max=100, help="Train with so many seeds, 0 and on, and compare over them.")
     ] = 1,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train what is missing of a table, score every row and compare it with the control."""
     with errors():
-        _make_folder(out)
+        key, _ = choose_data(name, overrides or ())
+        path = out / f"{table_path({'table': name, 'data': key})}.json"
+        check_outputs([path, path.with_suffix(".png")], overwrite=overwrite or wrote_table(path, name))
         if seeds == 1:
             values = run_table(name, runs, data_root, overrides or ())
         else:
             values = run_seeds(name, range(seeds), runs, data_root, overrides or ())
-        path = out / f"{table_path(values)}.json"
         write_json(path, values)
         if is_flow(values):
             draw_errors(values, path.with_suffix(".png"))
@@ -291,7 +315,5 @@ def doctor() -> None:
 
 def _make_folder(folder: Path) -> None:
     """Create a folder and check that it can be written, before any work is done."""
+    check_folder_can_be_written(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / ".segaware-write-test"
-    probe.touch()
-    probe.unlink()

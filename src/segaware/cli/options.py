@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
-from segaware.data import DataError
-from segaware.recipes.files import RecipeError, choose_data, load_recipe, recipe_folder
+from segaware.recipes.files import choose_data, load_recipe, recipe_folder
 from segaware.recipes.schema import Recipe
 
 DataRoot = Annotated[
@@ -20,26 +24,73 @@ DataRoot = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", help="Folder with a folder for every trained recipe.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the recipe, such as train.epochs=3.")]
 RecipeName = Annotated[str, typer.Argument(help="A name from `segaware recipes`, or a YAML file.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
 Weights = Annotated[
     Path | None, typer.Option("--checkpoint", help="Weights file; the recipe's own in --runs if not given.")
 ]
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends all work as Ctrl-C does: checkpoints are written, temporary files are removed."""
+
+
 @contextmanager
 def errors(interrupted: str = "the same command goes on from the last checkpoint") -> Iterator[None]:
-    """Turn what a user can mend into one line and exit status 1.
+    """Turn what a user can mend into one line and exit status 1; with SEGAWARE_DEBUG=1 the traceback comes before it.
 
     Args:
-        interrupted: What to say after Ctrl-C.
+        interrupted: What to say after Ctrl-C, whose exit status is 130, and SIGTERM, whose status is 143.
     """
+    received: list[int] = []
+    try:
+        with _terminable(received):
+            yield
+    except KeyboardInterrupt:  # Lightning raises another one than that of the signal
+        print(f"segaware: {'terminated' if received else 'interrupted'}; {interrupted}", file=sys.stderr)
+        raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
+    except (typer.Exit, typer.Abort):  # which are RuntimeErrors
+        raise
+    except (ArithmeticError, EOFError, MemoryError, ModuleNotFoundError, OSError, RuntimeError, ValueError) as error:
+        if os.environ.get("SEGAWARE_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
+        print("segaware:", _told(error), file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _terminable(received: list[int]) -> Iterator[None]:
+    """Raise an exception when SIGTERM comes, and note it."""
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one shall not break off what the first one ends
+        received.append(number)
+        raise _Terminated
+
+    is_main = threading.current_thread() is threading.main_thread()  # no other thread is told of signals
+    before = signal.signal(signal.SIGTERM, stop) if is_main else None
     try:
         yield
-    except (RecipeError, DataError, FloatingPointError, MemoryError, ModuleNotFoundError, OSError, ValueError) as error:
-        print("segaware:", " ".join(str(error).split()), file=sys.stderr)  # some libraries' messages have many lines
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        print(f"segaware: interrupted; {interrupted}", file=sys.stderr)
-        raise typer.Exit(130) from None
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _told(error: Exception) -> str:
+    """Return an error as one line; some libraries' messages have many."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, torch.OutOfMemoryError):
+        first = ". ".join(text.split(". ")[:2]).rstrip(".")  # the rest is advice for programmers
+        return f"{first}. {_LESS}, or CUDA_VISIBLE_DEVICES= for the CPU"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
+        return f"out of memory ({text}). {_LESS}"
+    if isinstance(error, EOFError):
+        return f"a file ends too early, or there is no input ({text}); SEGAWARE_DEBUG=1 shows where"
+    if isinstance(error, RuntimeError):  # no user's mistake is one, so this helps to report it
+        return f"{type(error).__name__}: {text}; SEGAWARE_DEBUG=1 shows where"
+    return text
+
+
+_LESS = "What needs less: a smaller data.batch_size or data.crop in training, smaller images otherwise"
 
 
 def read_recipe(recipe: str, overrides: Sequence[str] | None, runs: Path) -> tuple[Recipe, Path]:

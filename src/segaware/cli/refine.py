@@ -30,7 +30,8 @@ def refine(
     out: Annotated[Path, typer.Option("--out", help="The .npy, .png, .flo or .pfm file to write; or a folder.")],
     method: Annotated[Method, typer.Option("--method", help="What sharpens.")] = "filter",
     kind: Annotated[
-        Kind | None, typer.Option("--kind", help="What SCORES are; integers are labels, .flo and .pfm are values.")
+        Kind | None,
+        typer.Option("--kind", help="What SCORES are; integers are labels, .flo, .pfm and 16-bit PNG values."),
     ] = None,
     key: Annotated[str | None, typer.Option("--key", help="The array in a .npz or .safetensors file.")] = None,
     embedding: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rich.table import Table
 from segaware.recipes.evaluation import Scores
 from segaware.viz import trimap_curve
 
-_NOTHING = "-"
+NOTHING = "-"
 _NARROWEST = 24  # characters of a method's title
 
 
@@ -48,27 +49,37 @@ def table_cells(
         rows.append(
             [
                 row["title"],
-                _number(row.get("published"), 2),
+                number(row.get("published"), 2),
                 *(_cell(*score, is_control, intervals) for score in scores),
-                _number(row["milliseconds"], 0),
-                _number(row.get("peak_mb"), 0),
+                number(row["milliseconds"], 0),
+                number(row.get("peak_mb"), 0),
             ]
         )
-    kept = [column for column in range(len(headers)) if any(row[column] != _NOTHING for row in rows)]
+    kept = [column for column in range(len(headers)) if any(row[column] != NOTHING for row in rows)]
     return [headers[column] for column in kept], [[row[column] for column in kept] for row in rows]
 
 
-def _number(value: float | None, digits: int) -> str:
-    return _NOTHING if value is None else f"{value:.{digits}f}"
+def number(value: float | None, digits: int) -> str:
+    """Return a number, or what stands for none."""
+    return NOTHING if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _cell(score: float | None, difference: dict[str, float] | None, is_control: bool, interval: bool) -> str:
+def _cell(score: float | None, difference: dict[str, float | None] | None, is_control: bool, interval: bool) -> str:
     if score is None or difference is None:
-        return _NOTHING
-    value, change, low, high = (100 * v for v in (score, *(difference[key] for key in ("difference", "low", "high"))))
-    if is_control:
-        return f"{value:.1f}"
-    return f"{value:.1f} ({change:+.1f} [{low:+.1f}, {high:+.1f}])" if interval else f"{value:.1f} ({change:+.1f})"
+        return NOTHING
+    return scored(score, difference, 100, 1, is_control, interval)
+
+
+def scored(
+    score: float, difference: dict[str, float | None], factor: float, digits: int, is_control: bool, interval: bool
+) -> str:
+    """Return a score, with its difference to the control in brackets as far as there is one."""
+    shown = f"{factor * score:.{digits}f}"
+    change, *ends = (difference[key] for key in ("difference", "low", "high"))
+    if is_control or change is None:
+        return shown
+    signed = [NOTHING if end is None else f"{factor * end:+.{digits}f}" for end in ends]
+    return f"{shown} ({factor * change:+.{digits}f}{' [' + ', '.join(signed) + ']' if interval else ''})"
 
 
 def scores_cells(scores: Scores) -> tuple[dict[str, Any], list[str], list[str]]:
@@ -81,7 +92,7 @@ def scores_cells(scores: Scores) -> tuple[dict[str, Any], list[str], list[str]]:
         "boundary_iou": scores.boundary_iou,
         "milliseconds": scores.milliseconds,
     }
-    percent = [f"{100 * v:.2f}" for v in (scores.miou, *trimap.values(), scores.boundary_iou)]
+    percent = [number(100 * v, 2) for v in (scores.miou, *trimap.values(), scores.boundary_iou)]
     headers = ["mIoU", *(f"{width} px" for width in trimap), "boundary", "ms"]
     return values, headers, [*percent, f"{scores.milliseconds:.0f}"]
 
@@ -90,11 +101,19 @@ def draw_trimap(table: dict[str, Any], path: Path) -> None:
     """Plot mean IoU against the half-width of the trimap, and its difference to the control, into a PNG file."""
     rows = {row["recipe"]: row for row in table["rows"]}
     shown = [rows[name] for name in table.get("figure", rows)]
-    curves = {row["title"]: row["trimap_miou"] for row in shown}
-    differences = {
-        row["title"]: [(d["difference"], d["low"], d["high"]) for d in row["trimap_miou_difference"]] for row in shown
-    }
+    curves = {row["title"]: [drawn(value) for value in row["trimap_miou"]] for row in shown}
+    differences = {row["title"]: [drawn_interval(d) for d in row["trimap_miou_difference"]] for row in shown}
     trimap_curve(curves, table["half_widths"], path, differences)
+
+
+def drawn(value: float | None) -> float:
+    """Return a value of a table as a figure takes it: nan for what there is none."""
+    return math.nan if value is None else value
+
+
+def drawn_interval(difference: dict[str, float | None]) -> tuple[float, float, float]:
+    """Return a difference and the ends of its interval as a figure takes them."""
+    return drawn(difference["difference"]), drawn(difference["low"]), drawn(difference["high"])
 
 
 def show(console: Console, title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

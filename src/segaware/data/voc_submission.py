@@ -77,6 +77,19 @@ def _check_prediction(name: str, prediction: Tensor) -> None:
         )
 
 
+def submission_paths(folder: str | Path, names: Sequence[str]) -> list[Path]:
+    """Return the files of the results of names, those that `write_voc_submission` writes.
+
+    Raises:
+        DataError: There are results of other names, which `pack_voc_submission` would not pack.
+    """
+    results = Path(folder) / _RESULTS
+    extra = sorted({path.stem for path in results.glob("*.png")} - set(names))
+    if extra:
+        raise DataError(f"{results / extra[0]}.png: is not of names; {len(extra)} are not")
+    return [results / f"{name}.png" for name in names]
+
+
 def pack_voc_submission(folder: str | Path, names: Sequence[str]) -> Path:
     """Pack what `write_voc_submission` wrote into `FOLDER/results.tgz`, ready to upload: whole, or not at all.
 
@@ -92,14 +105,12 @@ def pack_voc_submission(folder: str | Path, names: Sequence[str]) -> Path:
     """
     folder = Path(folder)
     results = folder / _RESULTS
-    found = {path.stem for path in results.glob("*.png")}
-    missing, extra = sorted(set(names) - found), sorted(found - set(names))
+    missing = sorted(name for name in set(names) if not (results / f"{name}.png").is_file())
     if missing:
         raise DataError(f"{results / missing[0]}.png: no such file, wanted by names; {len(missing)} are missing")
-    if extra:
-        raise DataError(f"{results / extra[0]}.png: is not of names; {len(extra)} are not")
+    paths = submission_paths(folder, sorted(set(names)))
     archive = folder / "results.tgz"
     with replaced(archive) as temporary, tarfile.open(temporary, "w:gz") as tar:
-        for name in sorted(found):
-            tar.add(results / f"{name}.png", arcname=str(_RESULTS / f"{name}.png"))
+        for path in paths:
+            tar.add(path, arcname=str(_RESULTS / path.name))
     return archive

@@ -144,8 +144,11 @@ class EmbeddingNet(VGGScales, Pretrained):
                 tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
             # Files that do not say so have a width that was rounded down to the channels of the widest scale, which
             # leaves as many in the others.
-            guess = {"width": len(tensors["conv3_1.bias"]) / 256, "dim": len(tensors["fuse.bias"])}
-            network = cls._of_config(metadata[METADATA], path) if METADATA in metadata else cls(**guess)
+            network = (
+                cls._of_config(metadata[METADATA], path)
+                if METADATA in metadata
+                else cls(len(tensors["conv3_1.bias"]) / 256, len(tensors["fuse.bias"]))
+            )
             network.load_state_dict(tensors)
         except Exception as error:  # a damaged file, a missing tensor and a wrong shape each have their own error
             raise ValueError(f"embedding weights: {path} is not a file of an EmbeddingNet, or it is damaged") from error

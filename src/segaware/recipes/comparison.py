@@ -19,7 +19,7 @@ from segaware.recipes.flow_comparison import draw_flow_row, flow_gains
 from segaware.recipes.flow_evaluation import FlowScores
 from segaware.recipes.masks import draw_masks, points_inside
 from segaware.recipes.run import load_network
-from segaware.recipes.schema import FlowRecipe, Recipe, SegmentationRecipe
+from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe, SegmentationRecipe
 from segaware.recipes.trained import run_folder, weights_path
 from segaware.viz import colorize, embedding_colors, error_map, side_by_side
 
@@ -47,6 +47,9 @@ def draw_comparison(
     Raises:
         RecipeError: If a recipe has no scores, they are of other images, or one recipe is of flow and the other not.
     """
+    for name, recipe in zip(names, recipes, strict=True):
+        if isinstance(recipe, EmbeddingRecipe):
+            raise RecipeError(f"{name} trains embeddings, and predicts nothing to compare")
     if isinstance(recipes[0], FlowRecipe) != isinstance(recipes[1], FlowRecipe):
         raise RecipeError(f"{names[0]} and {names[1]} are of different stages: nothing to compare")
     gains = _gains([_scores(run_folder(runs, n), r) for n, r in zip(names, recipes, strict=True)])

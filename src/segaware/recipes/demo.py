@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def write_page(path: Path, table: dict[str, Any], headers: list[str], rows: list
     report = Report(table["title"], table["about"])
     report.table(headers, rows, f"Mean IoU in percent on {table['images']} scenes; trimap: near object borders only.")
     report.paragraph(f"In brackets: difference to the control ({table['interval']}), which had the same extra steps.")
-    curves = {row["title"]: row["trimap_miou"] for row in table["rows"]}
+    curves = {row["title"]: [math.nan if v is None else v for v in row["trimap_miou"]] for row in table["rows"]}
     report.heading("Near the borders")
     report.picture(curve_png(curves, table["half_widths"]), "Mean IoU within a band around the borders.")
     scenes = open_data(load_recipe(SEGAWARE), "val", None, None)

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from segaware.data import Sample
 from segaware.metrics import boundary_counts, confusion_matrix, mean_boundary_iou, mean_iou, trimap_confusion
 from segaware.models import DeepLab
+from segaware.progress import progress
 from segaware.recipes.build import network_inputs, num_classes, validation_batches
 from segaware.recipes.cached import cached_predictor
 from segaware.recipes.files import RecipeError
@@ -107,7 +107,7 @@ def score(
         title: Of the method, for the progress bar.
     """
     names, sizes, confusions, trimaps, boundaries, seconds = [], [], [], [], [], []
-    for index, batch in enumerate(tqdm(images, desc=f"scoring {title}", leave=False)):
+    for index, batch in enumerate(progress(images, f"scoring {title}", "image")):
         _, label, name = sample = Sample(*batch)
         predict = prepare(sample, index)
         started = time.perf_counter()

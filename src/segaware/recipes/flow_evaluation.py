@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
 
 from segaware.data import DataError
 from segaware.data.flow import FlowDatasetName, FlowSample, build_flow_dataset
 from segaware.metrics import flow_error_sums, mean_flow_errors
+from segaware.progress import progress
 from segaware.recipes.build import validation_batches
 from segaware.recipes.image_scores import ImageScores
 from segaware.recipes.schema import FlowRecipe
@@ -82,7 +82,7 @@ def _score(pairs: DataLoader[FlowSample], network: nn.Module, distances: tuple[i
     edges = torch.tensor(DISPLACEMENTS[1:], dtype=torch.float32)
     displacements = torch.zeros(len(DISPLACEMENTS), dtype=torch.int64)
     names, sizes, sums, seconds = [], [], [], []
-    for batch in tqdm(pairs, desc=f"scoring {title}", leave=False):
+    for batch in progress(pairs, f"scoring {title}", "pair"):
         sample = FlowSample(*batch)
         started = time.perf_counter()
         prediction = network(sample.image1.to(device), sample.image2.to(device)).cpu()

@@ -45,17 +45,23 @@ def predict_flow(network: nn.Module, frames: Frames, out: Path, max_norm: float 
     return _predict(network, frames, out, max_norm)
 
 
+def flow_paths(name: str, out: Path) -> tuple[Path, Path, Path]:
+    """Return the files of a pair: .flo, KITTI's PNG, and the picture."""
+    return out / "flo" / f"{name}.flo", out / "kitti" / f"{name}.png", out / "pictures" / f"{name}.png"
+
+
 def _predict(network: nn.Module, frames: Frames, out: Path, max_norm: float | None) -> Iterator[Path]:
     for name, image1, image2 in frames:
         flow = _flow(network, image1, image2)
         if not flow.isfinite().all():
             raise FloatingPointError(f"{name}: the network's flow is not finite")
-        write_png(out / "pictures" / f"{name}.png", _picture(image1, flow, max_norm))
+        flo, kitti, picture = flow_paths(name, out)
+        write_png(picture, _picture(image1, flow, max_norm))
         fits = ((flow >= KITTI_RANGE[0]) & (flow <= KITTI_RANGE[1])).all(0)
         values = flow.permute(1, 2, 0).contiguous().numpy()
-        write_kitti_flow(out / "kitti" / f"{name}.png", values, fits.numpy())
-        write_flo(out / "flo" / f"{name}.flo", values)
-        yield out / "flo" / f"{name}.flo"
+        write_kitti_flow(kitti, values, fits.numpy())
+        write_flo(flo, values)
+        yield flo
 
 
 @torch.inference_mode()

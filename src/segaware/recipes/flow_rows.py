@@ -10,7 +10,7 @@ from torch import nn
 from segaware.data.flow import FlowDatasetName
 from segaware.metrics import mean_flow_errors, paired_bootstrap
 from segaware.recipes.flow_evaluation import DISPLACEMENTS, FlowScores, evaluate_flow, evaluate_other, open_other
-from segaware.recipes.rows import interval_values
+from segaware.recipes.rows import interval_values, unscored
 from segaware.recipes.run import load_network
 from segaware.recipes.schema import FlowRecipe, Recipe, Table
 from segaware.recipes.trained import is_up_to_date, run_folder, weights_path
@@ -28,7 +28,12 @@ def flow_rows(table: Table, recipes: dict[str, Recipe], runs: Path, root: Path |
     control_recipe = recipes[table.control]
     assert isinstance(control_recipe, FlowRecipe)
     others = [name for name in control_recipe.evaluation.also if open_other(name, root) is not None]
-    scores = {row: _scores(row, recipes[row], runs, root, others) for row in table.rows}
+    overall = unscored(table, runs)
+    scores = {}
+    for row in table.rows:
+        if row in overall.work:
+            overall.begin(row, recipes[row].title)
+        scores[row] = _scores(row, recipes[row], runs, root, others)
     own = {row: values[None] for row, values in scores.items()}
     control = own[table.control]
     first = scores[table.control]

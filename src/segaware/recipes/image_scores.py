@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from segaware.atomic import write_atomically
+from segaware.data import reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +44,13 @@ class ImageScores:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: If the file is damaged, or holds scores of another kind.
+        """
         values: dict[str, Any] = {}
-        with np.load(path, allow_pickle=False) as file:
+        with reading(path, f"{cls.__name__} of a table"), np.load(path, allow_pickle=False) as file:
             for field in fields(cls):
                 array = file[field.name]
                 if field.type == "Tensor":

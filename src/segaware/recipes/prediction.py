@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from segaware.data import (
     IMAGE_SUFFIXES,
@@ -22,7 +21,10 @@ from segaware.data import (
     write_voc_submission,
 )
 from segaware.data.voc import read_voc_list, voc_folder
+from segaware.data.voc_submission import submission_paths
+from segaware.progress import progress
 from segaware.recipes.files import RecipeError
+from segaware.recipes.outputs import check_outputs
 from segaware.recipes.schema import Recipe, SegmentationRecipe
 from segaware.viz import overlay, side_by_side
 
@@ -49,6 +51,11 @@ def find_images(source: Path) -> tuple[list[Path], list[Path]]:
         stems[path.stem] = path
         read_image(path)
     return images, [path for path in entries if path not in images]
+
+
+def output_paths(image: Path, out: Path) -> tuple[Path, Path]:
+    """Return the files of an image: its label map, and the picture."""
+    return out / "labels" / f"{image.stem}.png", out / "pictures" / f"{image.stem}.png"
 
 
 def prepare_output(out: Path) -> None:
@@ -82,18 +89,27 @@ def predict(recipe: SegmentationRecipe, network: nn.Module, images: list[Path], 
     for path in images:
         image = read_image(path)
         label = predict_label(network, image)
-        write_png(out / "labels" / f"{path.stem}.png", label, palette)
+        labels, picture = output_paths(path, out)
+        write_png(labels, label, palette)
         panels = [("image", image), (recipe.title, overlay(image, label, palette))]
-        write_png(out / "pictures" / f"{path.stem}.png", side_by_side(panels))
+        write_png(picture, side_by_side(panels))
         yield path
 
 
-def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out: Path) -> Path:
+def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out: Path, overwrite: bool = False) -> Path:
     """Predict the images of VOC's test list, and return the archive for its test server.
+
+    Args:
+        recipe: The recipe.
+        network: Its trained network.
+        root: Folder that holds the data sets.
+        out: Folder to write results/ and results.tgz into.
+        overwrite: Whether to replace files that are there.
 
     Raises:
         RecipeError: If the recipe does not segment VOC's 21 classes.
-        DataError: If the list or an image is missing.
+        DataError: If the list or an image is missing, or results of other images are there, before anything is done.
+        FileExistsError: If results are there, and may not be replaced.
     """
     classes = dataset_info(recipe.data.name).classes if isinstance(recipe, SegmentationRecipe) else None
     if classes != VOC_CLASSES or recipe.stage == "sharpening":
@@ -106,8 +122,10 @@ def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out:
     missing = [path for path in images if not path.is_file()]
     if missing:
         raise DataError(f"{missing[0]}: no such file, but the list of test names it; {len(missing)} are missing")
+    outputs = [*submission_paths(out, names), out / "results.tgz"]
+    check_outputs(outputs, images, overwrite)
     network = network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    progress = tqdm(zip(names, images, strict=True), total=len(names), desc="predicting")
-    labels = ((name, torch.from_numpy(predict_label(network, read_image(path)))) for name, path in progress)
+    pairs = progress(zip(names, images, strict=True), "predicting", "image", len(names))
+    labels = ((name, torch.from_numpy(predict_label(network, read_image(path)))) for name, path in pairs)
     write_voc_submission(labels, out, names)
     return pack_voc_submission(out, names)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from segaware.metrics import Interval
+from segaware.progress import Overall
 from segaware.recipes.run import load_network
-from segaware.recipes.schema import Recipe
-from segaware.recipes.trained import weights_path
+from segaware.recipes.schema import Recipe, Table
+from segaware.recipes.trained import is_up_to_date, run_folder, weights_path
 
 
 def trained_row(name: str, recipe: Recipe, runs: Path) -> dict[str, Any]:
@@ -23,6 +24,12 @@ def trained_row(name: str, recipe: Recipe, runs: Path) -> dict[str, Any]:
         "seconds": description["seconds"],
         "trained": {key: description[key] for key in ("command", "commit", "torch", "machine")},
     }
+
+
+def unscored(table: Table, runs: Path) -> Overall:
+    """Return the progress of scoring those rows that have no scores of their weights yet."""
+    files = {row: (run_folder(runs, row) / "scores.npz", weights_path(runs, row)) for row in table.rows}
+    return Overall("scoring", {row: 1.0 for row, paths in files.items() if not is_up_to_date(*paths)})
 
 
 def interval_values(interval: Interval) -> dict[str, float]:

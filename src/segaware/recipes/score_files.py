@@ -7,6 +7,7 @@ import json
 import math
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from segaware.data.flow.files import known_flow, read_flo, read_pfm, write_flo, 
 from segaware.data.images import _limit as pixel_limit
 from segaware.recipes.score_pngs import FLOW, GRAY_MODES, read_png, write_gray_png
 from segaware.refining import Kind
-from segaware.refining.memory import memory_left
+from segaware.refining.memory import process_memory
 from segaware.refining.settings import Settings, to_numpy
 
 READ_SUFFIXES = (".npy", ".npz", ".safetensors", ".png", ".flo", ".pfm")
@@ -114,11 +115,12 @@ def _open(path: Path, array: np.ndarray | None) -> np.ndarray:
 
 def check_fits(path: Path, size: float, how: FileSettings) -> None:
     """Raise MemoryError if reading a file, which takes `size` bytes, takes more than `how.max_memory`."""
-    missing = size - memory_left(how.max_memory, 0)
-    if missing > 0:
+    with suppress(OSError):  # only Linux tells
+        size += process_memory("VmRSS") * 1e6
+    if size > how.max_memory:
         raise MemoryError(
-            f"max_memory is too small: reading {path} needs about {(how.max_memory + missing) / 1e9:.2g} GB with all "
-            f"that is loaded, got {how.max_memory / 1e9:.2g} GB"
+            f"max_memory is too small: reading {path} needs about {size / 1e9:.2g} GB with all that is loaded, "
+            f"got {how.max_memory / 1e9:.2g} GB"
         )
 
 
@@ -190,6 +192,8 @@ def _choose(path: Path, names: list[str], key: str | None) -> str:
     if key is None and len(names) == 1:
         return names[0]
     if key not in names:
+        if not names:
+            raise DataError(f"{path}: holds no arrays")
         wanted = "give the name of one by --key" if key is None else f"none is named {key!r}"
         raise DataError(f"{path}: holds arrays {', '.join(names)}; {wanted}")
     return key

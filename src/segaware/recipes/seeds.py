@@ -13,6 +13,7 @@ from segaware.recipes.provenance import provenance
 from segaware.recipes.schema import SegmentationRecipe
 from segaware.recipes.table import compared_with, run_table
 from segaware.recipes.trained import run_folder
+from segaware.strict_json import finite
 
 _BY_SEED = ("seed", "miou", "trimap_miou", "boundary_iou", "miou_difference", "hardness", "steps", "seconds", "trained")
 
@@ -59,7 +60,9 @@ def run_seeds(
         for rows in zip(*(table["rows"] for table in tables), strict=True)
     ]
     interval = tables[0]["interval"].replace("over images", "over images and seeds")
-    return {**tables[0], "seeds": list(seeds), "interval": interval, "measured": provenance(), "rows": rows}
+    values = {**tables[0], "seeds": list(seeds), "interval": interval, "measured": provenance(), "rows": rows}
+    result: dict[str, Any] = finite(values)
+    return result
 
 
 def _row(rows: Sequence[dict[str, Any]], seeds: list[int], compared: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from segaware.models import DeepLabV2
 from segaware.nn import EmbeddingNet
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import EmbeddingRecipe, Recipe
+from segaware.recipes.schema import EmbeddingRecipe, Recipe, SharpeningRecipe
 from segaware.recipes.trained import copy_weights, load_trained, weights_path
 
 _HUB = "hub:"
@@ -70,6 +70,16 @@ def _fetch(key: str, name: str) -> Path:
         ) from error
 
 
+def check_start(recipe: Recipe) -> None:
+    """Raise RecipeError if a recipe trains nothing, and does not start from what gives its network trained weights."""
+    if isinstance(recipe, EmbeddingRecipe) or recipe.train is not None or recipe.start.model is not None:
+        return
+    if not isinstance(recipe, SharpeningRecipe):  # which has a filter and a CRF, whose values are in the recipe
+        raise RecipeError(f"recipe {recipe.title!r} trains nothing (train is null), but has no start.model")
+    if recipe.embedding is not None and recipe.embedding.kind == "learned" and recipe.start.embedding is None:
+        raise RecipeError(f"recipe {recipe.title!r} trains nothing (train is null), but its embedding has no start")
+
+
 def copy_start(
     network: nn.Module, recipe: Recipe, runs: Path, root: Path | None, batches: DataLoader[Any] | None
 ) -> None:
@@ -86,6 +96,7 @@ def copy_start(
         RecipeError: If weights are missing, or those of another recipe do not fit the network.
         ValueError: If ImageNet weights do not fit.
     """
+    check_start(recipe)
     imagenet = find_imagenet(recipe, root)
     if imagenet is not None:
         load = network.load_resnet if isinstance(network, DeepLabV2) else network.load_vgg
@@ -96,7 +107,9 @@ def copy_start(
         model, embedding = recipe.start.model, recipe.start.embedding
         if model is not None:
             tensors, _ = load_trained(model, weights_path(runs, model))
-            copy_weights(tensors, network, model, new=("embedding.", "refinement.", "hardness"))
+            # An embedding network may be new if it is trained here, or comes from elsewhere.
+            new = ("embedding.",) if recipe.train is not None or embedding is not None else ()
+            copy_weights(tensors, network, model, (*new, "refinement.", "hardness"))
         if embedding is not None:
             if recipe.embedding is None:
                 raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")

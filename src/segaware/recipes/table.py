@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,17 +13,19 @@ from typing import Any
 from torch import Tensor
 
 from segaware.metrics import mean_boundary_iou, mean_iou, paired_bootstrap
+from segaware.progress import Overall
 from segaware.recipes.build import open_data
 from segaware.recipes.cost import measure_cost
 from segaware.recipes.evaluation import Scores, evaluate
 from segaware.recipes.files import RecipeError, choose_data, has_key, load_recipe, load_table
 from segaware.recipes.flow_rows import flow_rows
 from segaware.recipes.provenance import provenance
-from segaware.recipes.rows import interval_values, trained_row
+from segaware.recipes.rows import interval_values, trained_row, unscored
 from segaware.recipes.run import load_network, train
 from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe, SegmentationRecipe, Table
-from segaware.recipes.start import SHIPPED, find_imagenet
-from segaware.recipes.trained import CACHE, is_up_to_date, run_folder, weights_path
+from segaware.recipes.start import SHIPPED, check_start, find_imagenet
+from segaware.recipes.trained import CACHE, run_folder, weights_path
+from segaware.strict_json import finite
 
 
 def run_table(
@@ -40,9 +44,10 @@ def run_table(
             scoring, and there is no memory.
 
     Returns:
-        The table as JSON-like values: where it comes from, and per row the paper's number, mean IoU, trimap IoU,
-        boundary IoU, the differences of these to the control with their 95 % intervals by paired bootstrap over
-        images, time per image, memory and budget. For optical flow, errors as `flow_rows` says instead.
+        The table as JSON-like values, None for what could not be measured: where it comes from, and per row the
+        paper's number, mean IoU, trimap IoU, boundary IoU, the differences of these to the control with their 95 %
+        intervals by paired bootstrap over images, time per image, memory and budget. For optical flow, errors as
+        `flow_rows` says instead.
 
     Raises:
         RecipeError: If an override fits no recipe, a row trains embeddings, or a folder holds another training.
@@ -52,21 +57,26 @@ def run_table(
     data, others = choose_data(name, overrides)
     runs = runs if data is None else runs / data
     recipes = _recipes(table, data, others)
+    unfinished = [name for name in recipes if not weights_path(runs, name).is_file()]
+    for recipe_name in unfinished:
+        _check_files(recipes[recipe_name], root)
+    overall = Overall("training", {name: _work(recipes[name], root) for name in unfinished})
     for recipe_name, recipe in recipes.items():
-        if not weights_path(runs, recipe_name).is_file():
-            _check_files(recipe, root)
-    for recipe_name, recipe in recipes.items():
+        if recipe_name in unfinished:
+            overall.begin(recipe_name, recipe.title)
         train(recipe_name, recipe, runs, root)
     if isinstance(recipes[table.control], FlowRecipe):
         largest, measured = flow_rows(table, recipes, runs, root)
     else:
         largest, measured = _rows(table, recipes, runs, root, share=costs)
+    overall = Overall("measuring", dict.fromkeys(table.rows, 1.0))
     for values in measured["rows"]:
         values |= trained_row(values["recipe"], recipes[values["recipe"]], runs)
         if costs:
+            overall.begin(values["recipe"], values["title"])
             cost = measure_cost(run_folder(runs, values["recipe"]), largest, root)
             values |= {key: cost[key] for key in ("milliseconds", "peak_mb")}
-    return {
+    values = {
         "table": name,
         "data": data,
         "title": table.title,
@@ -77,6 +87,8 @@ def run_table(
         "measured": provenance(),
         **measured,
     }
+    result: dict[str, Any] = finite(values)  # a small set may have no pixel to score, or a draw of it none
+    return result
 
 
 def _recipes(table: Table, data: str | None, overrides: Sequence[str]) -> dict[str, Recipe]:
@@ -97,6 +109,10 @@ def _recipes(table: Table, data: str | None, overrides: Sequence[str]) -> dict[s
         add(row)
         if isinstance(recipes[row], EmbeddingRecipe):
             raise RecipeError(f"a table compares what predicts; {row} trains embeddings")
+        if isinstance(recipes[row], FlowRecipe) != isinstance(recipes[table.rows[0]], FlowRecipe):
+            raise RecipeError(f"a table compares like with like; of {table.rows[0]} and {row} one is of flow")
+    if table.control not in table.rows:
+        raise RecipeError(f"the control of a table is one of its rows; {table.control} is none")
     for override in overrides:
         if not any(has_key(recipe, override) for recipe in recipes.values()):
             load_recipe(table.control, [override], data)  # says what is wrong with it
@@ -105,15 +121,26 @@ def _recipes(table: Table, data: str | None, overrides: Sequence[str]) -> dict[s
 
 def _check_files(recipe: Recipe, root: Path | None) -> None:
     """Find out what is missing for a training before the trainings that come before it."""
+    check_start(recipe)
     find_imagenet(recipe, root)
     if recipe.train is not None:
         open_data(recipe, "train", root)
     open_data(recipe, "val", root)
 
 
-def _scores(name: str, recipe: Recipe, runs: Path, root: Path | None, cache: Path | None) -> Scores:
+def _work(recipe: Recipe, root: Path | None) -> float:
+    """Return how many pixels a training sees, for an estimate of its time."""
+    if recipe.train is None:
+        return 0.0
+    batches = len(open_data(recipe, "train", root)) // recipe.data.batch_size  # type: ignore[arg-type]
+    steps = min(recipe.train.epochs * batches, recipe.train.steps or sys.maxsize)
+    return float(steps * recipe.data.batch_size * math.prod(recipe.data.crop))
+
+
+def _scores(name: str, recipe: Recipe, runs: Path, root: Path | None, cache: Path | None, overall: Overall) -> Scores:
     path, weights = run_folder(runs, name) / "scores.npz", weights_path(runs, name)
-    if not is_up_to_date(path, weights):
+    if name in overall.work:
+        overall.begin(name, recipe.title)
         network, _ = load_network(name, recipe, weights)
         evaluate(recipe, network, root, cache).save(path)
     return Scores.load(path)
@@ -124,7 +151,9 @@ def _rows(
 ) -> tuple[int, dict[str, Any]]:
     """Score rows of segmentation; return the index of a largest image, and what the table says of the rows."""
     # Times of rows that share scores would not be their own, so without costs nothing is shared.
-    scores = {row: _scores(row, recipes[row], runs, root, runs / CACHE if share else None) for row in table.rows}
+    cache = runs / CACHE if share else None
+    overall = unscored(table, runs)
+    scores = {row: _scores(row, recipes[row], runs, root, cache, overall) for row in table.rows}
     control = scores[table.control]
     return control.largest, {
         "images": len(control.names),

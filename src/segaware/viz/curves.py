@@ -25,7 +25,8 @@ def trimap_curve(
     """Plot mIoU against the half-width of the trimap and write the plot to a file.
 
     Args:
-        curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent).
+        curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent);
+            nan, which they give where there are no pixels, is not drawn.
         half_widths: half-widths of the band around object borders, pixels, positive and ascending.
         path: file to write; its suffix, .png or .svg, decides the format.
         differences: name of each method, in the order of `curves`, and at each half-width its difference to a control
@@ -45,7 +46,8 @@ def curve_png(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int])
     """Plot mIoU against the half-width of the trimap as in `trimap_curve`, for a report.
 
     Args:
-        curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent).
+        curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent);
+            nan, which they give where there are no pixels, is not drawn.
         half_widths: half-widths of the band around object borders, pixels, positive and ascending.
 
     Returns:
@@ -134,7 +136,7 @@ def _require_curves(curves: Mapping[str, Sequence[float]], half_widths: Sequence
     for name, values in curves.items():
         if len(values) != len(half_widths):
             raise ValueError(f"curve {name!r} must have {len(half_widths)} values, got {len(values)}")
-        if not all(0 <= value <= 1 for value in values):
+        if not all(0 <= value <= 1 or math.isnan(value) for value in values):
             raise ValueError(f"curve {name!r} must lie in 0..1, got {list(values)}")
 
 
@@ -146,5 +148,5 @@ def _require_differences(
     for name, intervals in differences.items():
         if len(intervals) != len(half_widths):
             raise ValueError(f"differences of {name!r} must have {len(half_widths)} values, got {len(intervals)}")
-        if not all(-1 <= low <= high <= 1 for _, low, high in intervals):
+        if not all(-1 <= low <= high <= 1 for _, low, high in intervals if not math.isnan(low + high)):
             raise ValueError(f"differences of {name!r} must have intervals in -1..1, got {list(intervals)}")

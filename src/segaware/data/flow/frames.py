@@ -30,14 +30,22 @@ class Frames:
             that can be decoded.
         read: Begins to read the frames: yields each with its name.
         left_out: What else is in the folder.
+        files: The files that are read: images in the order of time, or a video.
     """
 
     frame_count: int
     read: Callable[[], Iterator[tuple[str, np.ndarray]]]
     left_out: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return self.frame_count - 1
+
+    def names(self) -> list[str]:
+        """Return the names of all pairs, without reading them."""
+        if len(self.files) > 1:
+            return [path.stem for path in self.files[:-1]]
+        return [_frame_name(self.files[0], i) for i in range(len(self))]
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         for (name, image1), (_, image2) in pairwise(self.read()):
@@ -120,7 +128,7 @@ def _open_images(paths: Sequence[Path], left_out: tuple[Path, ...] = ()) -> Fram
                 f"frames must be of one size, got {paths[0]} of {sizes[0][1]}x{sizes[0][0]} pixels and "
                 f"{path} of {width}x{height}"
             )
-    return Frames(len(paths), lambda: ((path.stem, read_image(path)) for path in paths), left_out)
+    return Frames(len(paths), lambda: ((path.stem, read_image(path)) for path in paths), left_out, tuple(paths))
 
 
 def _open_video(path: Path) -> Frames:
@@ -134,7 +142,7 @@ def _open_video(path: Path) -> Frames:
     video = cv2.VideoCapture(str(path))
     promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))  # may be negative
     video.release()
-    return Frames(max(promised, found), lambda: _video_frames(path))
+    return Frames(max(promised, found), lambda: _video_frames(path), files=(path,))
 
 
 def _video_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -146,9 +154,13 @@ def _video_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
             there, frame = video.read()
             if not there:
                 return
-            yield f"{path.stem}_{i:06d}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            yield _frame_name(path, i), cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     finally:
         video.release()
+
+
+def _frame_name(video: Path, index: int) -> str:
+    return f"{video.stem}_{index:06d}"
 
 
 def _opencv() -> ModuleType:
