@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ class Kinds(nn.Module):
         (("down", "point"), ["down", "point"]),
         (3, ["stem", "down", "block.0", "block.2"]),
         ((3, 5), ["twice"]),
+        (np.int64(3), ["stem", "down", "block.0", "block.2"]),
+        ((np.int64(3), np.uint8(5)), ["twice"]),
         (1, ["point"]),
         (lambda name, conv: conv.groups > 1, ["down", "block.2"]),
     ],

@@ -147,7 +147,14 @@ def test_metric_sums_over_images_and_over_metrics() -> None:
     assert torch.equal(left.compute(), expected)
 
 
-@pytest.mark.parametrize("half_widths", [(), (0, 1), (3, 1), (2, 2), (1.5, 3)])
+def test_half_widths_of_numpy_are_integers() -> None:
+    label = torch.tensor([[0, 0, 0, 1]])
+    for half_widths in (np.array([1, 3]), [np.int64(1), np.uint8(3)]):
+        assert torch.equal(trimap_confusion(label, label, 2, half_widths), trimap_confusion(label, label, 2, (1, 3)))
+        assert TrimapIoU(2, half_widths).half_widths == (1, 3)
+
+
+@pytest.mark.parametrize("half_widths", [(), (0, 1), (3, 1), (2, 2), (1.5, 3), (True, 3)])
 def test_bad_half_widths_are_refused(half_widths: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="half_widths must be positive, strictly increasing integers, got"):
         TrimapIoU(2, half_widths=half_widths)

@@ -97,6 +97,12 @@ def test_mask_picture_shows_values_and_frames_the_centre():
     assert framed.sum() == 12 and framed[4:8, 8:12].sum() == 12  # the rim of a 4 x 4 tap, and nothing else
 
 
+def test_integers_of_numpy_are_integers():
+    mask = torch.arange(9).float() / 9
+    for kernel_size in (np.int64(3), (np.uint8(3), np.int32(3))):
+        assert (mask_picture(mask, kernel_size, np.int64(4)) == mask_picture(mask, 3, 4)).all()
+
+
 FLOAT = torch.zeros(2, 3, 4)
 MASK = torch.zeros(9)
 
