@@ -8,6 +8,7 @@ and since a task owns what it writes, the result does not depend on the number o
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -25,15 +26,18 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
+from segaware.ops._kernel_cache import KernelCache
+
 _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 def jit(function: Callable[..., Any]) -> Any:
     """Compile at the first call, and keep the machine code on disk where a folder can be written for it."""
-    try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # "no locator available": neither the package's folder nor the user's cache can be written
-        return numba.njit(**_OPTIONS)(function)
+    kernel = numba.njit(**_OPTIONS)(function)
+    # "no locator available": neither the package's folder nor the user's cache can be written
+    with contextlib.suppress(RuntimeError):
+        kernel._cache = KernelCache(function)  # what njit does with cache=True, but for the class
+    return kernel
 
 
 _REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

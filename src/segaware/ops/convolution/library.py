@@ -48,7 +48,7 @@ def conv2d_backward(
     grads: tuple[Tensor, Tensor, Tensor, Tensor]
     grads = kernels("convolution", backend).backward(grad, input, weight, mask, size, groups, normalize, needed)
     if needed[1] and normalize != "none":
-        # A window without a normalised value has no gradient: 0 / 0 times the value of every tap, outside the image too.
+        # A window without a normalised value has 0 / 0 times the value of every tap, outside the image too.
         undefined = (mask.sum(1, dtype=compute_dtype(mask)) == 0).any()
         grads[1].masked_fill_(undefined, math.nan)
     return grads
