@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
-from torchmetrics import Metric
 
 from segaware.metrics.iou import confusion_cells
+from segaware.metrics.precision import DoubleMetric, to_double
 
 
 def boundary_counts(
-    prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int = 255, dilation_ratio: float = 0.02
+    prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int | None = 255, dilation_ratio: float = 0.02
 ) -> Tensor:
     """Intersection and union, in pixels, of the boundary regions of each class in each image.
 
@@ -31,7 +31,7 @@ def boundary_counts(
             target is ``ignore_index``.
         target: true classes, same shape, integers in ``[0, num_classes)`` or ``ignore_index``.
         num_classes: number of classes C.
-        ignore_index: target value of the pixels to leave out.
+        ignore_index: target value of the pixels to leave out; None leaves none out.
         dilation_ratio: depth d of a boundary region as a part of the image's diagonal, positive.
 
     Returns:
@@ -112,18 +112,18 @@ def mean_boundary_iou(counts: Tensor) -> Tensor:
     """
     if counts.ndim < 2 or counts.shape[-2] != 2:
         raise ValueError(f"counts must have shape (..., 2, C), got {tuple(counts.shape)}")
-    intersection, union = counts.double().unbind(-2)
+    intersection, union = to_double(counts).unbind(-2)
     return (intersection / union).nanmean(-1)
 
 
-class BoundaryIoU(Metric):
+class BoundaryIoU(DoubleMetric):
     """Mean Boundary IoU over classes, from the boundary pixels of everything seen.
 
     As `MeanIoU`, intersections and unions are summed over the set for each class before they are divided.
 
     Args:
         num_classes: number of classes C.
-        ignore_index: target value of the pixels to leave out.
+        ignore_index: target value of the pixels to leave out; None leaves none out.
         dilation_ratio: depth of a boundary region as a part of the image's diagonal, positive.
 
     Raises:
@@ -144,7 +144,7 @@ class BoundaryIoU(Metric):
 
     counts: Tensor
 
-    def __init__(self, num_classes: int, ignore_index: int = 255, dilation_ratio: float = 0.02) -> None:
+    def __init__(self, num_classes: int, ignore_index: int | None = 255, dilation_ratio: float = 0.02) -> None:
         super().__init__()
         _check_dilation_ratio(dilation_ratio)
         self.num_classes = num_classes
@@ -165,4 +165,5 @@ class BoundaryIoU(Metric):
         """Boundary IoU of each class, (C,) float64, nan for classes without boundary. Call it on every process."""
         # torchmetrics gathers the states of the processes around `compute` only.
         with self.sync_context():
-            return self.counts[0] / self.counts[1].double()
+            intersection, union = to_double(self.counts)
+            return intersection / union

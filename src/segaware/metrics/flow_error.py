@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from segaware.metrics.motion_boundary import boundary_distance, check_threshold, known_flow
+from segaware.metrics.precision import DoubleMetric, to_double
 
 
 def end_point_error(prediction: Tensor, target: Tensor) -> Tensor:
@@ -145,7 +145,8 @@ def flow_error_sums(
     """
     _check_distances(distances)
     known = _comparable(prediction, target, valid)
-    prediction, target = prediction.double(), target.double()
+    prediction, target = to_double(prediction), to_double(target)
+    known = known.to(target.device)
     distance = boundary_distance(target, known, threshold)
     error = end_point_error(prediction, target)
     rows = [(error, known), (angular_error(prediction, target), known), (fl_outliers(prediction, target), known)]
@@ -195,11 +196,11 @@ def mean_flow_errors(sums: Tensor) -> Tensor:
     """
     if sums.ndim < 1 or sums.shape[-1] != 2:
         raise ValueError(f"sums must have shape (..., 2), got {tuple(sums.shape)}")
-    total, pixels = sums.double().unbind(-1)
+    total, pixels = to_double(sums).unbind(-1)
     return total / pixels
 
 
-class _PixelMean(Metric):
+class _PixelMean(DoubleMetric):
     """Mean over all pixels seen of what `_error` says of each."""
 
     is_differentiable = False
@@ -216,8 +217,8 @@ class _PixelMean(Metric):
     def update(self, prediction: Tensor, target: Tensor, valid: Tensor) -> None:
         """Add flow (2, H, W) or (N, 2, H, W) in pixels, counted where `valid`; see `flow_error_sums`."""
         known = _comparable(prediction, target, valid)
-        error = self._error(prediction.double(), target.double())
-        self.sums += _error_sum(error, known).reshape(-1, 2).sum(0)
+        error = self._error(to_double(prediction), to_double(target))
+        self.sums += _error_sum(error, known.to(error.device)).reshape(-1, 2).sum(0)
 
     def compute(self) -> Tensor:
         """Mean over everything seen on all processes: a float64 scalar, nan if nothing was counted."""
@@ -264,7 +265,7 @@ class FlAll(_PixelMean):
     _error = staticmethod(fl_outliers)
 
 
-class BoundaryEndPointError(Metric):
+class BoundaryEndPointError(DoubleMetric):
     """Mean end-point error within several distances of a motion boundary, and beyond the last.
 
     Args:

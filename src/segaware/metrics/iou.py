@@ -2,12 +2,16 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+from segaware.metrics.precision import DoubleMetric, to_double
+
+_INTEGERS = (
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.int8, torch.int16, torch.int32, torch.int64),
+)
 
 
-def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int = 255) -> Tensor:
+def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int | None = 255) -> Tensor:
     """Count how often each true class was predicted as each class.
 
     Args:
@@ -15,7 +19,7 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignor
             ``ignore_index``.
         target: true classes, same shape, integers in ``[0, num_classes)`` or ``ignore_index``.
         num_classes: number of classes C.
-        ignore_index: target value of the pixels to leave out.
+        ignore_index: target value of the pixels to leave out; None leaves none out.
 
     Returns:
         (C, C) int64 counts; row is the truth, column the prediction.
@@ -32,14 +36,16 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignor
     return torch.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def confusion_cells(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+def confusion_cells(
+    prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int | None
+) -> tuple[Tensor, Tensor]:
     """Check a pair of label maps and find the cell of the flat confusion matrix that each counted pixel falls in.
 
     Args:
         prediction: as in `confusion_matrix`.
         target: as in `confusion_matrix`.
         num_classes: number of classes C.
-        ignore_index: target value of the pixels to leave out.
+        ignore_index: target value of the pixels to leave out; None leaves none out.
 
     Returns:
         (M,) int64 ``truth * C + prediction`` of the M counted pixels, and the boolean mask of those pixels, shaped
@@ -54,17 +60,24 @@ def confusion_cells(prediction: Tensor, target: Tensor, num_classes: int, ignore
         )
     for name, labels in (("prediction", prediction), ("target", target)):
         check_integer(name, labels)
-    counted = target != ignore_index
+    counted = known_labels(target, ignore_index)
     # int64 before the product below: a uint8 label map would overflow.
-    predicted, truth = prediction[counted].long(), target[counted].long()
+    predicted, truth = prediction.long()[counted], target.long()[counted]
     for name, labels in (("prediction", predicted), ("target", truth)):
         outside = labels[(labels < 0) | (labels >= num_classes)]
         if outside.numel():
             raise ValueError(
                 f"{name} holds the value {outside[0].item()}, wanted classes in 0..{num_classes - 1}"
-                + (f" or ignore_index={ignore_index}" if name == "target" else "")
+                + (f" or ignore_index={ignore_index}" if name == "target" and ignore_index is not None else "")
             )
     return truth * num_classes + predicted, counted
+
+
+def known_labels(target: Tensor, ignore_index: int | None) -> Tensor:
+    """Return which labels are not `ignore_index`, boolean: all of them if that is None."""
+    if ignore_index is None:
+        return torch.ones_like(target, dtype=torch.bool)
+    return target.long() != ignore_index  # small types cannot hold every ignore_index, and some have no comparison
 
 
 def check_integer(name: str, labels: Tensor) -> None:
@@ -80,7 +93,8 @@ def class_iou(confusion: Tensor) -> Tensor:
         confusion: (..., C, C) counts, row is the truth.
 
     Returns:
-        (..., C) float64 in 0..1, nan for a class that is neither in the truth nor predicted.
+        (..., C) float64 in 0..1, nan for a class that is neither in the truth nor predicted. On the device of the
+        counts, or on the CPU if that has no float64 (MPS).
 
     Raises:
         ValueError: the last two dimensions are not square.
@@ -91,7 +105,7 @@ def class_iou(confusion: Tensor) -> Tensor:
     """
     if confusion.ndim < 2 or confusion.shape[-1] != confusion.shape[-2]:
         raise ValueError(f"confusion must have shape (..., C, C), got {tuple(confusion.shape)}")
-    counts = confusion.double()
+    counts = to_double(confusion)
     hits = counts.diagonal(dim1=-2, dim2=-1)
     return hits / (counts.sum(-1) + counts.sum(-2) - hits)
 
@@ -118,14 +132,14 @@ def mean_iou(confusion: Tensor) -> Tensor:
     return class_iou(confusion).nanmean(-1)
 
 
-class MeanIoU(Metric):
+class MeanIoU(DoubleMetric):
     """Mean IoU over classes, from one confusion matrix of everything seen (PASCAL VOC's definition).
 
     This is not ``torchmetrics.segmentation.MeanIoU``, which averages the IoU of single images.
 
     Args:
         num_classes: number of classes C.
-        ignore_index: target value of the pixels to leave out.
+        ignore_index: target value of the pixels to leave out; None leaves none out.
 
     Example:
         >>> metric = MeanIoU(num_classes=2)
@@ -141,7 +155,7 @@ class MeanIoU(Metric):
 
     confusion: Tensor
 
-    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+    def __init__(self, num_classes: int, ignore_index: int | None = 255) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.ignore_index = ignore_index

@@ -7,6 +7,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from segaware.metrics.precision import double_device
+
 UNKNOWN_FLOW = 1e9  # pixels; data sets in Middlebury's format write such a number where the flow is not known
 
 
@@ -89,7 +91,8 @@ def boundary_distance(flow: Tensor, valid: Tensor, threshold: float = 1.0) -> Te
         threshold: the largest difference inside an object in pixels, 0 or more.
 
     Returns:
-        float64, shaped like `valid`: 0 on a boundary, inf everywhere in an image without one.
+        float64, shaped like `valid`: 0 on a boundary, inf everywhere in an image without one. On the device of the
+        flow, or on the CPU if that has no float64 (MPS).
 
     Raises:
         ValueError: a shape, a dtype or the threshold is wrong.
@@ -105,7 +108,7 @@ def boundary_distance(flow: Tensor, valid: Tensor, threshold: float = 1.0) -> Te
     distances = [
         ndimage.distance_transform_edt(~image) if image.any() else np.full(image.shape, np.inf) for image in images
     ]
-    return torch.from_numpy(np.array(distances)).reshape(boundary.shape).to(flow.device)
+    return torch.from_numpy(np.array(distances)).reshape(boundary.shape).to(double_device(flow.device))
 
 
 def check_threshold(threshold: float) -> None:

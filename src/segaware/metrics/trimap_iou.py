@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
-from torchmetrics import Metric
 
-from segaware.metrics.iou import check_integer, confusion_cells, mean_iou
+from segaware.metrics.iou import check_integer, confusion_cells, known_labels, mean_iou
+from segaware.metrics.precision import DoubleMetric
 from segaware.ops.arguments import as_integer
 
 Border = Literal["any", "void"]
@@ -47,9 +47,9 @@ def _image_border_distance(label: np.ndarray) -> np.ndarray:
     return ndimage.distance_transform_cdt(~border, metric="chessboard") + 1
 
 
-def _void_distance(target: Tensor, ignore_index: int) -> Tensor:
+def _void_distance(target: Tensor, ignore_index: int | None) -> Tensor:
     """Chessboard distance of every pixel to the nearest void pixel, as `border_distance` counts it."""
-    void = target == ignore_index
+    void = ~known_labels(target, ignore_index)
     distance = _for_each_image(lambda image: ndimage.distance_transform_cdt(~image, metric="chessboard"), void)
     without = ~void.reshape(-1, *void.shape[-2:]).any(-1).any(-1)
     if without.any():
@@ -72,7 +72,7 @@ def trimap_confusion(
     target: Tensor,
     num_classes: int,
     half_widths: Sequence[int],
-    ignore_index: int = 255,
+    ignore_index: int | None = 255,
     border: Border = "any",
 ) -> Tensor:
     """Confusion matrix within each of several bands along the borders of the target.
@@ -87,7 +87,7 @@ def trimap_confusion(
         target: true classes, same shape, integers in ``[0, num_classes)`` or ``ignore_index``.
         num_classes: number of classes C.
         half_widths: half-widths of the bands in pixels, positive and strictly increasing.
-        ignore_index: target value of the pixels to leave out.
+        ignore_index: target value of the pixels to leave out; None leaves none out.
         border: what a band lies along: ``"any"`` change of the label, void included, or only ``"void"``.
 
     Returns:
@@ -128,7 +128,7 @@ def _check_border(border: str) -> None:
         raise ValueError(f"border must be 'any' or 'void', got {border!r}")
 
 
-class TrimapIoU(Metric):
+class TrimapIoU(DoubleMetric):
     """Mean IoU within bands of several half-widths along the borders of the target, over everything seen.
 
     As `MeanIoU`, but only pixels near a border count, which is where sharp and smooth segmentations differ.
@@ -136,7 +136,7 @@ class TrimapIoU(Metric):
     Args:
         num_classes: number of classes C.
         half_widths: half-widths of the bands in pixels, positive and strictly increasing.
-        ignore_index: target value of the pixels to leave out.
+        ignore_index: target value of the pixels to leave out; None leaves none out.
         border: what a band lies along, see `segaware.metrics.trimap_confusion`.
 
     Raises:
@@ -159,7 +159,7 @@ class TrimapIoU(Metric):
         self,
         num_classes: int,
         half_widths: Sequence[int] = (1, 3, 10),
-        ignore_index: int = 255,
+        ignore_index: int | None = 255,
         border: Border = "any",
     ) -> None:
         super().__init__()
