@@ -7,9 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from segaware.recipes.build import build_network
 from segaware.recipes.files import RecipeError, load_recipe
+from segaware.recipes.run import train
+from segaware.recipes.start import copy_start
 from segaware.recipes.trained import load_trained, run_folder
 from segaware.strict_json import strict_json
+from segaware.training import save_weights
 
 from .tiny_recipes import tiny
 
@@ -61,3 +65,32 @@ def test_run_folder_is_below_runs(name: str) -> None:
         load_recipe("demo/control", [f"start.model='{name}'"])
     with pytest.raises(RecipeError, match=r"^recipe demo/segaware: start.embedding: "):
         load_recipe("demo/segaware", [f"start.embedding='{name}'"])
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("demo/baseline", ["train=null"], "has no start.model"),
+        ("demo/control", ["train=null", "start.model=null"], "has no start.model"),
+        ("demo/baseline", ["train=null", "start.vgg=weights.npz"], "has no start.model"),
+        ("harley2017/table3/flownets", ["train=null"], "has no start.model"),
+        ("harley2017/table2/segaware", ["train=null", "start.model=null"], "has no start.model"),
+        ("harley2017/sharpening/embedding_only", ["start.embedding=null"], "its embedding has no start"),
+    ],
+)
+def test_nothing_trained_and_nothing_to_start_from(
+    tmp_path: Path, name: str, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=rf"trains nothing \(train is null\), but {message}"):
+        copy_start(torch.nn.Identity(), load_recipe(name, overrides), tmp_path, None, None)
+
+
+def test_untrained_embedding_of_what_trains_nothing(tmp_path: Path) -> None:
+    """A plain network to start from has no embedding network, so its weights would be random."""
+    plain = tiny("demo/baseline")
+    description = {"recipe": "demo/baseline", "values": plain.model_dump(mode="json")}
+    save_weights(tmp_path / "demo/baseline/model.safetensors", build_network(plain), description)
+    recipe = tiny("demo/segaware", "train=null", "start.model=demo/baseline", "start.embedding=null")
+    with pytest.raises(RecipeError, match=r"the weights of demo/baseline do not fit .*missing \['embedding"):
+        train("demo/segaware", recipe, tmp_path, None)
+    assert not (tmp_path / "demo/segaware").exists()
