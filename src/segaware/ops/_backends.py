@@ -6,7 +6,7 @@ import importlib
 import os
 from collections.abc import Mapping
 from types import ModuleType, TracebackType
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import torch
 
@@ -128,7 +128,7 @@ def check_backend(backend: str, device: str | None = None, missing: Mapping[Back
     """Raise unless `backend` exists (ValueError), is not `missing` and can run on the device (RuntimeError)."""
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be None or one of {get_args(Backend)}, got {backend!r}")
-    problem = (missing or {}).get(backend) or unavailable_backends()[backend]
+    problem = (missing or {}).get(cast(Backend, backend)) or unavailable_backends()[backend]
     devices = {"numba": ["cpu"], "triton": ["cpu"] if _interpreted() else ["cuda"]}
     if problem is None and device is not None and device not in devices.get(backend, [device]):
         kind = {"cpu": "CPU", "cuda": "CUDA"}[devices[backend][0]]

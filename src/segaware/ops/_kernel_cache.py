@@ -20,8 +20,8 @@ class KernelCache(FunctionCache):
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
-        file = self._cache_file
-        self._cache_file = _CheckedFile(file._cache_path, self._impl.filename_base, file._source_stamp)
+        file: Any = self._cache_file
+        self._cache_file: Any = _CheckedFile(file._cache_path, self._impl.filename_base, file._source_stamp)
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Return what has been compiled for a signature, or None."""
@@ -50,12 +50,12 @@ class KernelCache(FunctionCache):
             warnings.warn(f"segaware's kernel cache in {self.cache_path} is {problem} ({reason})", stacklevel=2)
 
 
-class _CheckedFile(IndexDataCacheFile):  # type: ignore[misc]
+class _CheckedFile(IndexDataCacheFile):
     """With a digest of the machine code: damage that unpickling does not notice would end the process."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._version = f"{self._version}, sha256"  # so that files of Numba's own are not taken for damaged ones
+        self._version: str = f"{self._version}, sha256"  # so that files of Numba's own are not taken for damaged ones
 
     def _save_data(self, name: str, data: Any) -> None:
         pickled = self._dump(data)
