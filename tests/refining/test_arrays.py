@@ -130,6 +130,7 @@ def test_numpy_numbers_are_numbers(num_classes: Any) -> None:
         ({"scores": np.full((1, 24, 32), np.inf, np.float16), "kind": "values"}, "values must be finite"),
         ({"embedding": EMBEDDING.astype(np.float64) * 1e30}, "embedding must be finite and at most 1e"),
         ({"embedding": EMBEDDING * np.nan}, "embedding must be finite"),
+        ({"embedding": lambda x: x.to_sparse()}, "embedding must be a dense tensor"),
         ({"kernel_size": 10**9 + 1}, "kernel_size must .*, got 1000000001"),
         ({"kernel_size": 67}, "kernel_size must be at most 64, twice the image's longer side, got 67"),
         ({"kernel_size": (3, 67)}, "kernel_size must be at most 64"),
