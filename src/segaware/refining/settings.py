@@ -233,6 +233,6 @@ def _embed(network: Network, image: np.ndarray, device: torch.device) -> np.ndar
     if not isinstance(embedding, Tensor) or embedding.dim() != 4 or len(embedding) != 1:
         shape = tuple(embedding.shape) if isinstance(embedding, Tensor) else type(embedding).__name__
         raise ValueError(f"embedding must return tensors (N, E, H, W), got {shape}")
-    array = embedding[0].float().cpu().numpy()
+    array = to_numpy("embedding", embedding[0].float())
     _check_embedding(array, image.shape[:2])
     return array
