@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], description: str, unit: str, total: int | None = None, done: int = 0) -> Iterator[T]:
-    """Yield items and show how many there were, in a terminal; elsewhere nothing is shown.
+    """Yield items and show how many there were: in a terminal with a bar, elsewhere in one line when all are done.
 
     Args:
         items: The items.
@@ -20,12 +20,17 @@ def progress(items: Iterable[T], description: str, unit: str, total: int | None 
         total: How many there are, with those that were done before; `done + len(items)` if not given.
         done: How many were done before.
     """
-    from tqdm.auto import tqdm
-
     if total is None and isinstance(items, Sized):
         total = done + len(items)
-    # disable=None is tqdm's "unless it is a terminal".
-    yield from tqdm(items, description, total, initial=done, unit=unit, leave=False, disable=None)
+    if sys.stderr.isatty():
+        from tqdm.auto import tqdm
+
+        yield from tqdm(items, description, total, initial=done, unit=unit, leave=False)
+        return
+    for item in items:
+        yield item
+        done += 1
+    print(f"{description}: {done}/{total or done} {unit}s", file=sys.stderr)
 
 
 class Overall:

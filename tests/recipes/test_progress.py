@@ -27,7 +27,10 @@ def test_bar_is_for_terminals(monkeypatch: pytest.MonkeyPatch, stream: Any) -> N
     assert list(progress(iter("abc"), "reading", "letter", 5, done=2)) == ["a", "b", "c"]
     assert list(progress(["a"], "reading", "letter")) == ["a"]
     shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
-    assert ("reading" in shown and "2/5" in shown) if stream is _Terminal else shown == ""
+    if stream is _Terminal:
+        assert "reading" in shown and "2/5" in shown and "\r" in shown
+    else:
+        assert shown == "reading: 5/5 letters\nreading: 1/1 letters\n"
 
 
 def test_overall(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

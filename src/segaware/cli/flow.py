@@ -38,16 +38,21 @@ def flow(
     checkpoint: Weights = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the flow from every image to the next: .flo, KITTI's PNG, and a picture of its colours."""
+    """Write the flow from every image to the next: .flo, KITTI's PNG, and a picture of its colours.
+
+    Where all three are there, an earlier call wrote them, and they are replaced; other files only with --overwrite.
+    """
     with errors("the files that are written are whole"):
         values, runs = read_recipe(recipe, overrides, runs)
         if not isinstance(values, FlowRecipe):
             raise RecipeError(f"{recipe} is of the {values.stage} stage; estimate flow with a flow recipe")
         network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
         frames = open_frames(sources)
-        outputs = [path for name in frames.names() for path in flow_paths(name, out)]
+        pairs = [flow_paths(name, out) for name in frames.names()]
         check_apart((out / "flo", out / "kitti", out / "pictures"), frames.files)
-        check_outputs(outputs, frames.files, overwrite)
+        own = {path for paths in pairs if all(path.is_file() for path in paths) for path in paths}
+        check_outputs(own, frames.files, overwrite=True)
+        check_outputs((path for paths in pairs for path in paths if path not in own), frames.files, overwrite)
         work = predict_flow(network, frames, out, max_norm)
         written = sum(1 for _ in progress(work, "estimating flow", "pair", len(frames)))
         for path in frames.left_out:
