@@ -29,7 +29,7 @@ _PILLOWS_LIMIT = threading.Lock()
 
 
 @contextmanager
-def _limit(pixels: int | None) -> Iterator[int | None]:
+def pixel_limit(pixels: int | None) -> Iterator[int | None]:
     """Change the most pixels that Pillow decodes, which is a global variable of Pillow's; yield what it was."""
     with _PILLOWS_LIMIT:
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
@@ -55,12 +55,12 @@ def check_pixels(path: str | Path, width: int, height: int, max_pixels: int | No
 def _decode(path: str | Path, max_pixels: int | None) -> Image.Image:
     """Decode a file, the way up that its orientation says."""
     with reading(path, "an image", "cannot be decoded as an image"):
-        with _limit(None) as usual:
+        with pixel_limit(None) as usual:
             opened = Image.open(path)
         with opened as image:
             check_pixels(path, *image.size, usual if max_pixels is None else max_pixels)
             # Some formats ask for Pillow's limit again.
-            with nullcontext() if max_pixels is None else _limit(max_pixels):
+            with nullcontext() if max_pixels is None else pixel_limit(max_pixels):
                 image.load()
             turn = _TURNS.get(_orientation(image))
             return image if turn is None else image.transpose(turn)

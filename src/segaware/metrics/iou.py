@@ -4,11 +4,7 @@ import torch
 from torch import Tensor
 
 from segaware.metrics.precision import DoubleMetric, to_double
-
-_INTEGERS = (
-    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
-    *(torch.int8, torch.int16, torch.int32, torch.int64),
-)
+from segaware.ops.arguments import INTEGERS
 
 
 def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int | None = 255) -> Tensor:
@@ -82,7 +78,7 @@ def known_labels(target: Tensor, ignore_index: int | None) -> Tensor:
 
 def check_integer(name: str, labels: Tensor) -> None:
     """Raise a ValueError that names the argument unless it is a tensor of integers."""
-    if labels.dtype not in _INTEGERS:
+    if labels.dtype not in INTEGERS:
         raise ValueError(f"{name} must hold integer classes, got {labels.dtype}")
 
 

@@ -14,7 +14,10 @@ from torch import Tensor
 # There are other floating-point types, of 8 bits and fewer, which torch stores but does not compute in.
 FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # What labels come in.
-INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+INTEGERS = (
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.uint16, torch.uint32, torch.uint64),
+)
 
 MOST_CLASSES = 2**15  # beyond sense: a CRF's matrix of them takes 4 GB
 
@@ -87,8 +90,8 @@ def check_tensor(
         kind = "nested" if value.is_nested else value.layout
         raise ValueError(f"{name} must be {wanted}, got a tensor of {value.dtype} that is {kind}, not dense")
     if value.dtype not in dtypes or not fits(value):
-        types = "" if value.dtype in dtypes else f" (its type one of {', '.join(map(str, dtypes))})"
-        raise ValueError(f"{name} must be {wanted}{types}, got {value.dtype} of shape {tuple(value.shape)}")
+        types = "" if value.dtype in dtypes else f"; its type must be one of {', '.join(map(str, dtypes))}"
+        raise ValueError(f"{name} must be {wanted}, got {value.dtype} of shape {tuple(value.shape)}{types}")
 
 
 def check_image(name: str, tensor: Tensor, channels: str = "C") -> None:

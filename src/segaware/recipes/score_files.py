@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from segaware.data import DataError, reading, voc_palette, write_png
 from segaware.data.flow.files import known_flow, read_flo, read_pfm, write_flo, write_kitti_flow, write_pfm
-from segaware.data.images import _limit as pixel_limit
+from segaware.data.images import pixel_limit
 from segaware.recipes.score_pngs import FLOW, GRAY_MODES, read_png, write_gray_png
 from segaware.refining import Kind
 from segaware.refining.memory import process_memory

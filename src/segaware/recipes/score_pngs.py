@@ -12,8 +12,7 @@ from PIL import Image
 from segaware.atomic import replaced
 from segaware.data import DataError, read_label
 from segaware.data.flow.files import read_kitti_flow
-from segaware.data.images import _limit as pixel_limit
-from segaware.data.images import check_pixels
+from segaware.data.images import check_pixels, pixel_limit
 from segaware.refining import Kind
 
 FLOW = "flow"  # KITTI's 16-bit RGB, which Pillow has no mode for
