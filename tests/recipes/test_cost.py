@@ -41,7 +41,7 @@ def _fake(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 def test_real_measurement(tmp_path: Path) -> None:
     """It takes at least the memory of its scores; the image is found in the data root."""
     root = write_data(tmp_path / "data")
-    small = ["model.width=0.0625", "train=null"]
+    small = ["model.width=0.0625", "train.steps=1", "data.crop=[33, 33]", "data.batch_size=2", "data.workers=0"]
     train("camvid/baseline", load_recipe("camvid/baseline", small), tmp_path, root)
     folder = run_folder(tmp_path, "camvid/baseline")
     first = measure_cost(folder, 0, root)

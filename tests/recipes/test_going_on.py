@@ -33,9 +33,11 @@ def _terminated() -> Iterator[None]:
     def handle(*_: Any) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, handle)
+    # Shells start background jobs with SIGINT ignored.
+    before = signal.signal(signal.SIGTERM, handle), signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGTERM, before[0])
+    signal.signal(signal.SIGINT, before[1])
 
 
 @pytest.fixture(scope="module")

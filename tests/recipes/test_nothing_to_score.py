@@ -48,7 +48,7 @@ def _read(path: Path) -> Any:
 def test_segmentation(tmp_path: Path) -> None:
     scores = _scores(borders=False)
     assert math.isnan(scores.trimap_miou[0]) and math.isnan(scores.boundary_iou)
-    table = finite(_table(compared_with(scores, scores)))
+    table = finite(_table(compared_with([scores], [scores])))
     assert table["rows"][0]["trimap_miou_difference"] == [{"difference": None, "low": None, "high": None}]
     write_json(tmp_path / "a.json", table)
     assert _read(tmp_path / "a.json") == table
@@ -62,7 +62,7 @@ def test_segmentation(tmp_path: Path) -> None:
 
 def test_interval_without_ends() -> None:
     """Where some draws of a small set see nothing of a class, there is a difference and no interval."""
-    table = finite(_table(compared_with(_scores(True), _scores(True))))
+    table = finite(_table(compared_with([_scores(True)], [_scores(True)])))
     for row in table["rows"]:
         row["miou_difference"] = {"difference": 0.1, "low": None, "high": None}
     headers, rows = table_cells(table, [1])

@@ -7,13 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from segaware.recipes.build import build_network
 from segaware.recipes.files import RecipeError, load_recipe
-from segaware.recipes.run import train
 from segaware.recipes.start import copy_start
 from segaware.recipes.trained import load_trained, run_folder
 from segaware.strict_json import strict_json
-from segaware.training import save_weights
 
 from .tiny_recipes import tiny
 
@@ -83,14 +80,3 @@ def test_nothing_trained_and_nothing_to_start_from(
 ) -> None:
     with pytest.raises(RecipeError, match=rf"trains nothing \(train is null\), but {message}"):
         copy_start(torch.nn.Identity(), load_recipe(name, overrides), tmp_path, None, None)
-
-
-def test_untrained_embedding_of_what_trains_nothing(tmp_path: Path) -> None:
-    """A plain network to start from has no embedding network, so its weights would be random."""
-    plain = tiny("demo/baseline")
-    description = {"recipe": "demo/baseline", "values": plain.model_dump(mode="json")}
-    save_weights(tmp_path / "demo/baseline/model.safetensors", build_network(plain), description)
-    recipe = tiny("demo/segaware", "train=null", "start.model=demo/baseline", "start.embedding=null")
-    with pytest.raises(RecipeError, match=r"the weights of demo/baseline do not fit .*missing \['embedding"):
-        train("demo/segaware", recipe, tmp_path, None)
-    assert not (tmp_path / "demo/segaware").exists()

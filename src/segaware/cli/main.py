@@ -254,6 +254,7 @@ def table(
             values = run_table(name, runs, data_root, overrides or ())
         else:
             values = run_seeds(name, range(seeds), runs, data_root, overrides or ())
+        path = out / f"{table_path(values)}.json"
         write_json(path, values)
         if is_flow(values):
             draw_errors(values, path.with_suffix(".png"))

@@ -101,8 +101,10 @@ def draw_trimap(table: dict[str, Any], path: Path) -> None:
     """Plot mean IoU against the half-width of the trimap, and its difference to the control, into a PNG file."""
     rows = {row["recipe"]: row for row in table["rows"]}
     shown = [rows[name] for name in table.get("figure", rows)]
-    curves = {row["title"]: [drawn(value) for value in row["trimap_miou"]] for row in shown}
-    differences = {row["title"]: [drawn_interval(d) for d in row["trimap_miou_difference"]] for row in shown}
+    curves = {row["title"]: row["trimap_miou"] for row in shown}
+    differences = {
+        row["title"]: [(d["difference"], d["low"], d["high"]) for d in row["trimap_miou_difference"]] for row in shown
+    }
     trimap_curve(curves, table["half_widths"], path, differences)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from segaware.data.flow.registry import FlowDatasetName
 from segaware.data.registry import DatasetName
@@ -15,62 +15,35 @@ from segaware.models.resnet import StrideIn
 from segaware.nn.pair_loss import Average, Hinge
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.distance.reference import Metric
-from segaware.recipes.names import run_name
+from segaware.recipes.bounds import (
+    BatchSize,
+    BelowOne,
+    Channels,
+    Count,
+    Degrees,
+    Dilation,
+    Fraction,
+    GradientNorm,
+    Iterations,
+    KernelSize,
+    LearningRate,
+    NonNegative,
+    Number,
+    Positive,
+    Power,
+    Range,
+    Run,
+    SceneCount,
+    Seed,
+    Side,
+    Stride,
+    WeightDecay,
+    Width,
+    Workers,
+    increasing,
+)
 from segaware.training.engine import Precision
 from segaware.training.stages import LossAt
-
-
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):  # YAML reads "yes" and "on" so, and Python takes true for 1
-        raise ValueError("must be a number")
-    return value
-
-
-def _increasing(widths: tuple[int, ...]) -> tuple[int, ...]:
-    if not widths or list(widths) != sorted(set(widths)):
-        raise ValueError("must be one or more numbers in increasing order")
-    return widths
-
-
-def _low_high(limits: tuple[float, float]) -> tuple[float, float]:
-    if limits[0] > limits[1]:
-        raise ValueError("must be the lower limit, then the upper one")
-    return limits
-
-
-def _run(name: str) -> str:
-    run_name(name)
-    return name
-
-
-# The upper bounds are far beyond what makes sense: they keep a slip of the finger from asking for all memory, for
-# processes without end, or for a training that can only end in numbers that are not finite.
-_NUMBER = BeforeValidator(_no_bool)
-Seed = Annotated[int, _NUMBER, Field(ge=0, lt=2**32)]
-Count = Annotated[int, _NUMBER, Field(gt=0, le=10**9)]  # of images, epochs, steps
-SceneCount = Annotated[int, _NUMBER, Field(gt=0, le=10**7)]
-Side = Annotated[int, _NUMBER, Field(gt=0, le=8192)]  # pixels
-BatchSize = Annotated[int, _NUMBER, Field(gt=0, le=4096)]
-Workers = Annotated[int, _NUMBER, Field(ge=0, le=256, description="processes that load data")]
-Width = Annotated[float, _NUMBER, Field(gt=0, le=8)]  # a factor on the channels of all layers
-Channels = Annotated[int, _NUMBER, Field(gt=0, le=4096)]
-KernelSize = Annotated[int, _NUMBER, Field(ge=0, le=255)]  # 0 is none
-Dilation = Annotated[int, _NUMBER, Field(gt=0, le=1024)]
-Stride = Annotated[int, _NUMBER, Field(gt=0, le=64)]
-Iterations = Annotated[int, _NUMBER, Field(gt=0, le=1000)]
-Positive = Annotated[float, _NUMBER, Field(gt=0, le=10**4)]
-NonNegative = Annotated[float, _NUMBER, Field(ge=0, le=10**4)]
-Scale = Annotated[float, _NUMBER, Field(gt=0, le=100)]
-LearningRate = Annotated[float, _NUMBER, Field(gt=0, le=100)]
-WeightDecay = Annotated[float, _NUMBER, Field(ge=0, le=10)]
-GradientNorm = Annotated[float, _NUMBER, Field(gt=0, le=10**9)]
-Power = Annotated[float, _NUMBER, Field(ge=0, le=100)]
-Degrees = Annotated[float, _NUMBER, Field(ge=0, le=360)]
-Number = Annotated[float, _NUMBER, Field(allow_inf_nan=False)]
-Fraction = Annotated[float, _NUMBER, Field(ge=0, le=1)]
-BelowOne = Annotated[float, _NUMBER, Field(ge=0, lt=1)]
-Run = Annotated[str, AfterValidator(_run)]  # a recipe or recipe file, by the run folder that it stands for
-Range = Annotated[tuple[Scale, Scale], AfterValidator(_low_high)]
 
 
 class Section(BaseModel):
@@ -217,7 +190,7 @@ class Evaluation(Section):
 
     validation_images: Count = Field(description="images scored after every epoch")
     images: Count | None = Field(description="images scored in the end; null is all of them")
-    half_widths: Annotated[tuple[Side, ...], AfterValidator(_increasing)] = Field(
+    half_widths: Annotated[tuple[Side, ...], AfterValidator(increasing)] = Field(
         description="half-widths of the trimap bands in pixels"
     )
     precision: Precision = Field(description="of the scores that are cached, see train_on")
@@ -344,7 +317,7 @@ class FlowEvaluation(Section):
 
     validation_images: Count = Field(description="pairs scored after every epoch")
     images: Count | None = Field(description="pairs scored in the end; null is all of them")
-    distances: Annotated[tuple[Side, ...], AfterValidator(_increasing)] = Field(
+    distances: Annotated[tuple[Side, ...], AfterValidator(increasing)] = Field(
         description="distances to a motion boundary in pixels"
     )
     also: tuple[FlowDatasetName, ...] = Field(description="other data sets to score; those that are not there are not")

@@ -107,9 +107,7 @@ def copy_start(
         model, embedding = recipe.start.model, recipe.start.embedding
         if model is not None:
             tensors, _ = load_trained(model, weights_path(runs, model))
-            # An embedding network may be new if it is trained here, or comes from elsewhere.
-            new = ("embedding.",) if recipe.train is not None or embedding is not None else ()
-            copy_weights(tensors, network, model, (*new, "refinement.", "hardness"))
+            copy_weights(tensors, network, model, new=("embedding.", "refinement.", "hardness"))
         if embedding is not None:
             if recipe.embedding is None:
                 raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")

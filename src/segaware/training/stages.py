@@ -28,14 +28,17 @@ class Stage(LightningModule):
         self.network = network
         self.optimization = optimization
         optimization.freeze(network)
-        self.train()
+        self._keep_frozen()
 
     def train(self, mode: bool = True) -> Stage:
         """Set the training mode, in which what is frozen stays in evaluation mode."""
         super().train(mode)
+        self._keep_frozen()
+        return self
+
+    def _keep_frozen(self) -> None:
         for module in self.optimization.frozen_modules(self.network):
             module.eval()
-        return self
 
     def loss(self, sample: Sample) -> Tensor:
         """Return the loss of a batch, a scalar."""

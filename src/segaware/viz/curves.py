@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 
 from segaware.atomic import write_atomically
 
-Interval = tuple[float, float, float]
+Curves = Mapping[str, Sequence[float | None]]
+Interval = tuple[float | None, float | None, float | None]
 
 
 def trimap_curve(
-    curves: Mapping[str, Sequence[float]],
+    curves: Curves,
     half_widths: Sequence[int],
     path: Path,
     differences: Mapping[str, Sequence[Interval]] | None = None,
@@ -26,7 +27,7 @@ def trimap_curve(
 
     Args:
         curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent);
-            nan, which they give where there are no pixels, is not drawn.
+            None where there are no pixels, which is not drawn.
         half_widths: half-widths of the band around object borders, pixels, positive and ascending.
         path: file to write; its suffix, .png or .svg, decides the format.
         differences: name of each method, in the order of `curves`, and at each half-width its difference to a control
@@ -42,12 +43,12 @@ def trimap_curve(
     write_atomically(path, _render(curves, half_widths, suffix[1:], differences))
 
 
-def curve_png(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int]) -> bytes:
+def curve_png(curves: Curves, half_widths: Sequence[int]) -> bytes:
     """Plot mIoU against the half-width of the trimap as in `trimap_curve`, for a report.
 
     Args:
         curves: name of each method and its mIoU at each half-width, 0 to 1 as the metrics give it (drawn in percent);
-            nan, which they give where there are no pixels, is not drawn.
+            None where there are no pixels, which is not drawn.
         half_widths: half-widths of the band around object borders, pixels, positive and ascending.
 
     Returns:
@@ -64,7 +65,7 @@ def curve_png(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int])
 
 
 def _render(
-    curves: Mapping[str, Sequence[float]],
+    curves: Curves,
     half_widths: Sequence[int],
     file_format: str,
     differences: Mapping[str, Sequence[Interval]] | None = None,
@@ -111,8 +112,8 @@ def line_styles() -> Iterator[dict[str, Any]]:
         yield {"color": color, "marker": marker, "markersize": 5, "linestyle": linestyle}
 
 
-def _percent(values: Sequence[float]) -> list[float]:
-    return [100 * value for value in values]
+def _percent(values: Sequence[float | None]) -> list[float]:
+    return [math.nan if value is None else 100 * value for value in values]  # Matplotlib's gap
 
 
 def _tick_labels(half_widths: Sequence[int]) -> list[str]:
@@ -128,7 +129,7 @@ def _tick_labels(half_widths: Sequence[int]) -> list[str]:
     return labels
 
 
-def _require_curves(curves: Mapping[str, Sequence[float]], half_widths: Sequence[int]) -> None:
+def _require_curves(curves: Curves, half_widths: Sequence[int]) -> None:
     if not half_widths or half_widths[0] <= 0 or list(half_widths) != sorted(set(half_widths)):
         raise ValueError(f"half_widths must be positive and ascending, got {list(half_widths)}")
     if not curves:
@@ -136,17 +137,17 @@ def _require_curves(curves: Mapping[str, Sequence[float]], half_widths: Sequence
     for name, values in curves.items():
         if len(values) != len(half_widths):
             raise ValueError(f"curve {name!r} must have {len(half_widths)} values, got {len(values)}")
-        if not all(0 <= value <= 1 or math.isnan(value) for value in values):
+        if not all(value is None or 0 <= value <= 1 for value in values):
             raise ValueError(f"curve {name!r} must lie in 0..1, got {list(values)}")
 
 
 def _require_differences(
-    differences: Mapping[str, Sequence[Interval]], curves: Mapping[str, Sequence[float]], half_widths: Sequence[int]
+    differences: Mapping[str, Sequence[Interval]], curves: Curves, half_widths: Sequence[int]
 ) -> None:
     if list(differences) != list(curves):
         raise ValueError(f"differences must be of the methods {list(curves)}, got {list(differences)}")
     for name, intervals in differences.items():
         if len(intervals) != len(half_widths):
             raise ValueError(f"differences of {name!r} must have {len(half_widths)} values, got {len(intervals)}")
-        if not all(-1 <= low <= high <= 1 for _, low, high in intervals if not math.isnan(low + high)):
+        if not all(-1 <= low <= high <= 1 for _, low, high in intervals if low is not None and high is not None):
             raise ValueError(f"differences of {name!r} must have intervals in -1..1, got {list(intervals)}")
