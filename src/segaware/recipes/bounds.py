@@ -41,29 +41,29 @@ def _run(name: str) -> str:
 
 # The upper bounds are far beyond what makes sense: they keep a slip of the finger from asking for all memory, for
 # processes without end, or for a training that can only end in numbers that are not finite.
-_NUMBER = BeforeValidator(_no_bool)
-Seed = Annotated[int, _NUMBER, AfterValidator(_seed)]
-Count = Annotated[int, _NUMBER, Field(gt=0, le=10**9)]  # of images, epochs, steps
-SceneCount = Annotated[int, _NUMBER, Field(gt=0, le=10**7)]
-Side = Annotated[int, _NUMBER, Field(gt=0, le=8192)]  # pixels
-BatchSize = Annotated[int, _NUMBER, Field(gt=0, le=4096)]
-Workers = Annotated[int, _NUMBER, Field(ge=0, le=256, description="processes that load data")]
-Width = Annotated[float, _NUMBER, Field(gt=0, le=8)]  # a factor on the channels of all layers
-Channels = Annotated[int, _NUMBER, Field(gt=0, le=4096)]
-KernelSize = Annotated[int, _NUMBER, Field(ge=0, le=255)]  # 0 is none
-Dilation = Annotated[int, _NUMBER, Field(gt=0, le=1024)]
-Stride = Annotated[int, _NUMBER, Field(gt=0, le=64)]
-Iterations = Annotated[int, _NUMBER, Field(gt=0, le=1000)]
-Positive = Annotated[float, _NUMBER, Field(gt=0, le=10**4)]
-NonNegative = Annotated[float, _NUMBER, Field(ge=0, le=10**4)]
-Scale = Annotated[float, _NUMBER, Field(gt=0, le=100)]
-LearningRate = Annotated[float, _NUMBER, Field(gt=0, le=100)]
-WeightDecay = Annotated[float, _NUMBER, Field(ge=0, le=10)]
-GradientNorm = Annotated[float, _NUMBER, Field(gt=0, le=10**9)]
-Power = Annotated[float, _NUMBER, Field(ge=0, le=100)]
-Degrees = Annotated[float, _NUMBER, Field(ge=0, le=360)]
-Number = Annotated[float, _NUMBER, Field(allow_inf_nan=False)]
-Fraction = Annotated[float, _NUMBER, Field(ge=0, le=1)]
-BelowOne = Annotated[float, _NUMBER, Field(ge=0, lt=1)]
+NUMBER = BeforeValidator(_no_bool)
+Seed = Annotated[int, NUMBER, AfterValidator(_seed)]
+Count = Annotated[int, NUMBER, Field(gt=0, le=10**9)]  # of images, epochs, steps
+SceneCount = Annotated[int, NUMBER, Field(gt=0, le=10**7)]
+Side = Annotated[int, NUMBER, Field(gt=0, le=8192)]  # pixels
+BatchSize = Annotated[int, NUMBER, Field(gt=0, le=4096)]
+Workers = Annotated[int, NUMBER, Field(ge=0, le=256, description="processes that load data")]
+Width = Annotated[float, NUMBER, Field(gt=0, le=8)]  # a factor on the channels of all layers
+Channels = Annotated[int, NUMBER, Field(gt=0, le=4096)]
+KernelSize = Annotated[int, NUMBER, Field(ge=0, le=255)]  # 0 is none
+Dilation = Annotated[int, NUMBER, Field(gt=0, le=1024)]
+Stride = Annotated[int, NUMBER, Field(gt=0, le=64)]
+Iterations = Annotated[int, NUMBER, Field(gt=0, le=1000)]
+Positive = Annotated[float, NUMBER, Field(gt=0, le=10**4)]
+NonNegative = Annotated[float, NUMBER, Field(ge=0, le=10**4)]
+Scale = Annotated[float, NUMBER, Field(gt=0, le=100)]
+LearningRate = Annotated[float, NUMBER, Field(gt=0, le=100)]
+WeightDecay = Annotated[float, NUMBER, Field(ge=0, le=10)]
+GradientNorm = Annotated[float, NUMBER, Field(gt=0, le=10**9)]
+Power = Annotated[float, NUMBER, Field(ge=0, le=100)]
+Degrees = Annotated[float, NUMBER, Field(ge=0, le=360)]
+Number = Annotated[float, NUMBER, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, NUMBER, Field(ge=0, le=1)]
+BelowOne = Annotated[float, NUMBER, Field(ge=0, lt=1)]
 Run = Annotated[str, AfterValidator(_run)]  # a recipe or recipe file, by the run folder that it stands for
 Range = Annotated[tuple[Scale, Scale], AfterValidator(_low_high)]

@@ -16,6 +16,7 @@ from segaware.nn.pair_loss import Average, Hinge
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.distance.reference import Metric
 from segaware.recipes.bounds import (
+    NUMBER,
     BatchSize,
     BelowOne,
     Channels,
@@ -293,7 +294,7 @@ class FlowModel(Section):
     filter_kernel_size: KernelSize
     filter_iterations: Iterations
     filter_hardness: NonNegative
-    filter_stride: Annotated[Literal[1, 2, 4], _NUMBER]
+    filter_stride: Annotated[Literal[1, 2, 4], NUMBER]
     variational: bool = Field(description="refine the flow; see `segaware.models.VariationalRefinement`")
 
 

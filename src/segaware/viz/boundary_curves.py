@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from segaware.atomic import write_atomically
 from segaware.viz.curves import line_styles
 
+_Interval = tuple[float, float, float]
+
 SPREAD = 0.5  # of the width between two categories, for the intervals of all methods
 MAX_LABELS = 16  # on the axis of displacements
 
@@ -22,7 +24,7 @@ def boundary_curve(
     curves: Mapping[str, Sequence[float]],
     distances: Sequence[float],
     path: Path,
-    differences: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
+    differences: Mapping[str, Sequence[_Interval]] | None = None,
 ) -> None:
     """Plot the end-point error by distance to a motion boundary and write the plot to a file.
 
@@ -147,9 +149,7 @@ def _require_values(kind: str, curves: Mapping[str, Sequence[float]], length: in
             raise ValueError(f"{kind} {name!r} must have {length} values, got {len(values)}")
 
 
-def _require_differences(
-    differences: Mapping[str, Sequence[tuple[float, float, float]]], curves: Mapping[str, Sequence[float]]
-) -> None:
+def _require_differences(differences: Mapping[str, Sequence[_Interval]], curves: Mapping[str, Sequence[float]]) -> None:
     if list(differences) != list(curves):
         raise ValueError(f"differences must be of the methods {list(curves)}, got {list(differences)}")
     for name, intervals in differences.items():
