@@ -18,6 +18,8 @@ _told: set[str] = set()
 class KernelCache(FunctionCache):
     """Numba's cache of one function. It is left out where it fails, with a warning, and mended if that can be."""
 
+    _cache_file: IndexDataCacheFile
+
     def __init__(self, function: Any) -> None:
         super().__init__(function)
         file = self._cache_file
@@ -50,8 +52,10 @@ class KernelCache(FunctionCache):
             warnings.warn(f"segaware's kernel cache in {self.cache_path} is {problem} ({reason})", stacklevel=2)
 
 
-class _CheckedFile(IndexDataCacheFile):  # type: ignore[misc]
+class _CheckedFile(IndexDataCacheFile):
     """With a digest of the machine code: damage that unpickling does not notice would end the process."""
+
+    _version: str
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

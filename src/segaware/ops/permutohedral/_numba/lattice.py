@@ -123,7 +123,8 @@ def _elevate(features: np.ndarray) -> np.ndarray:
     those of Kraehenbuehl's code, everything is rounded as it is there: to float32, after each operation. Features that
     are far from 0 are dealt with in float64.
     """
-    size, number = len(features) + 1, np.float32
+    size = len(features) + 1
+    number: type[np.floating[Any]] = np.float32
     if not -_FAR < features.min() <= features.max() < _FAR:
         features, number = _moved_to_zero(features.astype(np.float64)), np.float64
     features = features.astype(number, copy=False)
