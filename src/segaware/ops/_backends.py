@@ -124,7 +124,7 @@ def _interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def check_backend(backend: str, device: str | None = None, missing: Mapping[Backend, str] | None = None) -> None:
+def check_backend(backend: str, device: str | None = None, missing: Mapping[str, str] | None = None) -> None:
     """Raise unless `backend` exists (ValueError), is not `missing` and can run on the device (RuntimeError)."""
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be None or one of {get_args(Backend)}, got {backend!r}")
@@ -140,7 +140,7 @@ def check_backend(backend: str, device: str | None = None, missing: Mapping[Back
 def choose_backend(
     requested: Backend | None,
     device: torch.device,
-    missing: Mapping[Backend, str] | None = None,
+    missing: Mapping[str, str] | None = None,
     automatic: Backend | None = None,
 ) -> Backend:
     """Return the backend of one call: what it asks for, else what `use_backend` set, else the fastest for the device.

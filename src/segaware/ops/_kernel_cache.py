@@ -18,6 +18,8 @@ _told: set[str] = set()
 class KernelCache(FunctionCache):
     """Numba's cache of one function. It is left out where it fails, with a warning, and mended if that can be."""
 
+    _cache_file: IndexDataCacheFile
+
     def __init__(self, function: Any) -> None:
         super().__init__(function)
         file: Any = self._cache_file
@@ -52,6 +54,8 @@ class KernelCache(FunctionCache):
 
 class _CheckedFile(IndexDataCacheFile):
     """With a digest of the machine code: damage that unpickling does not notice would end the process."""
+
+    _version: str
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

@@ -91,7 +91,7 @@ def segaware_conv2d(
     return output if input.dim() == 4 else output[0]
 
 
-def _missing(weight: Tensor, groups: int) -> dict[Backend, str]:
+def _missing(weight: Tensor, groups: int) -> dict[str, str]:
     """Say which backend has no kernels for a convolution in so many groups."""
     filters, channels = weight.shape[0] // groups, weight.shape[1]
     if groups == 1 or min(filters, channels) >= NARROW:

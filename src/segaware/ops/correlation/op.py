@@ -32,7 +32,8 @@ def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: i
 
     Returns:
         Correlations (N, D * D, H, W) with D = 2 * (max_displacement // stride) + 1. Displacements d = (dy, dx) are in
-        row-major order, from the most negative.
+        row-major order, from the most negative. A number that is not finite makes NaN of the gradients of what it is
+        correlated with, and of no others.
 
     Raises:
         ValueError: If the inputs are not floating-point images of one shape, dtype and device, or a number is out of

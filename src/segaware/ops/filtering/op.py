@@ -42,7 +42,8 @@ def segaware_filter2d(
 
     Returns:
         The filtered image, with the shape and dtype of `input`. Half precisions are accumulated in float32. The image
-        is padded as conv2d's "same": an even window reaches one tap further to the bottom and the right.
+        is padded as conv2d's "same": an even window reaches one tap further to the bottom and the right. A window whose
+        counted taps have masks that sum to 0 has no mean and gives NaN.
 
     Raises:
         ValueError: If a shape, dtype, device or option does not fit; the message names the argument.

@@ -22,7 +22,7 @@ from segaware.ops.permutohedral import library, reference
 
 Normalization: TypeAlias = Literal["none", "symmetric"]
 
-_MISSING: dict[Backend, str] = {"triton": "this operator has no such kernels"}
+_MISSING = {"triton": "this operator has no such kernels"}
 
 
 def _choose_backend(requested: Backend | None) -> Backend:
