@@ -204,7 +204,7 @@ def _difference(
         for output, wanted in zip(outputs, torch.utils._pytree.tree_leaves(expected), strict=True):
             given, wanted = torch.from_numpy(output).double(), wanted.cpu().double()
             gap = (given - wanted).abs().masked_fill(given == wanted, 0)  # infinities that are the same
-            gap = gap.masked_fill(given.isnan() & wanted.isnan(), 0).nan_to_num(nan=torch.inf)
+            gap = gap.masked_fill(given.isnan() & wanted.isnan(), 0).nan_to_num(nan=torch.inf, posinf=torch.inf)
             difference = max(difference, gap.max().item())
             largest = max(largest, wanted.nan_to_num(posinf=0, neginf=0).abs().max().item())
     return difference, tolerance * max(1.0, largest)
