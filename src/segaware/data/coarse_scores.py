@@ -40,6 +40,7 @@ def coarse_scores(
         >>> coarse_scores(torch.zeros(1, 50, 70, dtype=torch.int64), num_classes=3).shape
         torch.Size([1, 3, 7, 9])
     """
+    label = label.long()
     known = (label != IGNORE_INDEX).long()
     one_hot = F.one_hot(label * known, num_classes).permute(0, 3, 1, 2) * known[:, None]
     # Means over whole squares, those at the border padded with pixels without a label: their quotient is the part.

@@ -30,7 +30,7 @@ class PairLoss(nn.Module):
         beta: Distance from which different pixels are far enough.
         kernel_size: Window size, odd.
         dilations: One window per dilation; their pairs are pooled.
-        ignore_index: Label of pixels without a known region.
+        ignore_index: Label of pixels without a known region; None if there is no such label.
         average: "near_far" averages near pairs and far pairs separately and adds the two, so that the few far pairs
             are not drowned; "pairs" is the plain mean over all pairs of Eq. 2.
         hinge: "linear" is Eq. 1; "squared" is half its square, whose gradient the authors' release uses.
@@ -48,7 +48,7 @@ class PairLoss(nn.Module):
         beta: float = 2.0,
         kernel_size: IntPair = 3,
         dilations: Sequence[int] = (1, 2, 5),
-        ignore_index: int = 255,
+        ignore_index: int | None = 255,
         average: Average = "near_far",
         hinge: Hinge = "linear",
         metric: Metric = "l1",
@@ -106,9 +106,13 @@ class PairLoss(nn.Module):
         )
         (top, bottom), (left, right) = window.padding
         centre = labels[:, None]
-        padded = F.pad(centre, (left, right, top, bottom), value=self.ignore_index)
-        neighbour = torch.cat([window.view(padded, tap) for tap in window.taps()], dim=1)
-        pair = (neighbour != self.ignore_index) & (centre != self.ignore_index)
+        known = torch.ones_like(centre) if self.ignore_index is None else (centre != self.ignore_index).long()
+        # Beyond the image nothing is known.
+        neighbour, known_neighbour = (
+            torch.cat([window.view(padded, tap) for tap in window.taps()], dim=1)
+            for padded in (F.pad(x, (left, right, top, bottom)) for x in (centre, known))
+        )
+        pair = (known_neighbour * known).bool()
         pair[:, window.size // 2] = False
         same = neighbour == centre
         near = self._hinge(distance - self.alpha) * (pair & same)

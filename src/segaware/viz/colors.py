@@ -63,13 +63,13 @@ def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray, opacity: 
     return np.rint((1 - opacity) * image + opacity * colors).astype(np.uint8)
 
 
-def error_map(prediction: np.ndarray, target: np.ndarray, ignore_index: int = 255) -> np.ndarray:
+def error_map(prediction: np.ndarray, target: np.ndarray, ignore_index: int | None = 255) -> np.ndarray:
     """Paint wrong pixels red, right ones light grey and void ones black.
 
     Args:
         prediction: predicted classes, integers, shape (H, W).
         target: true classes, integers, shape (H, W).
-        ignore_index: value of `target` that marks void pixels.
+        ignore_index: value of `target` that marks void pixels; None if none does.
 
     Returns:
         Picture, uint8, shape (H, W, 3).
@@ -82,7 +82,8 @@ def error_map(prediction: np.ndarray, target: np.ndarray, ignore_index: int = 25
     if prediction.shape != target.shape:
         raise ValueError(f"prediction must have the target's shape {target.shape}, got {prediction.shape}")
     picture = np.where((prediction == target)[..., None], RIGHT, WRONG)
-    picture[target == ignore_index] = VOID
+    if ignore_index is not None:
+        picture[target == ignore_index] = VOID
     return picture
 
 
