@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segaware.nn.hub import METADATA, Configured, Pretrained
 from segaware.nn.resampling import upsample
 from segaware.nn.vgg_weights import Normalize, check_width, load_vgg_weights
-from segaware.ops.arguments import check_integer, check_rgb, is_number
+from segaware.ops.arguments import as_integer, check_integer, check_rgb, is_number
 
 # Layers of each scale and their width: the first seven convolutions of VGG-16.
 _SCALES = ((("conv1_1", "conv1_2"), 64), (("conv2_1", "conv2_2"), 128), (("conv3_1", "conv3_2", "conv3_3"), 256))
@@ -31,6 +31,8 @@ class VGGScales(nn.Module):
     def __init__(self, width: float, dim: int) -> None:
         super().__init__()
         check_width(width)
+        if as_integer(dim) is not None and dim < 1:
+            raise ValueError(f"dim must be at least 1, got {dim}")
         self.dim = check_integer("dim", dim, 1, _LARGEST_DIM)
         self.normalize = Normalize()
         self.widths = [int(full_width * width) for _, full_width in _SCALES]

@@ -13,17 +13,18 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def without_autocast(function: _Function) -> _Function:
-    """Let a function compute in the types of the tensors that it is given, the first argument among them.
+    """Let a function compute in the types of the tensors that it is given.
 
     Autocast would round its products and keep its sums in half precision. Kernels are out of its reach by themselves.
     """
 
     @functools.wraps(function)
-    def run(tensor: Tensor, *others: Any, **options: Any) -> Any:
-        device = tensor.device.type
+    def run(*arguments: Any, **options: Any) -> Any:
+        tensors = (value for value in (*arguments, *options.values()) if isinstance(value, Tensor))
+        device = next((tensor.device.type for tensor in tensors), "cpu")
         if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-            return function(tensor, *others, **options)
+            return function(*arguments, **options)
         with torch.autocast(device, enabled=False):
-            return function(tensor, *others, **options)
+            return function(*arguments, **options)
 
     return run  # type: ignore[return-value]

@@ -90,8 +90,10 @@ def check_tensor(
         kind = "nested" if value.is_nested else value.layout
         raise ValueError(f"{name} must be {wanted}, got a tensor of {value.dtype} that is {kind}, not dense")
     if value.dtype not in dtypes or not fits(value):
-        types = "" if value.dtype in dtypes else f"; its type must be one of {', '.join(map(str, dtypes))}"
-        raise ValueError(f"{name} must be {wanted}, got {value.dtype} of shape {tuple(value.shape)}{types}")
+        # That integers are wanted says enough.
+        said = value.dtype in dtypes or dtypes is not FLOATING
+        types = "" if said else f" (its type one of {', '.join(map(str, dtypes))})"
+        raise ValueError(f"{name} must be {wanted}{types}, got {value.dtype} of shape {tuple(value.shape)}")
 
 
 def check_image(name: str, tensor: Tensor, channels: str = "C") -> None:

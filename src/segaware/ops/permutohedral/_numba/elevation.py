@@ -1,4 +1,4 @@
-"""Features become positions in the plane of the permutohedral lattice, with the roundings that decide where they lie."""
+"""Features become positions in the plane of the permutohedral lattice, rounded as decides where they lie."""
 
 from __future__ import annotations
 
