@@ -67,7 +67,7 @@ def read_vgg_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     tensors = read_tensors(path, "VGG weights")
     try:
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             weights = _dequantize(tensors)
             weights["conv1_1.weight"], shift = fold_caffe_input(weights["conv1_1.weight"], _CAFFE_MEAN_BGR)
             weights["conv1_1.bias"] = weights["conv1_1.bias"] + shift
@@ -145,13 +145,13 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{what}: no file {path}")
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         from safetensors.torch import load_file
     try:
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         return {name: value for name, value in content.items() if isinstance(value, Tensor)}
