@@ -263,3 +263,11 @@ def test_damaged_recipe_of_a_run(runs: Path, text: str, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     train("demo/baseline", tiny("demo/baseline"), tmp_path, None, overwrite=True)
     assert (folder / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("content", [b"", b"cut off"])
+def test_damaged_weights_are_not_a_finished_training(runs: Path, content: bytes, tmp_path: Path) -> None:
+    folder = shutil.copytree(runs / "demo/baseline", tmp_path / "demo/baseline")
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="model.safetensors"):
+        train("demo/baseline", tiny("demo/baseline"), tmp_path, None)

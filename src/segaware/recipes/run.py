@@ -49,10 +49,12 @@ def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: b
     Raises:
         RecipeError: If the folder holds the training of another recipe, or weights to start from are missing.
         LockedError: If another process trains there.
+        ValueError: If the weights of a finished training are damaged.
         OSError: If the folder cannot be written.
     """
     folder, weights = run_folder(runs, name), weights_path(runs, name)
     if not overwrite and _holds(folder, recipe) and weights.is_file():
+        load_trained(name, weights)  # says so if they are damaged
         return weights
     with _claimed(folder):
         goes_on = not overwrite and _holds(folder, recipe)
