@@ -269,5 +269,5 @@ def test_damaged_recipe_of_a_run(runs: Path, text: str, tmp_path: Path) -> None:
 def test_damaged_weights_are_not_a_finished_training(runs: Path, content: bytes, tmp_path: Path) -> None:
     folder = shutil.copytree(runs / "demo/baseline", tmp_path / "demo/baseline")
     (folder / "model.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match="model.safetensors"):
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
         train("demo/baseline", tiny("demo/baseline"), tmp_path, None)
