@@ -152,10 +152,11 @@ def test_a_bad_argument_is_named(arguments: dict[str, Any], message: str) -> Non
         embedding_distance(**{"embedding": torch.zeros(1, 2, 4, 5), "kernel_size": 3, **arguments})
 
 
+@pytest.mark.parametrize("backend", ["reference", "numba"])
 @pytest.mark.parametrize("metric", ["l1", "sqeuclidean", "euclidean"])
-def test_under_autocast(metric: Any) -> None:
+def test_under_autocast(metric: Any, backend: Any) -> None:
     embedding = torch.randn(1, 60, 5, 6)
     with torch.autocast("cpu", torch.bfloat16):
-        distance = embedding_distance(embedding, 3, padding=1, metric=metric)
+        distance = embedding_distance(embedding, 3, padding=1, metric=metric, backend=backend)
     expected = numpy_loops.embedding_distance(embedding.double().numpy(), 3, metric, padding=1)
     torch.testing.assert_close(distance.double(), torch.from_numpy(expected), rtol=1e-5, atol=1e-5)

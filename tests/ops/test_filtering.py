@@ -204,15 +204,16 @@ def test_a_bad_argument_is_named(arguments: dict[str, Any], message: str) -> Non
         segaware_filter2d(**{**good, **arguments})
 
 
+@pytest.mark.parametrize("backend", ["reference", "numba"])
 @pytest.mark.parametrize("border", ["exclude", "zero"])
-def test_under_autocast_and_where_a_mask_sums_to_zero(border: Any) -> None:
+def test_under_autocast_and_where_a_mask_sums_to_zero(border: Any, backend: Any) -> None:
     input, mask = torch.randn(2, 3, 6, 5), torch.rand(2, 9, 6, 5)
     mask[0, :, 3, 2] = mask[1, :, 0, 0] = 0
     with np.errstate(invalid="ignore"):
         expected = numpy_loops.segaware_filter2d(input.double().numpy(), mask.double().numpy(), 3, 1, 1, border)
     leaves = [input.requires_grad_(), mask.requires_grad_()]
     with torch.autocast("cpu", torch.bfloat16):
-        output = segaware_filter2d(*leaves, 3, border=border)
+        output = segaware_filter2d(*leaves, 3, border=border, backend=backend)
     torch.testing.assert_close(output.double(), torch.from_numpy(expected), rtol=1e-5, atol=1e-6, equal_nan=True)
     grad_mask = torch.autograd.grad(output.sum(), mask)[0]
     # Taps that are left out of both sums have no gradient.
