@@ -9,10 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from segaware.locking import fcntl, open_locked  # the first is None on Windows
 
 _MANY, _PAUSE = 1000, 1.0  # folders of so many files are searched for left-over files only so often, in seconds
 _next_search: dict[Path, float] = {}
@@ -47,15 +44,12 @@ def _claim(temporary: Path) -> int | None:
     """Make an empty file and lock it, by which others see that its process lives, on whatever machine."""
     if fcntl is None:  # no open file can be moved there
         return None
-    while True:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def if_possible(descriptor: int) -> None:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Who sweeps may have been faster than the lock.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), os.stat(temporary)):
-                return descriptor
-        os.close(descriptor)
+
+    return open_locked(temporary, if_possible)
 
 
 def _sweep(path: Path) -> None:

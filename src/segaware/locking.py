@@ -6,7 +6,7 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -47,8 +47,7 @@ def locked(lock: Path, what: str) -> Iterator[None]:
 
 
 def _acquire(lock: Path, what: str) -> int:
-    while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    def at_once(descriptor: int) -> None:
         try:
             if fcntl:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,17 +55,32 @@ def _acquire(lock: Path, what: str) -> int:
                 msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         except (BlockingIOError, PermissionError):
             holder = os.read(descriptor, 1000).decode(errors="replace") if fcntl else ""  # Windows locks its bytes
-            os.close(descriptor)
             raise LockedError(
                 f"{what} is being written by {holder or 'another process'}; wait for it, or stop it first"
             ) from None
+
+    descriptor = open_locked(lock, at_once)
+    os.ftruncate(descriptor, 0)
+    return descriptor
+
+
+def open_locked(path: Path, lock: Callable[[int], None]) -> int:
+    """Open a file, make it if it is not there, and lock it; return its descriptor, open for reading and writing.
+
+    Args:
+        path: The file.
+        lock: Locks the file of a descriptor, or raises an error, which goes on to the caller.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            lock(descriptor)
         except BaseException:
             os.close(descriptor)
             raise
-        # The one who held it may have removed the file after it was opened here: such a lock guards nothing.
+        # Whoever held it may have removed the file after it was opened here: such a lock guards nothing.
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
-                os.ftruncate(descriptor, 0)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return descriptor
         os.close(descriptor)
 
