@@ -79,7 +79,7 @@ def refine(
 
 def _refine_one(image: Path, scores: Path, out: Path, how: FileSettings) -> None:
     with refine_file(image, scores, out, how) as (pieces, done, work):
-        for _ in tqdm(work, total=pieces, initial=done, desc="refining", unit="tile", leave=False):
+        for _ in tqdm(work, total=pieces, initial=done, desc="refining", unit="tile", leave=False, disable=None):
             pass
 
 
@@ -99,7 +99,7 @@ def _refine_folder(files: list[Files], how: FileSettings) -> bool:
 def _refine_all(files: list[Files], how: FileSettings) -> list[tuple[Files, Exception]]:
     """Refine one after the other, and return those that could not be, each with its error, which is told at once."""
     failed: list[tuple[Files, Exception]] = []
-    for file in (bar := tqdm(files, desc="refining", unit="image")):
+    for file in (bar := tqdm(files, desc="refining", unit="image", disable=None)):
         image, scores, out = file
         try:
             with refine_file(image, scores, out, how) as (_, _, work):

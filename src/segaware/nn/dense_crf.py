@@ -219,14 +219,13 @@ def _check_shapes(scores: Tensor, image: Tensor, name: str = "log_probabilities"
 
 def _check_log_probabilities(log_probabilities: Tensor) -> None:
     check_finite("log_probabilities", log_probabilities.float())
-    low, _ = value_range(log_probabilities) or (0.0, 0.0)
     total = sum(plane.float().exp() for plane in log_probabilities.unbind(-3))
     assert isinstance(total, Tensor)
     error = _largest(total.log())
     # Half precisions round the logarithms themselves.
     if error < (1e-3 if log_probabilities.dtype.itemsize > 2 else 3e-2):
         return
-    if low >= 0 and _largest(log_probabilities.float().sum(-3) - 1) < 1e-2:
+    if log_probabilities.min() >= 0 and _largest(log_probabilities.float().sum(-3) - 1) < 1e-2:
         raise ValueError(
             "log_probabilities must be logarithms, got what look like probabilities: of such, p, pass "
             "p.clamp(min=1e-5).log().log_softmax(-3)"
