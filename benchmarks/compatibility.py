@@ -15,7 +15,7 @@ from pathlib import Path
 from architectures import ARCHITECTURES, check, find_libraries
 from tqdm.auto import tqdm
 
-from segaware.recipes.provenance import provenance, write_json
+from segaware.provenance import provenance, write_json
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ import segaware
 from segaware.cli.bench.gpu import card
 from segaware.cli.bench.measure import Samples, interleave, summarize, wall_clock
 from segaware.nn import segaware_conv
-from segaware.recipes.provenance import provenance, write_json
+from segaware.provenance import provenance, write_json
 from segaware.refining.memory import process_memory
 
 HARDNESS = 0.05

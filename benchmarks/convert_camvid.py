@@ -29,11 +29,11 @@ from torch.utils.data import DataLoader, RandomSampler, Subset
 import segaware
 from segaware.atomic import write_atomically
 from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
+from segaware.experiments.evaluation import Scores, score
+from segaware.experiments.table import compared_with
 from segaware.nn import ColorEmbedding, EmbeddingNet
 from segaware.nn.vgg_weights import Normalize
-from segaware.recipes.evaluation import Scores, score
-from segaware.recipes.provenance import provenance, write_json
-from segaware.recipes.table import compared_with
+from segaware.provenance import provenance, write_json
 from segaware.training import Optimization, SegmentationStage, find_checkpoint, fit, load_weights, save_weights
 
 HALF_WIDTHS = (1, 2, 3, 5, 10, 20, 40)

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from segaware import export_onnx
 from segaware.models import DeepLabLargeFOV, DeepLabV2, FlowNetC, FlowNetS, SegAwareFlowNetS
 from segaware.nn import BilateralFilter2d, EmbeddingNet, SegAwareConv2d, SegAwareCRF
-from segaware.recipes.provenance import provenance, write_json
+from segaware.provenance import provenance, write_json
 
 OUT = Path("results/bench/onnx.json")
 EXAMPLE, SIZES = (97, 129), ((75, 111), (128, 101))

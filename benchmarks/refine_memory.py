@@ -16,7 +16,7 @@ from PIL import Image
 
 from segaware.data import photograph, read_image
 from segaware.nn import upsample
-from segaware.recipes.provenance import provenance, write_json
+from segaware.provenance import provenance, write_json
 
 SIZE, CLASSES, STRIDE = (3000, 4000), 21, 8
 CASES = {  # the scores, and what else the command is given

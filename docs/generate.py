@@ -15,7 +15,7 @@ from segaware.cli.bench.tables import HEADERS, case_rows
 from segaware.cli.flow_tables import draw_displacements, draw_errors, flow_cells, is_flow, other_cells
 from segaware.cli.tables import draw_trimap, table_cells, table_path
 from segaware.data import write_png
-from segaware.recipes.photograph import draw_refinements
+from segaware.showcase.photograph import draw_refinements
 from segaware.viz.cost_curves import cost_curves
 
 ROOT = Path(__file__).parent.parent

@@ -18,8 +18,7 @@ from segaware.nn import (
 )
 from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
 from segaware.refining import refine
-
-__version__ = "0.1.0"
+from segaware.version import __version__ as __version__
 
 __all__ = [
     "BilateralFilter2d",

@@ -9,8 +9,8 @@ import pytest
 import torch
 from typer.testing import Result
 
+from segaware.experiments.build import build_network
 from segaware.nn import EmbeddingNet
-from segaware.recipes.build import build_network
 from segaware.recipes.files import load_recipe
 from segaware.training import save_weights
 

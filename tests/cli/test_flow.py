@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from segaware.data.flow.files import read_flo, read_kitti_flow
-from segaware.recipes.build import build_network
+from segaware.experiments.build import build_network
 from segaware.recipes.files import load_recipe
 from segaware.training import save_weights
 

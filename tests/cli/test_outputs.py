@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import Result
 
 from segaware.cli import main
-from segaware.recipes.build import build_network
+from segaware.experiments.build import build_network
 from segaware.recipes.files import load_recipe
 from segaware.training import save_weights
 

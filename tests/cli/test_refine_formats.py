@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from segaware import refine
 from segaware.data import voc_palette
 from segaware.data.flow.files import read_kitti_flow, write_flo, write_kitti_flow, write_pfm
-from segaware.recipes import score_files
+from segaware.refining import score_files
 
 SIZE = (12, 17)
 COLOR = ("--embedding", "color", "--iterations", "1", "--kernel-size", "3")

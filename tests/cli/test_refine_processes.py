@@ -15,8 +15,7 @@ from PIL import Image
 
 from segaware import refine
 from segaware.locking import locked
-from segaware.recipes import partial_output, refine_files
-from segaware.refining import refinement
+from segaware.refining import partial_output, refine_files, refinement
 
 SIZE = (40, 52)
 COLOR = ("--embedding", "color", "--iterations", "1", "--kernel-size", "3")
@@ -32,7 +31,7 @@ import numpy as np
 import segaware
 import typer
 from segaware.cli.refine import refine
-from segaware.recipes import partial_output, refine_files
+from segaware.refining import partial_output, refine_files
 from segaware.refining import refinement
 
 segaware.refine(np.zeros((8, 8, 3)), np.zeros((2, 8, 8)), embedding="color", kernel_size=3, iterations=1)

@@ -10,7 +10,7 @@ import yaml
 from segaware.recipes import files
 from segaware.recipes.files import RecipeError, choose_data, load_recipe, load_table
 
-from .tiny_recipes import tiny, write_recipe
+from ..experiments.tiny_recipes import tiny, write_recipe
 
 
 def _values() -> dict[str, Any]:

@@ -9,13 +9,13 @@ import typer
 
 from segaware.cli.options import Overwrite, Runs, Weights, errors, read_recipe
 from segaware.data.flow.frames import open_frames
+from segaware.experiments.flow_prediction import flow_paths, predict_flow
+from segaware.experiments.run import load_network
+from segaware.experiments.trained import weights_path
+from segaware.outputs import check_apart, check_outputs
 from segaware.progress import progress
 from segaware.recipes.files import RecipeError
-from segaware.recipes.flow_prediction import flow_paths, predict_flow
-from segaware.recipes.outputs import check_apart, check_outputs
-from segaware.recipes.run import load_network
 from segaware.recipes.schema import FlowRecipe
-from segaware.recipes.trained import weights_path
 
 
 def flow(

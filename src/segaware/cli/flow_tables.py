@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segaware.cli.tables import NOTHING, drawn, drawn_interval, number, scored
-from segaware.recipes.flow_evaluation import FlowScores
+from segaware.experiments.flow_evaluation import FlowScores
 from segaware.viz import boundary_curve, displacement_histogram
 
 _FIRST_BAND = 3  # in a row's errors, after end-point error, angular error and Fl
@@ -39,7 +39,7 @@ def flow_cells(table: dict[str, Any], intervals: bool = True) -> tuple[list[str]
     """Return header and rows for the values of a flow table: pixels, degrees and percent.
 
     Args:
-        table: The values of `segaware.recipes.table.run_table`.
+        table: The values of `segaware.experiments.table.run_table`.
         intervals: Whether to show the intervals of the differences to the control.
     """
     bands = _bands(table["distances"])

@@ -21,23 +21,23 @@ from segaware.cli.options import DataRoot, Overrides, Overwrite, RecipeName, Run
 from segaware.cli.refine import refine
 from segaware.cli.tables import draw_trimap, scores_cells, show, table_cells, table_path
 from segaware.data import write_png
+from segaware.experiments.comparison import draw_comparison
+from segaware.experiments.evaluation import evaluate
+from segaware.experiments.export import export_embedding, export_network
+from segaware.experiments.flow_evaluation import evaluate_flow
+from segaware.experiments.prediction import find_images, output_paths, prepare_output, write_submission
+from segaware.experiments.prediction import predict as predict_images
+from segaware.experiments.run import load_network
+from segaware.experiments.run import train as train_recipe
+from segaware.experiments.seeds import run_seeds
+from segaware.experiments.table import run_table
+from segaware.experiments.trained import run_folder, weights_path
+from segaware.outputs import check_apart, check_folder_can_be_written, check_outputs, wrote_table
 from segaware.progress import progress
-from segaware.recipes.comparison import draw_comparison
-from segaware.recipes.demo import write_page
-from segaware.recipes.evaluation import evaluate
-from segaware.recipes.export import export_embedding, export_network
+from segaware.provenance import provenance, write_json
 from segaware.recipes.files import RecipeError, choose_data, load_recipe, recipe_names, table_names
-from segaware.recipes.flow_evaluation import evaluate_flow
-from segaware.recipes.outputs import check_apart, check_folder_can_be_written, check_outputs, wrote_table
-from segaware.recipes.prediction import find_images, output_paths, prepare_output, write_submission
-from segaware.recipes.prediction import predict as predict_images
-from segaware.recipes.provenance import provenance, write_json
-from segaware.recipes.run import load_network
-from segaware.recipes.run import train as train_recipe
 from segaware.recipes.schema import FlowRecipe, SegmentationRecipe, SharpeningRecipe
-from segaware.recipes.seeds import run_seeds
-from segaware.recipes.table import run_table
-from segaware.recipes.trained import run_folder, weights_path
+from segaware.showcase.demo import write_page
 
 _WHOLE = "the files that are written are whole; --overwrite starts again"
 _NOTHING = "nothing is written"

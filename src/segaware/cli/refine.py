@@ -12,9 +12,9 @@ from tqdm.auto import tqdm
 from segaware.cli.options import errors
 from segaware.data import DataError
 from segaware.locking import LockedError
-from segaware.recipes.refine_files import OutputThereError, find_files, load_embedding, refine_file
-from segaware.recipes.score_files import FileSettings
 from segaware.refining import Kind, Method, parse_memory
+from segaware.refining.refine_files import OutputThereError, find_files, load_embedding, refine_file
+from segaware.refining.score_files import FileSettings
 from segaware.refining.settings import Settings
 
 Files: TypeAlias = tuple[Path, Path, Path]  # an image, its scores, its output

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from segaware.recipes.evaluation import Scores
+from segaware.experiments.evaluation import Scores
 from segaware.viz import trimap_curve
 
 NOTHING = "-"
@@ -25,7 +25,7 @@ def table_path(table: dict[str, Any]) -> str:
 def table_cells(
     table: dict[str, Any], half_widths: Sequence[int], intervals: bool = True, boundary: bool = True
 ) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows for the values of `segaware.recipes.table.run_table`, scores in percent.
+    """Return header and rows for the values of `segaware.experiments.table.run_table`, scores in percent.
 
     A column in which no row has a value is left out.
 

@@ -8,11 +8,12 @@ Harley, Derpanis, Kokkinos, ICCV 2017, Sec. 5.1.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segaware.choices import SegAwareLayers, Trunk
 from segaware.models.refinement import CRF, ScoreRefinement
 from segaware.nn import DenseCRF, SegAwareConv2d, SharedDistances, read_vgg_weights
 from segaware.nn.hub import Pretrained
@@ -20,9 +21,6 @@ from segaware.nn.shared_distances import convolve
 from segaware.nn.vgg_weights import Normalize, check_width, copy_vgg_weights
 from segaware.ops.arguments import MOST_CLASSES, check_integer, is_number
 from segaware.ops.convolution.reference import Normalize as MaskNormalize
-
-SegAwareLayers = Literal["none", "fc6", "all"]
-Trunk = Literal["vgg16", "vgg19"]
 
 # Of each block of VGG: width, the stride of its input to the image, and dilation; and how many convolutions it has.
 _BLOCKS = ((64, 1, 1), (128, 2, 1), (256, 4, 1), (512, 8, 1), (512, 8, 2))

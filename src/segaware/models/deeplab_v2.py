@@ -10,11 +10,12 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
 
+from segaware.choices import BatchNorm, SegAwareV2Layers
 from segaware.models.deeplab import OWN_TENSORS, DeepLab
 from segaware.models.refinement import ScoreRefinement
 from segaware.models.resnet import FrozenBatchNorm2d, ResNet101, StrideIn
@@ -22,9 +23,6 @@ from segaware.nn import ReleasedEmbedding, SegAwareConv2d, SharedDistances, resa
 from segaware.nn.shared_distances import convolve
 from segaware.nn.vgg_weights import copy_tensors, read_tensors
 from segaware.ops.convolution.reference import Normalize as MaskNormalize
-
-SegAwareV2Layers = Literal["none", "aspp", "all"]
-BatchNorm = Literal["frozen", "trained"]
 
 _SCALES = (Fraction(1), Fraction(3, 4), Fraction(1, 2))
 _RATES = (6, 12, 18, 24)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor, nn
 
+from segaware.choices import CRF
 from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF, SharedDistances, upsample
 from segaware.nn.hub import Configured
 from segaware.nn.resampling import sampled_size
 from segaware.ops.arguments import MOST_CLASSES, as_integer, check_devices, check_image, check_integer, check_rgb
 from segaware.ops.distance.reference import Metric
-
-CRF = Literal["none", "segaware"]
 
 
 class ScoreRefinement(Configured):

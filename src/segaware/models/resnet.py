@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segaware.choices import StrideIn
 from segaware.nn import SharedDistances
 from segaware.nn.shared_distances import convolve
 from segaware.nn.vgg_weights import check_width
@@ -16,7 +17,6 @@ from segaware.nn.vgg_weights import check_width
 # Where the first unit of a block that halves the resolution has its stride: in its first 1x1 convolution, as He et al.
 # and Caffe have it, or in its 3x3 one, as torchvision (and timm, transformers) have it. Weights have the same shapes in
 # both, and work in the one that they were trained in: Caffe's need "1x1", torchvision's ImageNet weights "3x3".
-StrideIn = Literal["1x1", "3x3"]
 
 # Of each block: units, width of their 3x3 convolutions, stride to the image and dilation of these.
 _BLOCKS = ((3, 64, 4, 1), (4, 128, 8, 1), (23, 256, 8, 2), (3, 512, 8, 4))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segaware.choices import Average, Hinge
 from segaware.ops import embedding_distance
 from segaware.ops.arguments import (
     INTEGERS,
@@ -21,9 +22,6 @@ from segaware.ops.arguments import (
 )
 from segaware.ops.distance.reference import Metric
 from segaware.ops.window import IntPair, Window
-
-Average = Literal["near_far", "pairs"]
-Hinge = Literal["linear", "squared"]
 
 
 class PairLoss(nn.Module):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PureWindowsPath
 
 SUFFIXES = (".yaml", ".yml")  # of a recipe file; what ends otherwise is a name, and never a path
-CACHE = "cache"  # beside the folders of the recipes: scores of images, see `segaware.recipes.cached`
+CACHE = "cache"  # beside the folders of the recipes: scores of images, see `segaware.experiments.cached`
 
 
 def run_name(name: str) -> str:

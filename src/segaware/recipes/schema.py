@@ -6,13 +6,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
+from segaware.choices import (
+    CRF,
+    Average,
+    BatchNorm,
+    Hinge,
+    LossAt,
+    Precision,
+    SegAwareLayers,
+    SegAwareV2Layers,
+    StrideIn,
+    Trunk,
+)
 from segaware.data.flow.registry import FlowDatasetName
 from segaware.data.registry import DatasetName
-from segaware.models.deeplab import SegAwareLayers, Trunk
-from segaware.models.deeplab_v2 import BatchNorm, SegAwareV2Layers
-from segaware.models.refinement import CRF
-from segaware.models.resnet import StrideIn
-from segaware.nn.pair_loss import Average, Hinge
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.distance.reference import Metric
 from segaware.recipes.bounds import (
@@ -43,8 +50,6 @@ from segaware.recipes.bounds import (
     Workers,
     increasing,
 )
-from segaware.training.engine import Precision
-from segaware.training.stages import LossAt
 
 
 class Section(BaseModel):
@@ -224,7 +229,7 @@ class SegmentationRecipe(Section):
     loss_at: LossAt = Field(description="where scores are compared with labels; see `SegmentationStage`")
     train_on: Literal["images", "cached_scores"] = Field(
         description="cached_scores trains filter, CRF and embedding alone, on scores of the network it starts from, "
-        "which are computed once per image; see `segaware.recipes.cached`"
+        "which are computed once per image; see `segaware.experiments.cached`"
     )
     start: SegmentationStart
     train: Train | None = Field(description="null trains nothing: the network is what it starts from")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -19,12 +19,11 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from segaware.choices import Precision
 from segaware.nn import clamp_hardness
 from segaware.training.batches import EpochSampler, derived_seed
 from segaware.training.checkpoints import CheckpointFiles, checkpoint_steps
 from segaware.training.stages import Stage
-
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 # Lightning's advice on what is meant to be so here.
 _EXPECTED = (

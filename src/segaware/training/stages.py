@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from segaware.choices import LossAt
 from segaware.data import COARSE_STRIDE, IGNORE_INDEX, Sample, ScoredSample, coarse_scores
 from segaware.metrics import MeanIoU
 from segaware.nn import EmbeddingNet, PairLoss, clamp_hardness
 from segaware.training.optimization import Optimization
-
-LossAt = Literal["image", "scores"]
 
 
 class Stage(LightningModule):

@@ -14,7 +14,7 @@ import torch
 
 from segaware.cli.bench.measure import Samples, interleave
 from segaware.cli.bench.plan import Contender, Settings
-from segaware.recipes.fresh_process import run_fresh
+from segaware.fresh_process import run_fresh
 from segaware.refining.memory import process_memory
 
 

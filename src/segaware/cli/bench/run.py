@@ -18,7 +18,7 @@ from rich.progress import Progress
 from segaware.cli.bench import crf, curves, distance, filtering, gpu, layers, network, overhead, recipes
 from segaware.cli.bench.gpu import card
 from segaware.cli.bench.plan import Measurement, Settings
-from segaware.recipes.provenance import provenance, write_json
+from segaware.provenance import provenance, write_json
 
 _LONG = ("recipes", "curves")
 PACKAGES = ("numpy", "numba", "kornia", "opencv-python-headless", "pydensecrf2")

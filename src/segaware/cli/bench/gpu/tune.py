@@ -13,7 +13,7 @@ from segaware.cli.bench.gpu.card import Precision
 from segaware.cli.bench.gpu.layers import contenders
 from segaware.cli.bench.layers import LAYERS, Layer
 from segaware.cli.bench.plan import Settings
-from segaware.recipes.provenance import provenance, write_json
+from segaware.provenance import provenance, write_json
 
 if TYPE_CHECKING:
     from segaware.ops._launch import Tile

@@ -1,0 +1,1 @@
+"""Running what recipes say: training, scoring and comparing."""

@@ -1,0 +1,171 @@
+"""Scores of a network before its filter and CRF, kept on disk: many rows of a table refine the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from segaware.atomic import write_atomically
+from segaware.data import RandomCrop, Sample, ScoredSample
+from segaware.experiments.build import sharpener
+from segaware.models import DeepLab
+from segaware.recipes.schema import SegmentationRecipe
+from segaware.training import Precision
+
+_AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class Cache:
+    """Scores of a network before they are refined, and embeddings, computed once per image.
+
+    A network is known by its weights: networks with the same trunk or embedding share what is kept, and a network that
+    was trained again does not find what was kept before. A file takes about 0.1 MB with the scores of seven classes,
+    and 6 MB with an embedding at half the resolution, in float16.
+
+    Args:
+        folder: Where to keep it, with a folder for every trunk and every embedding.
+        recipe: The recipe of the network. Embeddings that a refinement compares are kept if it does not train them.
+        network: The network, with its weights.
+    """
+
+    def __init__(self, folder: Path, recipe: SegmentationRecipe, network: DeepLab) -> None:
+        precision: Precision = recipe.evaluation.precision
+        self.network = network.eval()
+        self.dtype = _AUTOCAST[precision]
+        self.stride = network.refinement.stride
+        others = ("refinement.", "embedding.") if network.segaware == "none" else ("refinement.",)
+        trunk = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(others)}
+        self.scores = folder / f"{recipe.data.name}-scores-{_digest(trunk)}-{precision}"
+        self.embeddings: Path | None = None
+        is_fixed = recipe.train is None or "embedding" in recipe.train.frozen
+        if network.refinement.needs_embedding and is_fixed:
+            digest = _digest(network.get_submodule("embedding").state_dict())
+            self.embeddings = folder / f"{recipe.data.name}-embeddings-{digest}-stride{self.stride}-{precision}"
+
+    def __call__(self, sample: Sample) -> ScoredSample:
+        """Return a sample with its scores, and with its embedding if that is kept."""
+        image = sample.image[None]
+        file = f"{sample.name}-{image.shape[-2]}x{image.shape[-1]}.npy"
+        scores = self._kept(self.scores / file, lambda: self.network.forward_unrefined(self._moved(image)).float())
+        embedding = torch.empty(0)
+        if self.embeddings is not None:
+            embedding = self._kept(self.embeddings / file, lambda: self._embed(image).half()).float()
+        return ScoredSample(*sample, scores, embedding)
+
+    def _embed(self, image: Tensor) -> Tensor:
+        embed = self.network.get_submodule("embedding")
+        return embed(self._moved(image))[:, :, :: self.stride, :: self.stride]
+
+    def _moved(self, image: Tensor) -> Tensor:
+        return image.to(next(self.network.parameters()).device)
+
+    @torch.no_grad()
+    def _kept(self, path: Path, compute: Callable[[], Tensor]) -> Tensor:
+        if path.is_file():
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        with self.autocast():
+            tensor = compute()[0].cpu().contiguous()
+        content = io.BytesIO()
+        np.save(content, tensor.numpy())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.getvalue())
+        return tensor
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of the recipe's precision."""
+        device = next(self.network.parameters()).device.type
+        return torch.autocast(device, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class CachedScores(Dataset[ScoredSample]):
+    """A data set with the scores of a network; in training, windows of it at random, half of them mirrored.
+
+    Args:
+        samples: The data set; the same image each time.
+        cache: Where its scores come from.
+        crop: Height and width of the windows; None takes whole images.
+        flip: Probability of mirroring windows.
+    """
+
+    def __init__(
+        self, samples: Dataset[Sample], cache: Cache, crop: tuple[int, int] | None = None, flip: float = 0.0
+    ) -> None:
+        self.samples = samples
+        self.cache = cache
+        self.crop = None if crop is None else RandomCrop(*crop)
+        self.flip = flip
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.samples)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> ScoredSample:
+        """Return an image, or a window of it."""
+        sample = self.samples[index]
+        return self.cache(sample) if self.crop is None else self._window(self.cache(self.crop.pad(sample)), self.crop)
+
+    def _window(self, scored: ScoredSample, crop: RandomCrop) -> ScoredSample:
+        """Cut all parts along the grid of the scores."""
+        strides = {"image": 1, "label": 1, "scores": self.cache.network.output_stride, "embedding": self.cache.stride}
+        step = strides["scores"]
+        sides = (crop.height, crop.width)
+        starts = [
+            step * int(torch.randint((length - side) // step + 1, ()))
+            for length, side in zip(scored.label.shape, sides, strict=True)
+        ]
+        mirrored = bool(torch.rand(()) < self.flip)
+        parts: dict[str, Any] = {}
+        for name, stride in strides.items():
+            part: Tensor = getattr(scored, name)
+            if part.numel():
+                rows, columns = (
+                    slice(start // stride, (start + side - 1) // stride + 1)
+                    for start, side in zip(starts, sides, strict=True)
+                )
+                part = part[..., rows, columns]
+                parts[name] = part.flip(-1) if mirrored else part
+        return scored._replace(**parts)
+
+
+def with_cached_scores(
+    folder: Path,
+    recipe: SegmentationRecipe,
+    network: DeepLab,
+    training: Dataset[Sample],
+    validation: Dataset[Sample],
+) -> tuple[Dataset[ScoredSample], Dataset[ScoredSample]]:
+    """Return windows for training and whole images for validation, with scores kept below a folder."""
+    windows = CachedScores(training, Cache(folder / "train", recipe, network), recipe.data.crop, recipe.data.flip)
+    return windows, CachedScores(validation, Cache(folder / "val", recipe, network))
+
+
+def cached_predictor(folder: Path, recipe: SegmentationRecipe, network: nn.Module) -> Callable[[Sample], Tensor]:
+    """Return what predicts the classes (1, H, W) of a batch of one validation image from scores kept below a folder."""
+    assert isinstance(network, DeepLab)
+    cache, sharpen = Cache(folder / "val", recipe, network), sharpener(network)
+    device = next(network.parameters()).device
+
+    def predict(batch: Sample) -> Tensor:
+        image, _, _, scores, embedding = cache(Sample(batch.image[0], batch.label[0], batch.name[0]))
+        image, scores, embedding = (tensor[None].to(device) for tensor in (image, scores, embedding))
+        with cache.autocast():
+            logits = sharpen(image, scores, network.output_stride, embedding if embedding.numel() else None)
+        return logits.argmax(1).cpu()
+
+    return predict

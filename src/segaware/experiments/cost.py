@@ -1,0 +1,107 @@
+"""What one image costs a trained network, measured in a process of its own.
+
+Run as `python -m segaware.experiments.cost FOLDER INDEX [ROOT]`: run folder, index of a validation image, data root.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segaware.experiments.build import network_inputs, open_data
+from segaware.experiments.run import load_network
+from segaware.experiments.trained import is_up_to_date
+from segaware.fresh_process import run_fresh
+from segaware.provenance import provenance, write_json
+from segaware.recipes.files import RecipeError, load_recipe
+from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe
+from segaware.refining.memory import process_memory
+
+_CALLS = 5
+_CORNER = 33  # pixels
+
+
+def measure_cost(folder: Path, index: int, root: Path | None) -> dict[str, Any]:
+    """Measure time and memory of predicting one validation image; for the same weights only once.
+
+    Nothing else should run on the machine meanwhile.
+
+    Args:
+        folder: Run folder of a trained recipe. The result is kept there as cost.json.
+        index: Index of the image among those that the recipe scores.
+        root: Folder that holds the data sets.
+
+    Returns:
+        The median time of 5 calls after a first one, "milliseconds"; the most memory above what the process (or the
+        GPU) held before the first call, libraries and the network included, "peak_mb" in 10^6 bytes, None where the
+        system does not tell; and what was measured.
+
+    Raises:
+        RecipeError: If the process fails.
+    """
+    path = folder / "cost.json"
+    if not is_up_to_date(path, folder / "model.safetensors"):
+        values = run_fresh("segaware.experiments.cost", str(folder), str(index), *([] if root is None else [str(root)]))
+        if isinstance(values, str):
+            raise RecipeError(f"measuring the cost of {folder} failed: {values}")
+        write_json(path, values)
+    cost: dict[str, Any] = json.loads(path.read_text())
+    return cost
+
+
+def _main(folder: Path, index: int, root: Path | None) -> None:
+    recipe = load_recipe(str(folder / "recipe.yaml"))
+    network, _ = load_network(str(folder), recipe, folder / "model.safetensors")
+    assert not isinstance(recipe, EmbeddingRecipe)
+    sample = open_data(recipe, "val", root, recipe.evaluation.images)[index]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device)
+
+    def predict(side: int | None = None) -> float:
+        """Predict a batch of the image, or of its corner; return the seconds that it took."""
+        parts = (x[None, ..., :side, :side] if isinstance(x, torch.Tensor) else x for x in sample)
+        inputs = network_inputs(recipe, type(sample)(*parts), index)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            output = network(*(x.to(device) if isinstance(x, torch.Tensor) else x for x in inputs))
+            (output if isinstance(recipe, FlowRecipe) else output.argmax(1)).cpu()
+        return time.perf_counter() - started
+
+    # A corner of the image loads libraries and compiled kernels, which take a hundred megabytes of their own.
+    predict(_CORNER)
+    before = _memory(device, peak=False)
+    seconds = [predict() for _ in range(1 + _CALLS)]
+    peak = _memory(device, peak=True)
+    cost = {
+        "milliseconds": 1000 * statistics.median(seconds[1:]),
+        "peak_mb": None if before is None or peak is None else peak - before,
+        "image": list(sample[0].shape[-2:]),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        **{key: provenance()[key] for key in ("commit", "torch", "machine")},
+    }
+    print(json.dumps(cost))
+
+
+def _memory(device: torch.device, peak: bool) -> float | None:
+    """Return the memory held, or the most that ever was, in MB."""
+    if device.type == "cuda":
+        if not peak:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated() / 1e6
+    if not Path("/proc/self/status").is_file():
+        return None
+    if not peak:
+        with suppress(OSError):  # forget the peak of loading the network, where that is allowed
+            Path("/proc/self/clear_refs").write_text("5")
+    return process_memory("VmHWM" if peak else "VmRSS")
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)

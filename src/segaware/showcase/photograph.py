@@ -1,0 +1,58 @@
+"""The trained embedding network at work on the photograph that comes with segaware."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from segaware.data import COARSE_STRIDE, coarse_scores, photograph, read_image
+from segaware.models import ScoreRefinement, Sharpener
+from segaware.nn import EmbeddingNet
+from segaware.refining import Method, refine
+from segaware.viz import embedding_colors, side_by_side
+from segaware.viz.masks import draw_masks
+
+# (column, row) of corners of a rough outline of the cat, and (row, column) of pixels whose masks are shown.
+_OUTLINE = ((55, 0), (25, 70), (0, 130), (0, 299), (330, 299), (345, 200), (365, 110), (350, 60), (395, 0))
+_POINTS = ((60, 48), (150, 335), (255, 310))
+_HARDNESS, _REACH = 1.0, 16
+
+
+@torch.inference_mode()
+def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
+    """Return two pictures, uint8 (H, W, 3): a rough outline sharpened, and the masks of some pixels."""
+    pixels = read_image(photograph())
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    network = EmbeddingNet.from_pretrained()
+    embedding = network(image)
+    coarse = coarse_scores(_outline(pixels.shape[1], pixels.shape[0]), 2, noise=0.0)
+    sharpen = Sharpener(ScoreRefinement(2, 9, 8, _HARDNESS), network)
+    panels = [("photograph", pixels), ("embedding (PCA)", embedding_colors(embedding[0]))]
+    for caption, sharpener in (("rough outline", Sharpener(ScoreRefinement(2), None)), ("sharpened", sharpen)):
+        cat = sharpener(image, coarse, COARSE_STRIDE)[0].argmax(0).numpy()
+        panels.append((caption, _darken(pixels, cat)))
+    return side_by_side(panels), draw_masks(pixels, _POINTS, {"mask": (embedding, _HARDNESS)}, _REACH)
+
+
+def draw_refinements() -> np.ndarray:
+    """Return a picture, uint8 (H, W, 3): a rough label of the photograph, and what `refine` makes of it."""
+    pixels = read_image(photograph())
+    label = _outline(pixels.shape[1], pixels.shape[0])[0].numpy().astype(np.uint8)
+    refined = {method: refine(pixels, label, method, kind="labels") for method in get_args(Method)}
+    panels = [(caption, _darken(pixels, cat)) for caption, cat in ({"given": label} | refined).items()]
+    return side_by_side(panels)
+
+
+def _darken(pixels: np.ndarray, cat: np.ndarray) -> np.ndarray:
+    """Darken what is not the cat, where its label is 0."""
+    return np.where(cat[..., None] > 0, pixels, pixels // 4)
+
+
+def _outline(width: int, height: int) -> Tensor:
+    label = Image.new("L", (width, height))
+    ImageDraw.Draw(label).polygon(_OUTLINE, fill=1)
+    return torch.from_numpy(np.array(label)).long()[None]
