@@ -10,13 +10,13 @@ docs/results.md; `--runs` keeps the weights, and what is finished is not trained
 from __future__ import annotations
 
 import argparse
-import functools
 import io
 import json
 import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,7 @@ from torch.utils.data import DataLoader, RandomSampler, Subset
 import segaware
 from segaware.atomic import write_atomically
 from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
-from segaware.experiments.evaluation import Scores, score
-from segaware.experiments.table import compared_with
+from segaware.experiments.tasks.segmentation import SegmentationScores, count_classes, segmentation_row
 from segaware.nn import ColorEmbedding, EmbeddingNet
 from segaware.nn.vgg_weights import Normalize
 from segaware.provenance import provenance, write_json
@@ -88,7 +87,7 @@ def main() -> None:
         if name == "baseline":
             _train(options, name, deeplab, options.steps, options.learning_rate)
         else:
-            make = functools.partial(_started, options, ROWS[name][1])
+            make = partial(_started, options, ROWS[name][1])
             _train(options, name, make, options.extra_steps, options.extra_learning_rate)
     if options.predict_only:
         return
@@ -98,7 +97,7 @@ def main() -> None:
         {
             "recipe": name,
             "title": title,
-            **compared_with([control], [scores[name]]),
+            **segmentation_row([scores[name]], [control]),
             **_description(options, name),
         }
         for name, title in titles.items()
@@ -212,12 +211,16 @@ def _predict(network: nn.Module, images: CamVid, path: Path) -> None:
     write_atomically(path, content.getvalue())
 
 
-def _scores(options: argparse.Namespace, name: str) -> Scores:
+def _scores(options: argparse.Namespace, name: str) -> SegmentationScores:
     images = CamVid(options.data_root, "val")
     with np.load(_file(options, name, "npz")) as file:
         predictions = [torch.from_numpy(file[key]).long() for key in file.files]
-    return score(
-        lambda _, index: lambda: predictions[index], DataLoader(images, 1), images.num_classes, HALF_WIDTHS, name
+    return SegmentationScores.measure(
+        lambda _, index: lambda: predictions[index],
+        DataLoader(images, 1),
+        partial(count_classes, num_classes=images.num_classes, half_widths=HALF_WIDTHS),
+        name,
+        half_widths=HALF_WIDTHS,
     )
 
 

@@ -6,15 +6,18 @@ Run as `make docs`. A test compares the pages with the files, so that they canno
 """
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segaware.cli.bench.curves import LABELS
 from segaware.cli.bench.run import GROUPS, PACKAGES
 from segaware.cli.bench.tables import HEADERS, case_rows
-from segaware.cli.flow_tables import draw_displacements, draw_errors, flow_cells, is_flow, other_cells
-from segaware.cli.tables import draw_trimap, table_cells, table_path
 from segaware.data import write_png
+from segaware.experiments.tasks.flow.tables import draw_displacements, draw_errors, flow_cells, other_cells
+from segaware.experiments.tasks.segmentation.tables import draw_trimap, table_cells
+from segaware.recipes.names import table_path
 from segaware.showcase.photograph import draw_refinements
 from segaware.viz.cost_curves import cost_curves
 
@@ -52,11 +55,8 @@ def main() -> None:
 def write_results() -> None:
     """Write the page of results and its figures."""
     for table in load_tables():
-        if is_flow(table):
-            draw_errors(table, ROOT / "docs/figures" / _figure(table, "errors"))
-            draw_displacements(table, ROOT / "docs/figures" / _figure(table, "displacements"))
-        else:
-            draw_trimap(table, ROOT / "docs/figures" / _figure(table, "trimap"))
+        for kind, draw in TASKS[table["task"]].figures.items():
+            draw(table, ROOT / "docs/figures" / _figure(table, kind))
     (ROOT / "docs/results.md").write_text(page())
 
 
@@ -83,13 +83,18 @@ def page() -> str:
 
 
 def _figure(table: dict[str, Any], kind: str) -> str:
-    return f"{table_path(table).replace('/', '_')}_{kind}.png"
+    return f"{_path(table).replace('/', '_')}_{kind}.png"
+
+
+def _path(table: dict[str, Any]) -> str:
+    return table_path(table["table"], table.get("data"))
 
 
 def _section(table: dict[str, Any]) -> list[str]:
     measured = table["measured"]
-    remarks = ROOT / "results" / f"{table_path(table)}.md"
-    scored = f"{table['about']} Scored on {table['images']} {'pairs' if is_flow(table) else 'images'}."
+    task = TASKS[table["task"]]
+    remarks = ROOT / "results" / f"{_path(table)}.md"
+    scored = f"{table['about']} Scored on {table['images']} {task.samples}."
     budget = [["method", "seed", "steps", "minutes", "parameters", "hardness"]] + [
         [
             row["title"],
@@ -101,17 +106,13 @@ def _section(table: dict[str, Any]) -> list[str]:
         ]
         for row in table["rows"]
     ]
-    headers, rows = flow_cells(table) if is_flow(table) else table_cells(table, SHOWN_HALF_WIDTHS)
+    headers, rows = task.cells(table)
     return [
         f"## {table['title']}",
         scored,
         _markdown([headers, *rows]),
         *([remarks.read_text().strip()] if remarks.is_file() else []),
-        *(
-            _flow_figures(table)
-            if is_flow(table)
-            else [f"![Mean IoU near borders](figures/{_figure(table, 'trimap')})"]
-        ),
+        *task.shown(table),
         *([_by_seed(table)] if "seeds" in table else []),
         "What each row had, and the hardness it learned:",
         _markdown(budget),
@@ -138,6 +139,27 @@ def _flow_figures(table: dict[str, Any]) -> list[str]:
         *(["Real pairs, end-point error / angular error:", _markdown([headers, *rows])] if rows else []),
         f"![How far pixels move](figures/{_figure(table, 'displacements')})",
     ]
+
+
+def _trimap(table: dict[str, Any]) -> list[str]:
+    return [f"![Mean IoU near borders](figures/{_figure(table, 'trimap')})"]
+
+
+class _Task(NamedTuple):
+    """How the tables of a task are shown."""
+
+    samples: str  # what it is scored on
+    cells: Callable[[dict[str, Any]], tuple[list[str], list[list[str]]]]
+    figures: dict[str, Callable[[dict[str, Any], Path], None]]  # what draws them, by the end of their names
+    shown: Callable[[dict[str, Any]], list[str]]  # what comes after the table
+
+
+TASKS = {
+    "segmentation": _Task(
+        "images", partial(table_cells, half_widths=SHOWN_HALF_WIDTHS), {"trimap": draw_trimap}, _trimap
+    ),
+    "flow": _Task("pairs", flow_cells, {"errors": draw_errors, "displacements": draw_displacements}, _flow_figures),
+}
 
 
 def load_groups(folder: Path) -> list[dict[str, Any]]:

@@ -14,12 +14,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from rich.console import Console
 from typer.testing import Result
 
-from segaware.cli import doctor, main, tables
+from segaware.cli import doctor, show
+from segaware.cli import recipes as recipes_command
 from segaware.cli.main import app
-from segaware.cli.tables import draw_trimap, table_cells
+from segaware.experiments.tasks.segmentation import tables
+from segaware.experiments.tasks.segmentation.tables import draw_trimap, table_cells
+from segaware.experiments.workspace import Workspace
 from segaware.ops import _backends
 from segaware.recipes import files
 from segaware.recipes.files import load_recipe, recipe_names, table_names
@@ -69,9 +71,9 @@ def test_recipes_lists_everything(segaware: Segaware) -> None:
 
 
 def test_recipes_lists_the_paper_s_number(segaware: Segaware, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "recipe_names", lambda: ["demo/baseline", "demo/embedding"])
+    monkeypatch.setattr(recipes_command, "recipe_names", lambda: ["demo/baseline", "demo/embedding"])
     baseline = load_recipe("demo/baseline", ["published=66.3", "title=DeepLab"])
-    monkeypatch.setattr(main, "load_recipe", lambda name: baseline if "base" in name else load_recipe(name))
+    monkeypatch.setattr(recipes_command, "load_recipe", lambda name: baseline if "base" in name else load_recipe(name))
     assert segaware("recipes").stdout.splitlines()[:2] == [
         "demo/baseline   DeepLab                66.30 in the paper",
         "demo/embedding  embeddings, pair loss",
@@ -200,12 +202,12 @@ def test_ctrl_c_in_a_real_process(segaware: Segaware, recipe: Path, camvid: Path
 def test_table(
     segaware: Segaware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str | None, place: str
 ) -> None:
-    values = _table() | {"table": "demo", "data": data, "figure": ["t/new"]}
+    values = _table() | {"table": "demo", "data": data, "task": "segmentation", "figure": ["t/new"]}
     asked = []
-    monkeypatch.setattr(main, "run_table", lambda *arguments: asked.append(arguments) or values)
+    monkeypatch.setattr("segaware.cli.table.run_table", lambda *arguments: asked.append(arguments) or values)
     result = segaware("table", "demo", "data=voc", "--out", tmp_path / "results", "--runs", tmp_path, "train.epochs=1")
     assert result.exit_code == 0
-    assert asked == [("demo", tmp_path, None, ["data=voc", "train.epochs=1"])]
+    assert asked == [("demo", Workspace(tmp_path), ["data=voc", "train.epochs=1"])]
     path = tmp_path / "results" / f"{place}.json"
     assert json.loads(path.read_text()) == values
     assert Image.open(path.with_suffix(".png")).width > 1500
@@ -317,7 +319,7 @@ def test_columns_that_a_row_has() -> None:
 def test_printed_table_keeps_its_first_column(capsys: pytest.CaptureFixture[str]) -> None:
     headers = ["method", *(f"column {i}" for i in range(12))]
     rows = [["all layers segmentation-aware + 9x9 filter", *["64.0 (+4.0)"] * 12]]
-    tables.show(Console(width=100), "Title", headers, rows)
+    show.show("Title", headers, rows)
     lines = capsys.readouterr().out.splitlines()
     assert any("│ all layers" in line and line.count("64.0 (+4.0)") == 12 for line in lines)
     assert max(map(len, lines)) == 1 + 27 + 12 * 14

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segaware.cli import main
-
 Fails = Callable[..., str]
 SMALL = ("data.crop=[32, 32]", "data.batch_size=4", "train.epochs=1", "model.width=0.0625")
 
@@ -91,7 +89,7 @@ def test_ctrl_c(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "train_recipe", stopped)
+    monkeypatch.setattr("segaware.cli.train.train_recipe", stopped)
     line = fails("train", "demo/baseline", "--runs", tmp_path, status=130)
     assert line == "interrupted; the same command goes on from the last checkpoint"
 
@@ -100,7 +98,7 @@ def test_message_of_many_lines_becomes_one(fails: Fails, tmp_path: Path, monkeyp
     def broken(*_: object) -> None:
         raise ValueError("first\n\n   second\n")
 
-    monkeypatch.setattr(main, "train_recipe", broken)
+    monkeypatch.setattr("segaware.cli.train.train_recipe", broken)
     assert fails("train", "demo/baseline", "--runs", tmp_path) == "first second"
 
 

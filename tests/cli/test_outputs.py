@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
-from segaware.cli import main
 from segaware.experiments.build import build_network
 from segaware.recipes.files import load_recipe
 from segaware.training import save_weights
@@ -141,7 +140,7 @@ def test_table_and_demo_replace_their_own(
     def work(*_: Any, **__: Any) -> None:
         raise ValueError("work has begun")
 
-    monkeypatch.setattr(main, "run_table", work)
+    monkeypatch.setattr(f"segaware.cli.{command}.run_table", work)
     arguments = (command, *(["demo"] if command == "table" else []), "--out", tmp_path)
     path = tmp_path / ("demo.json" if command == "table" else "results.json")
     picture = tmp_path / ("demo.png" if command == "table" else "index.html")
@@ -170,7 +169,7 @@ def test_eval_looks_before_it_works_and_shows_before_it_writes(
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(main, "write_json", full)
+        patch.setattr("segaware.cli.evaluate.write_json", full)
         result = segaware("eval", NAME, *SMALL, "--runs", runs)
         assert result.exit_code == 1 and "no space left on device" in result.stderr and "boundary" in result.stdout
     assert path.read_bytes() == first
@@ -178,7 +177,7 @@ def test_eval_looks_before_it_works_and_shows_before_it_writes(
     def work(*_: object) -> None:
         raise AssertionError("work has begun")
 
-    monkeypatch.setattr(main, "evaluate", work)
+    monkeypatch.setattr("segaware.cli.evaluate.evaluate_recipe", work)
     path.unlink()
     path.mkdir()
     assert "it is a folder" in fails("eval", NAME, *SMALL, "--runs", runs)
@@ -208,7 +207,7 @@ def test_errors_of_libraries(
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(main, "train_recipe", broken)
+    monkeypatch.setattr("segaware.cli.train.train_recipe", broken)
     assert re.search(message, fails("train", NAME, "--runs", tmp_path))
     monkeypatch.setenv("SEGAWARE_DEBUG", "1")
     result = segaware("train", NAME, "--runs", tmp_path)

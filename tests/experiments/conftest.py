@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from segaware.experiments.run import load_network, train
-from segaware.experiments.trained import weights_path
+from segaware.experiments.workspace import Workspace
 
 from .tiny_recipes import tiny
 
@@ -17,14 +17,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with trained tiny recipes demo/baseline, demo/embedding and demo/segaware. Do not write to it."""
     folder = tmp_path_factory.mktemp("trained") / "runs"
     for name in ("demo/baseline", "demo/embedding", "demo/segaware"):
-        train(name, tiny(name), folder, None)
+        train(name, tiny(name), Workspace(folder))
     return folder
 
 
 @pytest.fixture
 def network(runs: Path) -> nn.Module:
     """The network of demo/segaware, as in training, with predictions that vary as those of a tiny one hardly do."""
-    network, _ = load_network("demo/segaware", tiny("demo/segaware"), weights_path(runs, "demo/segaware"))
+    network, _ = load_network("demo/segaware", tiny("demo/segaware"), Workspace(runs).weights("demo/segaware"))
     torch.manual_seed(0)
     nn.init.normal_(network.get_submodule("fc8").weight)  # type: ignore[arg-type]
     return network.train()

@@ -9,11 +9,12 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from segaware.data import IGNORE_INDEX, Sample
-from segaware.experiments.build import build_network, open_data, trains_on_cached_scores
-from segaware.experiments.cached import Cache, CachedScores
+from segaware.experiments.build import build_network, open_data
 from segaware.experiments.evaluation import evaluate
 from segaware.experiments.run import load_network, train
-from segaware.experiments.trained import weights_path
+from segaware.experiments.tasks.segmentation.cached import Cache, CachedScores
+from segaware.experiments.tasks.segmentation.task import trains_on_cached_scores
+from segaware.experiments.workspace import Workspace
 from segaware.models import DeepLabLargeFOV
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import SegmentationRecipe
@@ -124,9 +125,9 @@ def test_windows_of_all_parts_lie_on_one_another(tmp_path: Path, monkeypatch: py
 
 def test_training_leaves_trunk_and_embedding(own_runs: Path) -> None:
     recipe = _recipe("train.hardness_multiplier=100")
-    weights, _ = load_weights(train("demo/cached", recipe, own_runs, None))
-    trunk, _ = load_weights(weights_path(own_runs, "demo/baseline"))
-    embedding, _ = load_weights(weights_path(own_runs, "demo/embedding"))
+    weights, _ = load_weights(train("demo/cached", recipe, Workspace(own_runs)))
+    trunk, _ = load_weights(Workspace(own_runs).weights("demo/baseline"))
+    embedding, _ = load_weights(Workspace(own_runs).weights("demo/embedding"))
     start = {**trunk, **{f"embedding.{name}": tensor for name, tensor in embedding.items()}}
     changed = {name for name in weights if name not in start or not torch.equal(weights[name], start[name])}
     assert changed == {"refinement.filter.hardness"}
@@ -135,8 +136,8 @@ def test_training_leaves_trunk_and_embedding(own_runs: Path) -> None:
 
 def test_embeddings_that_are_trained_are_not_kept(own_runs: Path) -> None:
     recipe = _recipe("train.frozen=[]")
-    weights, _ = load_weights(train("demo/cached_tuned", recipe, own_runs, None))
-    embedding, _ = load_weights(weights_path(own_runs, "demo/embedding"))
+    weights, _ = load_weights(train("demo/cached_tuned", recipe, Workspace(own_runs)))
+    embedding, _ = load_weights(Workspace(own_runs).weights("demo/embedding"))
     assert not torch.equal(weights["embedding.fuse.weight"], embedding["fuse.weight"])
     assert Cache(own_runs, recipe, _network(recipe)).embeddings is None
     assert Cache(own_runs, _recipe("train=null"), _network(recipe)).embeddings is not None
@@ -145,21 +146,20 @@ def test_embeddings_that_are_trained_are_not_kept(own_runs: Path) -> None:
 def test_scoring(network: nn.Module, tmp_path: Path) -> None:
     """By way of the cache, the first time and again, a recipe scores what it scores without."""
     recipe = tiny("demo/segaware")
-    expected = evaluate(recipe, network, None)
+    expected = evaluate(recipe, network, Workspace(Path()))
     for _ in range(2):
-        scores = evaluate(recipe, network, None, tmp_path)
+        scores = evaluate(recipe, network, Workspace(tmp_path), share=True)
         assert torch.equal(scores.confusion, expected.confusion) and torch.equal(scores.trimap, expected.trimap)
     assert len(list(tmp_path.rglob("*.npy"))) == 3
 
 
 def test_training_and_validation_images_of_one_name_stay_apart(own_runs: Path) -> None:
     recipe = _recipe()
-    train("demo/apart", recipe, own_runs, None)
-    network, _ = load_network("demo/apart", recipe, weights_path(own_runs, "demo/apart"))
+    train("demo/apart", recipe, Workspace(own_runs))
+    network, _ = load_network("demo/apart", recipe, Workspace(own_runs).weights("demo/apart"))
     assert open_data(recipe, "train", None)[0].name == open_data(recipe, "val", None)[0].name
-    assert torch.equal(
-        evaluate(recipe, network, None, own_runs / "cache").confusion, evaluate(recipe, network, None).confusion
-    )
+    scores, shared = (evaluate(recipe, network, Workspace(own_runs), share=share) for share in (False, True))
+    assert torch.equal(shared.confusion, scores.confusion)
 
 
 @pytest.mark.parametrize(
@@ -175,5 +175,5 @@ def test_what_does_not_fit(override: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=message):
         trains_on_cached_scores(_recipe(override))
     with pytest.raises(RecipeError, match="train_on=cached_scores wants"):
-        train("demo/segaware", _recipe(override), tmp_path, None)
+        train("demo/segaware", _recipe(override), Workspace(tmp_path))
     assert not list(tmp_path.iterdir())

@@ -11,12 +11,16 @@ import torch
 from segaware.experiments import cost
 from segaware.experiments.cost import measure_cost
 from segaware.experiments.run import train
-from segaware.experiments.trained import run_folder
+from segaware.experiments.tasks.segmentation import SegmentationTask
+from segaware.experiments.workspace import Workspace
 from segaware.fresh_process import run_fresh
 from segaware.recipes.files import RecipeError, load_recipe
 from segaware.refining.memory import process_memory
 
 from .tiny_data import write_data
+
+TASK = SegmentationTask()
+MODULE = "segaware.experiments.tasks.segmentation.task"
 
 linux = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read from /proc")
 
@@ -42,9 +46,9 @@ def test_real_measurement(tmp_path: Path) -> None:
     """It takes at least the memory of its scores; the image is found in the data root."""
     root = write_data(tmp_path / "data")
     small = ["model.width=0.0625", "train.steps=1", "data.crop=[33, 33]", "data.batch_size=2", "data.workers=0"]
-    train("camvid/baseline", load_recipe("camvid/baseline", small), tmp_path, root)
-    folder = run_folder(tmp_path, "camvid/baseline")
-    first = measure_cost(folder, 0, root)
+    train("camvid/baseline", load_recipe("camvid/baseline", small), Workspace(tmp_path, root))
+    folder = Workspace(tmp_path).folder("camvid/baseline")
+    first = measure_cost(folder, 0, TASK, root)
     assert first["milliseconds"] > 0 and first["image"] == [40, 56]
     assert 11 * 40 * 56 * 4 / 1e6 < first["peak_mb"] < 50
     assert json.loads((folder / "cost.json").read_text()) == first
@@ -53,20 +57,24 @@ def test_real_measurement(tmp_path: Path) -> None:
 
 def test_measured_once_for_the_same_weights(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = _fake(monkeypatch)
-    assert measure_cost(folder, 2, None) == measure_cost(folder, 2, None) == {"milliseconds": 1.0, "peak_mb": 5.0}
+    assert (
+        measure_cost(folder, 2, TASK, None)
+        == measure_cost(folder, 2, TASK, None)
+        == {"milliseconds": 1.0, "peak_mb": 5.0}
+    )
     newer = (folder / "cost.json").stat().st_mtime_ns + 10**9
     os.utime(folder / "model.safetensors", ns=(newer, newer))
-    assert measure_cost(folder, 2, tmp_path)["milliseconds"] == 2.0
+    assert measure_cost(folder, 2, TASK, tmp_path)["milliseconds"] == 2.0
     assert called == [
-        ("segaware.experiments.cost", str(folder), "2"),
-        ("segaware.experiments.cost", str(folder), "2", str(tmp_path)),
+        ("segaware.experiments.cost", str(folder), "2", MODULE),
+        ("segaware.experiments.cost", str(folder), "2", MODULE, str(tmp_path)),
     ]
 
 
 def test_process_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "run_fresh", lambda *_: "stopped with status -9: out of memory?")
     with pytest.raises(RecipeError, match=r"measuring the cost of .*segaware failed: .*out of memory"):
-        measure_cost(folder, 0, None)
+        measure_cost(folder, 0, TASK, None)
     assert not (folder / "cost.json").exists()
 
 

@@ -11,9 +11,10 @@ from torch import nn
 
 from segaware.data import Scenes
 from segaware.experiments.build import build_network
-from segaware.experiments.evaluation import Scores, evaluate
+from segaware.experiments.evaluation import evaluate
 from segaware.experiments.run import load_network
-from segaware.experiments.trained import weights_path
+from segaware.experiments.tasks.segmentation import SegmentationScores
+from segaware.experiments.workspace import Workspace
 from segaware.metrics import BoundaryIoU, MeanIoU, TrimapIoU
 from segaware.recipes.files import RecipeError, load_recipe
 
@@ -22,11 +23,11 @@ from .tiny_recipes import tiny
 
 
 @pytest.fixture
-def scores(network: nn.Module) -> Scores:
-    return evaluate(tiny("demo/segaware"), network, None)
+def scores(network: nn.Module) -> SegmentationScores:
+    return evaluate(tiny("demo/segaware"), network, Workspace(Path()))
 
 
-def test_scores(network: nn.Module, scores: Scores) -> None:
+def test_scores(network: nn.Module, scores: SegmentationScores) -> None:
     network.eval()
     miou, trimap, boundary = MeanIoU(6), TrimapIoU(6, (1, 3)), BoundaryIoU(6)
     scenes = Scenes(64, (48, 48), seed=1)
@@ -57,14 +58,14 @@ def test_scores(network: nn.Module, scores: Scores) -> None:
 
 def test_all_images(runs: Path) -> None:
     recipe = tiny("demo/baseline", "evaluation.images=null")
-    network, _ = load_network("demo/baseline", recipe, weights_path(runs, "demo/baseline"))
-    assert evaluate(recipe, network, None).names == tuple(f"{i:06d}" for i in range(64))
+    network, _ = load_network("demo/baseline", recipe, Workspace(runs).weights("demo/baseline"))
+    assert evaluate(recipe, network, Workspace(Path())).names == tuple(f"{i:06d}" for i in range(64))
 
 
-def test_save_and_load(scores: Scores, tmp_path: Path) -> None:
+def test_save_and_load(scores: SegmentationScores, tmp_path: Path) -> None:
     path = tmp_path / "scores.npz"
     scores.save(path)
-    loaded = Scores.load(path)
+    loaded = SegmentationScores.load(path)
     assert list(tmp_path.iterdir()) == [path]
     for name in ("sizes", "confusion", "trimap", "boundary"):
         assert torch.equal(getattr(loaded, name), getattr(scores, name)), name
@@ -75,12 +76,12 @@ def test_save_and_load(scores: Scores, tmp_path: Path) -> None:
 
 def test_embeddings_have_no_score(runs: Path) -> None:
     recipe = tiny("demo/embedding")
-    network, _ = load_network("demo/embedding", recipe, weights_path(runs, "demo/embedding"))
-    with pytest.raises(RecipeError, match="a recipe of the embedding stage has no mean IoU"):
-        evaluate(recipe, network, None)
+    network, _ = load_network("demo/embedding", recipe, Workspace(runs).weights("demo/embedding"))
+    with pytest.raises(RecipeError, match="a recipe of the embedding stage predicts nothing to score"):
+        evaluate(recipe, network, Workspace(Path()))
 
 
-def test_largest_image(scores: Scores) -> None:
+def test_largest_image(scores: SegmentationScores) -> None:
     """The first of those with most pixels; at their own sizes, whichever way they lie."""
     sizes = torch.tensor([[30, 50], [48, 48], [64, 36], [36, 64], [99, 1]])
     assert dataclasses.replace(scores, sizes=sizes).largest == 1
@@ -92,6 +93,6 @@ def test_images_of_different_sizes(tmp_path: Path) -> None:
     for kind, suffix in (("images", "jpg"), ("labels", "png")):
         Image.fromarray(larger[kind]).save(root / "camvid" / kind / "val" / f"val1.{suffix}")
     recipe = load_recipe("camvid/baseline", ["model.width=0.0625", "train=null", "evaluation.half_widths=[1]"])
-    scores = evaluate(recipe, build_network(recipe), root)
+    scores = evaluate(recipe, build_network(recipe), Workspace(Path(), root))
     assert scores.sizes.tolist() == [[40, 56], [50, 44]]
     assert scores.confusion.sum((1, 2)).tolist() == [40 * 56 - 22, 50 * 44]  # less the void outline

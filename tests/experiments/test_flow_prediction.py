@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from segaware.data.flow.files import read_flo, read_kitti_flow
 from segaware.data.flow.frames import Frames
-from segaware.experiments.flow_prediction import predict_flow
+from segaware.experiments.tasks.flow.prediction import predict_flow
 from segaware.viz.flow_colors import flow_colors, flow_legend
 
 FLOW = [

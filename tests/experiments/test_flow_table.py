@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from segaware.cli.flow_tables import flow_cells, is_flow, other_cells
 from segaware.data import DataError
 from segaware.data.flow import build_flow_dataset
 from segaware.experiments import table
 from segaware.experiments.comparison import draw_comparison
 from segaware.experiments.evaluation import evaluate
-from segaware.experiments.flow_comparison import flow_gains
-from segaware.experiments.flow_evaluation import FlowScores, evaluate_flow
 from segaware.experiments.run import load_network
 from segaware.experiments.table import run_table
-from segaware.experiments.trained import weights_path
+from segaware.experiments.tasks.flow import FlowScores, FlowTask
+from segaware.experiments.tasks.flow.tables import flow_cells, other_cells
+from segaware.experiments.workspace import Workspace
 from segaware.metrics import AngularError, BoundaryEndPointError, EndPointError, FlAll
 from segaware.recipes.files import RecipeError, load_recipe
 from segaware.recipes.schema import FlowRecipe
@@ -53,7 +52,7 @@ def values(runs: Path, root: Path) -> dict[str, Any]:
     short = whole.model_copy(update={"rows": tuple(f"{NAME}/{row}" for row in ROWS), "figure": None})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "load_table", lambda name: short)
-        return run_table(NAME, runs, root, SMALL, costs=False)
+        return run_table(NAME, Workspace(runs, root), SMALL, costs=False)
 
 
 def _scores(runs: Path, row: str) -> FlowScores:
@@ -63,7 +62,7 @@ def _scores(runs: Path, row: str) -> FlowScores:
 def test_errors_are_those_of_the_metrics(values: dict[str, Any], runs: Path) -> None:
     row = values["rows"][2]
     recipe = load_recipe(row["recipe"], SMALL)
-    network, _ = load_network(row["recipe"], recipe, weights_path(runs / "flying_voc", row["recipe"]))
+    network, _ = load_network(row["recipe"], recipe, Workspace(runs / "flying_voc").weights(row["recipe"]))
     metrics = [EndPointError(), AngularError(), FlAll(), BoundaryEndPointError((2, 5))]
     pairs = build_flow_dataset("flying_shapes", "val", length=160, size=(48, 64))
     moved = []
@@ -108,7 +107,7 @@ def test_other_data_sets_that_are_there_are_scored(values: dict[str, Any]) -> No
 
 
 def test_cells(values: dict[str, Any]) -> None:
-    assert is_flow(values)
+    assert values["task"] == "flow"
     headers, rows = flow_cells(values)
     assert headers[:6] == ["method", "paper", "error [px]", "2 px", "5 px", "> 5 px"]
     assert rows[0][:3] == ["FlowNetSimple", "2.78 / 15.58", f"{values['rows'][0]['errors'][0]:.2f}"]
@@ -130,9 +129,9 @@ def test_scores_are_kept(values: dict[str, Any], runs: Path, tmp_path: Path) -> 
 def test_comparison_shows_the_largest_gain_first(values: dict[str, Any], runs: Path) -> None:
     names = (f"{NAME}/control", f"{NAME}/segaware_color")
     recipes = tuple(load_recipe(name, SMALL) for name in names)
-    picture = draw_comparison(names, recipes, runs / "flying_voc", None, count=1)  # type: ignore[arg-type]
+    picture = draw_comparison(names, recipes, Workspace(runs / "flying_voc"), count=1)  # type: ignore[arg-type]
     first, second = (_scores(runs, row) for row in ("control", "segaware_color"))
-    gains = flow_gains(first, second)
+    gains = FlowTask().gains(first, second)
     per_pair = [s.sums[:, 0, 0] / s.sums[:, 0, 1] for s in (first, second)]
     torch.testing.assert_close(gains, per_pair[0] - per_pair[1])
     height, width, _ = picture.shape
@@ -142,9 +141,7 @@ def test_comparison_shows_the_largest_gain_first(values: dict[str, Any], runs: P
 def test_stages_do_not_mix(values: dict[str, Any], runs: Path) -> None:
     with pytest.raises(RecipeError, match="different stages"):
         names = (f"{NAME}/control", "demo/control")
-        draw_comparison(names, (load_recipe(names[0]), load_recipe(names[1])), runs, None, count=1)
-    with pytest.raises(RecipeError, match="a recipe of the flow stage has no mean IoU"):
-        evaluate(load_recipe(f"{NAME}/control", SMALL), torch.nn.Identity(), None)
+        draw_comparison(names, (load_recipe(names[0]), load_recipe(names[1])), Workspace(runs), count=1)
 
 
 @pytest.mark.parametrize(
@@ -159,11 +156,11 @@ def test_bad_data(override: str, message: str) -> None:
     recipe = load_recipe(f"{NAME}/control", [*SMALL, override])
     assert isinstance(recipe, FlowRecipe)
     with pytest.raises(RecipeError, match=message):
-        evaluate_flow(recipe, torch.nn.Identity(), None)
+        evaluate(recipe, torch.nn.Identity(), Workspace(Path()))
 
 
 def test_missing_data_set() -> None:
     recipe = load_recipe(f"{NAME}/control", data="flying_chairs")
     assert isinstance(recipe, FlowRecipe)
     with pytest.raises(DataError, match="'flying_chairs' is read from disk"):
-        evaluate_flow(recipe, torch.nn.Identity(), None)
+        evaluate(recipe, torch.nn.Identity(), Workspace(Path()))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from segaware.data import Sample
 from segaware.experiments.run import train
+from segaware.experiments.workspace import Workspace
 from segaware.locking import LockedError, locked
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe
@@ -91,7 +92,7 @@ def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[dic
     """The weights of the training without a stop, and its batches."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         diary = Diary(monkeypatch)
-        weights, _ = load_weights(train("demo/baseline", recipe, tmp_path_factory.mktemp("whole"), None))
+        weights, _ = load_weights(train("demo/baseline", recipe, Workspace(tmp_path_factory.mktemp("whole"))))
     return weights, diary.batches
 
 
@@ -121,9 +122,9 @@ def test_a_stop_changes_nothing(
     diary = Diary(monkeypatch)
     diary.stop, diary.number = place, number
     with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Terminated):
-        train("demo/baseline", recipe, tmp_path, None)
+        train("demo/baseline", recipe, Workspace(tmp_path))
     assert not (tmp_path / "demo/baseline/model.safetensors").exists()
-    weights, description = load_weights(train("demo/baseline", recipe, tmp_path, None))
+    weights, description = load_weights(train("demo/baseline", recipe, Workspace(tmp_path)))
     assert description["steps"] == EPOCHS * STEPS
     assert diary.again == []
     assert _same(diary.batches, whole[1])
@@ -137,15 +138,15 @@ def test_a_stop_after_every_step(
     for step in range(EPOCHS * STEPS):
         diary.stop = "step", step
         with pytest.raises(KeyboardInterrupt):
-            train("demo/baseline", recipe, tmp_path, None)
-    weights, _ = load_weights(train("demo/baseline", recipe, tmp_path, None))
+            train("demo/baseline", recipe, Workspace(tmp_path))
+    weights, _ = load_weights(train("demo/baseline", recipe, Workspace(tmp_path)))
     assert diary.again == [] and _same(diary.batches, whole[1]) and _same(weights, whole[0])
 
 
 def test_workers_see_the_same(whole: tuple[dict[str, Tensor], dict[int, Tensor]], tmp_path: Path) -> None:
     values = ["model.dropout=0.5", "data.jitter=0.3", "data.flip=0.5", "data.scale=[1.0, 1.5]", "data.workers=2"]
     recipe = tiny("demo/baseline", f"train.epochs={EPOCHS}", *values)
-    weights, _ = load_weights(train("demo/baseline", recipe, tmp_path, None))
+    weights, _ = load_weights(train("demo/baseline", recipe, Workspace(tmp_path)))
     assert _same(weights, whole[0])
 
 
@@ -178,12 +179,12 @@ def test_damaged_checkpoint_is_left_out(
     diary = Diary(monkeypatch)
     diary.stop = "validation", 2 * STEPS
     with pytest.raises(KeyboardInterrupt):
-        train("demo/baseline", recipe, tmp_path, None)
+        train("demo/baseline", recipe, Workspace(tmp_path))
     path = tmp_path / "demo/baseline/checkpoints/last.ckpt"
     if other:
         diary.stop = "step", 2 * STEPS
         with pytest.raises(KeyboardInterrupt):
-            train("demo/baseline", recipe, tmp_path, None)
+            train("demo/baseline", recipe, Workspace(tmp_path))
         path = find_checkpoint(tmp_path / "demo/baseline")  # type: ignore[assignment]
         assert path.name == "interrupted.ckpt"
     content = path.read_bytes()
@@ -195,7 +196,7 @@ def test_damaged_checkpoint_is_left_out(
         torch.save(checkpoint, path)
     else:
         path.write_bytes(DAMAGES[damage](content))  # type: ignore[misc]
-    weights, description = load_weights(train("demo/baseline", recipe, tmp_path, None))
+    weights, description = load_weights(train("demo/baseline", recipe, Workspace(tmp_path)))
     assert description["steps"] == EPOCHS * STEPS and _same(weights, whole[0])
     assert f"left out: checkpoint {path}" in caplog.text
     assert ("starts from its beginning" in caplog.text) != other
@@ -218,7 +219,7 @@ def test_checkpoint_is_written_beside_its_place(
 
     monkeypatch.setattr(torch, "save", save)
     with pytest.raises(OSError, match="No space left"):
-        train("demo/baseline", recipe, tmp_path, None)
+        train("demo/baseline", recipe, Workspace(tmp_path))
     folder = tmp_path / "demo/baseline/checkpoints"
     assert {path.parent for path in written} == {folder}
     assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
@@ -233,7 +234,7 @@ def test_one_training_a_folder(recipe: Recipe, tmp_path: Path) -> None:
             locked(folder / ".lock", "it"),
             pytest.raises(LockedError, match=f"the run .*demo/baseline is being written by process {os.getpid()}"),
         ):
-            train("demo/baseline", recipe, tmp_path, None, overwrite)
+            train("demo/baseline", recipe, Workspace(tmp_path), overwrite)
         assert list(folder.iterdir()) == []
 
 
@@ -245,8 +246,8 @@ def test_files_of_others_are_left_alone(runs: Path, name: str, tmp_path: Path) -
         (tmp_path / "demo/baseline" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "demo/baseline" / file).write_text("somebody's")
     with pytest.raises(RecipeError, match=rf"demo/baseline holds {name} but no recipe.yaml, .* --overwrite"):
-        train("demo/baseline", tiny("demo/baseline"), tmp_path, None)
-    train("demo/baseline", tiny("demo/baseline"), tmp_path, None, overwrite=True)
+        train("demo/baseline", tiny("demo/baseline"), Workspace(tmp_path))
+    train("demo/baseline", tiny("demo/baseline"), Workspace(tmp_path), overwrite=True)
     for file in ("logs/notes.log", "checkpoints/best.ckpt", "scores.csv"):
         assert (tmp_path / "demo/baseline" / file).read_text() == "somebody's"
 
@@ -259,9 +260,9 @@ def test_damaged_recipe_of_a_run(runs: Path, text: str, tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(RecipeError, match=r"recipe\.yaml .* pass --overwrite"):
-        train("demo/baseline", tiny("demo/baseline"), tmp_path, None)
+        train("demo/baseline", tiny("demo/baseline"), Workspace(tmp_path))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    train("demo/baseline", tiny("demo/baseline"), tmp_path, None, overwrite=True)
+    train("demo/baseline", tiny("demo/baseline"), Workspace(tmp_path), overwrite=True)
     assert (folder / "model.safetensors").is_file()
 
 
@@ -270,4 +271,4 @@ def test_damaged_weights_are_not_a_finished_training(runs: Path, content: bytes,
     folder = shutil.copytree(runs / "demo/baseline", tmp_path / "demo/baseline")
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.safetensors"):
-        train("demo/baseline", tiny("demo/baseline"), tmp_path, None)
+        train("demo/baseline", tiny("demo/baseline"), Workspace(tmp_path))

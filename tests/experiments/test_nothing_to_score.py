@@ -8,21 +8,19 @@ from typing import Any
 import pytest
 import torch
 
-from segaware.cli.flow_tables import draw_errors, flow_cells, other_cells
-from segaware.cli.tables import draw_trimap, scores_cells, table_cells
-from segaware.experiments.evaluation import Scores
-from segaware.experiments.flow_evaluation import FlowScores
-from segaware.experiments.rows import interval_values
-from segaware.experiments.table import compared_with
+from segaware.experiments.tasks.flow import FlowScores
+from segaware.experiments.tasks.flow.tables import draw_errors, flow_cells, other_cells
+from segaware.experiments.tasks.segmentation import SegmentationScores, segmentation_row
+from segaware.experiments.tasks.segmentation.tables import draw_trimap, scores_cells, table_cells
 from segaware.metrics import Interval
 from segaware.provenance import write_json
 from segaware.strict_json import finite
 
 
-def _scores(borders: bool) -> Scores:
+def _scores(borders: bool) -> SegmentationScores:
     """Two images; without borders, no pixel is within any band."""
     confusion = torch.tensor([[[5, 1], [0, 4]]] * 2)
-    return Scores(
+    return SegmentationScores(
         names=("a", "b"),
         sizes=torch.tensor([[2, 5]] * 2),
         milliseconds=1.0,
@@ -48,7 +46,7 @@ def _read(path: Path) -> Any:
 def test_segmentation(tmp_path: Path) -> None:
     scores = _scores(borders=False)
     assert math.isnan(scores.trimap_miou[0]) and math.isnan(scores.boundary_iou)
-    table = finite(_table(compared_with([scores], [scores])))
+    table = finite(_table(segmentation_row([scores], [scores])))
     assert table["rows"][0]["trimap_miou_difference"] == [{"difference": None, "low": None, "high": None}]
     write_json(tmp_path / "a.json", table)
     assert _read(tmp_path / "a.json") == table
@@ -62,7 +60,7 @@ def test_segmentation(tmp_path: Path) -> None:
 
 def test_interval_without_ends() -> None:
     """Where some draws of a small set see nothing of a class, there is a difference and no interval."""
-    table = finite(_table(compared_with([_scores(True)], [_scores(True)])))
+    table = finite(_table(segmentation_row([_scores(True)], [_scores(True)])))
     for row in table["rows"]:
         row["miou_difference"] = {"difference": 0.1, "low": None, "high": None}
     headers, rows = table_cells(table, [1])
@@ -71,7 +69,7 @@ def test_interval_without_ends() -> None:
 
 
 def test_flow(tmp_path: Path) -> None:
-    nothing = interval_values(Interval(math.nan, math.nan, math.nan))
+    nothing = Interval(math.nan, math.nan, math.nan)._asdict()
     row = {
         "published": None,
         "published_angle": None,
@@ -98,6 +96,6 @@ def test_damaged_scores(tmp_path: Path, content: bytes | str) -> None:
         path.write_bytes(content)
     elif content == "cut":
         path.write_bytes(path.read_bytes()[:-40])
-    kind = FlowScores if content == "other" else Scores
-    with pytest.raises(ValueError, match=r"scores.npz: cannot be read as (Flow)?Scores of a table"):
+    kind = FlowScores if content == "other" else SegmentationScores
+    with pytest.raises(ValueError, match=r"scores.npz: cannot be read as (Flow|Segmentation)Scores of a table"):
         kind.load(path)

@@ -13,7 +13,13 @@ from torch import nn
 
 from segaware.data import DataError, dataset_info
 from segaware.experiments.build import build_network
-from segaware.experiments.prediction import find_images, predict, predict_label, prepare_output, write_submission
+from segaware.experiments.tasks.segmentation.prediction import (
+    find_images,
+    predict,
+    predict_label,
+    prepare_output,
+    write_submission,
+)
 from segaware.recipes.files import RecipeError, load_recipe
 
 from .tiny_recipes import tiny

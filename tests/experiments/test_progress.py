@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from segaware.experiments.table import run_table
+from segaware.experiments.workspace import Workspace
 from segaware.progress import Overall, progress
 from segaware.recipes import files
 from segaware.recipes.files import RecipeError
@@ -52,7 +53,7 @@ def test_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     """One line before each training and scoring, of those that are not finished; and nothing else on stderr."""
     write_table(tmp_path / "tiny", ["tiny/control", "tiny/baseline"])
     monkeypatch.setattr(files, "_root", lambda: tmp_path)
-    values = run_table("tiny", tmp_path / "runs", None, costs=False)
+    values = run_table("tiny", Workspace(tmp_path / "runs"), costs=False)
     assert [row["steps"] for row in values["rows"]] == [STEPS, STEPS]
     told = [line for line in capsys.readouterr().err.splitlines() if " of 2: " in line]
     assert [line.partition(" (about")[0] for line in told] == [
@@ -62,7 +63,7 @@ def test_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         "scoring 2 of 2: tiny/baseline - DeepLab",
     ]
     assert "(about " in told[1]
-    run_table("tiny", tmp_path / "runs", None, costs=False)
+    run_table("tiny", Workspace(tmp_path / "runs"), costs=False)
     assert capsys.readouterr().err == ""
 
 
@@ -72,8 +73,8 @@ def test_rows_of_segmentation_and_flow_are_not_compared(tmp_path: Path, monkeypa
     write_table(tmp_path / "other", ["other/baseline"])
     (tmp_path / "tiny/flow.yaml").write_text(yaml.safe_dump(flow))
     monkeypatch.setattr(files, "_root", lambda: tmp_path)
-    with pytest.raises(RecipeError, match="of tiny/baseline and tiny/flow one is of flow"):
-        run_table("tiny", tmp_path / "runs", None)
+    with pytest.raises(RecipeError, match="like with like; tiny/baseline is of segmentation, tiny/flow of flow"):
+        run_table("tiny", Workspace(tmp_path / "runs"))
     with pytest.raises(RecipeError, match="the control of a table is one of its rows; tiny/control is none"):
-        run_table("other", tmp_path / "runs", None)
+        run_table("other", Workspace(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from segaware.data import Sample
 from segaware.experiments.run import train
+from segaware.experiments.workspace import Workspace
 from segaware.recipes.files import RecipeError
 from segaware.training import SegmentationStage, find_checkpoint, load_weights
 
@@ -43,14 +44,14 @@ def test_interrupted_training_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     recipe = tiny("demo/baseline", f"train.epochs={EPOCHS}")
     diary = Interruption(monkeypatch, STOP)
     with pytest.raises(KeyboardInterrupt):
-        train("demo/baseline", recipe, tmp_path, None)
+        train("demo/baseline", recipe, Workspace(tmp_path))
     folder = tmp_path / "demo/baseline"
     assert not (folder / "model.safetensors").exists()
     assert find_checkpoint(folder) == folder / "checkpoints/interrupted.ckpt"
 
     with pytest.raises(RecipeError, match="other values"):
-        train("demo/baseline", tiny("demo/baseline", "train.epochs=4"), tmp_path, None)
-    weights = train("demo/baseline", recipe, tmp_path, None)
+        train("demo/baseline", tiny("demo/baseline", "train.epochs=4"), Workspace(tmp_path))
+    weights = train("demo/baseline", recipe, Workspace(tmp_path))
     assert diary.steps == list(range(EPOCHS * STEPS))
     assert torch.equal(diary.weights[STOP], diary.weights[STOP + 1])  # left with, and come back with
     _, description = load_weights(weights)
@@ -69,8 +70,8 @@ def test_interrupted_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     diary = Interruption(monkeypatch, 1, EPOCHS * STEPS - 1)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            train("demo/baseline", recipe, tmp_path, None)
-    train("demo/baseline", recipe, tmp_path, None)
+            train("demo/baseline", recipe, Workspace(tmp_path))
+    train("demo/baseline", recipe, Workspace(tmp_path))
     assert diary.steps == list(range(EPOCHS * STEPS))
     assert (tmp_path / "demo/baseline/logs/metrics_1.csv").is_file()
 
@@ -79,8 +80,8 @@ def test_overwrite_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     recipe = tiny("demo/baseline")
     diary = Interruption(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
-        train("demo/baseline", recipe, tmp_path, None)
-    train("demo/baseline", recipe, tmp_path, None, overwrite=True)
+        train("demo/baseline", recipe, Workspace(tmp_path))
+    train("demo/baseline", recipe, Workspace(tmp_path), overwrite=True)
     assert diary.steps == [0, 1, *range(STEPS)]
     assert torch.equal(diary.weights[0], diary.weights[3])
 
@@ -94,8 +95,8 @@ def test_resumed_training_does_not_start_from_other_weights_again(
     (folder / "demo/baseline").symlink_to(runs / "demo/baseline")
     diary = Interruption(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
-        train("demo/control", tiny("demo/control"), folder, None)
+        train("demo/control", tiny("demo/control"), Workspace(folder))
     (folder / "demo/baseline").unlink()
-    train("demo/control", tiny("demo/control"), folder, None)
+    train("demo/control", tiny("demo/control"), Workspace(folder))
     assert diary.steps == list(range(STEPS))
     assert torch.equal(diary.weights[2], diary.weights[3])

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from segaware.data import DataError, Sample, Scenes
 from segaware.experiments import run
 from segaware.experiments.run import load_network, train
-from segaware.experiments.trained import run_folder, weights_path
+from segaware.experiments.workspace import Workspace
 from segaware.recipes.files import RecipeError, load_recipe
 from segaware.training import load_weights
 
@@ -38,10 +38,10 @@ def _contents(folder: Path) -> dict[Path, bytes]:
 
 
 def test_what_a_training_writes(runs: Path) -> None:
-    folder = run_folder(runs, "demo/baseline")
+    folder = Workspace(runs).folder("demo/baseline")
     assert folder == runs / "demo/baseline"
     assert yaml.safe_load((folder / "recipe.yaml").read_text()) == tiny("demo/baseline").model_dump(mode="json")
-    _, description = load_weights(weights_path(runs, "demo/baseline"))
+    _, description = load_weights(Workspace(runs).weights("demo/baseline"))
     assert description["recipe"] == "demo/baseline"
     assert description["values"] == tiny("demo/baseline").model_dump(mode="json")
     assert description["values"]["seed"] == 0
@@ -59,9 +59,11 @@ def test_what_a_training_writes(runs: Path) -> None:
 
 
 def test_loaded_network_predicts(runs: Path) -> None:
-    network, description = load_network("demo/segaware", tiny("demo/segaware"), weights_path(runs, "demo/segaware"))
+    network, description = load_network(
+        "demo/segaware", tiny("demo/segaware"), Workspace(runs).weights("demo/segaware")
+    )
     assert not network.training and description["recipe"] == "demo/segaware"
-    tensors, _ = load_weights(weights_path(runs, "demo/segaware"))
+    tensors, _ = load_weights(Workspace(runs).weights("demo/segaware"))
     assert network.state_dict().keys() == tensors.keys()
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in network.state_dict().items())
 
@@ -69,7 +71,9 @@ def test_loaded_network_predicts(runs: Path) -> None:
 @pytest.mark.usefixtures("no_training")
 def test_finished_training_is_not_run_again(copied: Path) -> None:
     before = _contents(copied)
-    assert train("demo/baseline", tiny("demo/baseline"), copied, None) == weights_path(copied, "demo/baseline")
+    assert train("demo/baseline", tiny("demo/baseline"), Workspace(copied)) == Workspace(copied).weights(
+        "demo/baseline"
+    )
     assert _contents(copied) == before
 
 
@@ -78,7 +82,7 @@ def test_folder_of_another_recipe_is_left_alone(copied: Path) -> None:
     before = _contents(copied)
     other = tiny("demo/baseline", "train.learning_rate=0.01")
     with pytest.raises(RecipeError, match=r"demo/baseline holds a training with other values .* --overwrite"):
-        train("demo/baseline", other, copied, None)
+        train("demo/baseline", other, Workspace(copied))
     assert _contents(copied) == before
 
 
@@ -87,7 +91,7 @@ def test_weights_of_unknown_origin_are_left_alone(copied: Path) -> None:
     (copied / "demo/baseline/recipe.yaml").unlink()
     before = _contents(copied)
     with pytest.raises(RecipeError, match=r"demo/baseline holds weights but no recipe.yaml; pass --overwrite"):
-        train("demo/baseline", tiny("demo/baseline"), copied, None)
+        train("demo/baseline", tiny("demo/baseline"), Workspace(copied))
     assert _contents(copied) == before
 
 
@@ -97,7 +101,7 @@ def test_overwrite_replaces_a_training_and_nothing_else(copied: Path) -> None:
     for name in ("scores.npz", "scores.json", "cost.json", "notes.txt", "photo.jpg"):
         (folder / name).touch()
     other = tiny("demo/baseline", "seed=7")
-    train("demo/baseline", other, copied, None, overwrite=True)
+    train("demo/baseline", other, Workspace(copied), overwrite=True)
     new, description = load_weights(folder / "model.safetensors")
     assert description["values"]["seed"] == 7 and description["seconds"] is not None
     assert not torch.equal(new["fc8.weight"], old["fc8.weight"])
@@ -140,7 +144,7 @@ def test_mistake_is_found_before_anything_is_touched(
     runs = copied if overwrite else copied.parent / "empty"
     before = _contents(copied.parent)
     with pytest.raises(error, match=message):
-        train(name, tiny(name, *overrides), runs, None, overwrite)
+        train(name, tiny(name, *overrides), Workspace(runs), overwrite)
     assert _contents(copied.parent) == before
     assert not (copied.parent / "empty").exists()
 
@@ -152,16 +156,16 @@ def test_recipe_files_can_build_on_one_another(tmp_path: Path) -> None:
     with pytest.raises(
         RecipeError, match=r"no weights at .*runs/first/model.safetensors; run `segaware train .*first.yaml"
     ):
-        train(second, load_recipe(second), runs, None)
-    assert train(baseline, load_recipe(baseline), runs, None) == runs / "first" / "model.safetensors"
-    assert train(second, load_recipe(second), runs, None) == runs / "second" / "model.safetensors"
+        train(second, load_recipe(second), Workspace(runs))
+    assert train(baseline, load_recipe(baseline), Workspace(runs)) == runs / "first" / "model.safetensors"
+    assert train(second, load_recipe(second), Workspace(runs)) == runs / "second" / "model.safetensors"
 
 
 def test_seed_fixes_the_weights(runs: Path, tmp_path: Path) -> None:
     for name in ("demo/baseline", "demo/embedding"):
-        first, _ = load_weights(weights_path(runs, name))
-        second, _ = load_weights(train(name, tiny(name), tmp_path / "again", None))
-        other, _ = load_weights(train(name, tiny(name, "seed=1"), tmp_path / "other", None))
+        first, _ = load_weights(Workspace(runs).weights(name))
+        second, _ = load_weights(train(name, tiny(name), Workspace(tmp_path / "again")))
+        other, _ = load_weights(train(name, tiny(name, "seed=1"), Workspace(tmp_path / "other")))
         assert first.keys() == second.keys()
         assert all(torch.equal(first[key], second[key]) for key in first)
         assert all(not torch.equal(first[key], other[key]) for key in first if key.endswith("weight"))
@@ -175,7 +179,7 @@ def test_recipes_with_different_networks_see_the_same_batches(tmp_path: Path, mo
 
     monkeypatch.setattr("segaware.experiments.run.fit", look)
     for name in ("demo/baseline", "demo/segaware"):
-        train(name, tiny(name, "start.model=null", "start.embedding=null"), tmp_path, None)
+        train(name, tiny(name, "start.model=null", "start.embedding=null"), Workspace(tmp_path))
     assert len(seen[0]) > 1 and seen[0] == seen[1]
 
 
@@ -188,8 +192,8 @@ def test_broken_image_stops_the_training_by_name(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Scenes, "__getitem__", broken)
     with pytest.raises(FloatingPointError, match=r"the loss is nan at step \d, in the batch of [\d, ]*000003"):
-        train("demo/baseline", tiny("demo/baseline"), tmp_path, None)
-    assert not weights_path(tmp_path, "demo/baseline").exists()
+        train("demo/baseline", tiny("demo/baseline"), Workspace(tmp_path))
+    assert not Workspace(tmp_path).weights("demo/baseline").exists()
     assert not list(tmp_path.rglob("*.ckpt"))  # the same call starts afresh, it does not go on from broken weights
 
 
@@ -203,17 +207,17 @@ def test_broken_image_stops_the_training_by_name(tmp_path: Path, monkeypatch: py
 )
 def test_weights_of_another_network(runs: Path, name: str, overrides: list[str], differences: str) -> None:
     with pytest.raises(RecipeError, match=f"was trained by recipe {name}, not mine: they differ in {differences}"):
-        load_network("mine", tiny(name, *overrides), weights_path(runs, name))
+        load_network("mine", tiny(name, *overrides), Workspace(runs).weights(name))
 
 
 def test_weights_of_another_stage(runs: Path) -> None:
     with pytest.raises(RecipeError, match=r"stage \(embedding there, segmentation here\)"):
-        load_network("demo/segaware", tiny("demo/segaware"), weights_path(runs, "demo/embedding"))
+        load_network("demo/segaware", tiny("demo/segaware"), Workspace(runs).weights("demo/embedding"))
 
 
 def test_training_values_do_not_tie_weights_to_a_recipe(runs: Path) -> None:
     recipe = tiny("demo/baseline", "train.learning_rate=0.5", "evaluation.images=1", "title=other")
-    load_network("demo/baseline", recipe, weights_path(runs, "demo/baseline"))
+    load_network("demo/baseline", recipe, Workspace(runs).weights("demo/baseline"))
 
 
 def test_missing_and_broken_weights(runs: Path, tmp_path: Path) -> None:
@@ -226,7 +230,9 @@ def test_missing_and_broken_weights(runs: Path, tmp_path: Path) -> None:
 
 
 def test_weights_that_do_not_fit_in_spite_of_their_description(runs: Path, tmp_path: Path) -> None:
-    network, description = load_network("demo/baseline", tiny("demo/baseline"), weights_path(runs, "demo/baseline"))
+    network, description = load_network(
+        "demo/baseline", tiny("demo/baseline"), Workspace(runs).weights("demo/baseline")
+    )
     network.fc8 = torch.nn.Conv2d(64, 7, 1)
     path = tmp_path / "model.safetensors"
     run.save_weights(path, network, description)
@@ -238,19 +244,19 @@ def test_weights_that_do_not_fit_in_spite_of_their_description(runs: Path, tmp_p
 def test_network_that_is_not_trained(copied: Path) -> None:
     """It is what it starts from, and its new parts are what the recipe says; it needs no training images."""
     recipe = tiny("demo/segaware", "train=null", "model.filter_hardness=1.75", "data.batch_size=99")
-    weights = train("demo/put_together", recipe, copied, None)
+    weights = train("demo/put_together", recipe, Workspace(copied))
     assert weights == copied / "demo/put_together/model.safetensors"
     tensors, description = load_weights(weights)
     assert (description["steps"], description["seconds"], description["values"]["train"]) == (0, None, None)
-    baseline, _ = load_weights(weights_path(copied, "demo/baseline"))
-    embedding, _ = load_weights(weights_path(copied, "demo/embedding"))
+    baseline, _ = load_weights(Workspace(copied).weights("demo/baseline"))
+    embedding, _ = load_weights(Workspace(copied).weights("demo/embedding"))
     wanted = baseline | {f"embedding.{key}": tensor for key, tensor in embedding.items()}
     assert all(torch.equal(tensors[key], tensor) for key, tensor in wanted.items())
     new = {key: tensor.item() for key, tensor in tensors.items() if key not in wanted}
     assert new == pytest.approx({"fc6.hardness": 0.1, "refinement.filter.hardness": 1.75})
 
     before = _contents(copied)
-    assert train("demo/put_together", recipe, copied, None) == weights
+    assert train("demo/put_together", recipe, Workspace(copied)) == weights
     assert _contents(copied) == before
     with pytest.raises(RecipeError, match="trains nothing: its train is null"):
         run.build_stage(recipe, run.build_network(recipe))
@@ -258,4 +264,4 @@ def test_network_that_is_not_trained(copied: Path) -> None:
 
 @pytest.mark.usefixtures("no_training")
 def test_words_do_not_tie_a_training_to_a_recipe(copied: Path) -> None:
-    train("demo/baseline", tiny("demo/baseline", "title=other", "published=66.3"), copied, None)
+    train("demo/baseline", tiny("demo/baseline", "title=other", "published=66.3"), Workspace(copied))

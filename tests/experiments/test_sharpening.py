@@ -12,7 +12,7 @@ from segaware.experiments.comparison import draw_comparison
 from segaware.experiments.evaluation import evaluate
 from segaware.experiments.export import export_embedding
 from segaware.experiments.run import load_network, train
-from segaware.experiments.trained import run_folder, weights_path
+from segaware.experiments.workspace import Workspace
 from segaware.metrics import mean_iou
 from segaware.models import Sharpener
 from segaware.nn import EmbeddingNet
@@ -42,16 +42,16 @@ def trained(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for name in (EMBEDDING, FILTER, BILINEAR):
         recipe = small(name)
-        train(name, recipe, folder, root)
+        train(name, recipe, Workspace(folder, root))
         if name != EMBEDDING:
-            network, _ = load_network(name, recipe, weights_path(folder, name))
-            evaluate(recipe, network, root).save(run_folder(folder, name) / "scores.npz")
+            network, _ = load_network(name, recipe, Workspace(folder).weights(name))
+            evaluate(recipe, network, Workspace(Path(), root)).save(Workspace(folder).folder(name) / "scores.npz")
     return folder
 
 
 def test_training_moves_filter_and_later_layers_only(trained: Path) -> None:
-    before, _ = load_network(EMBEDDING, small(EMBEDDING), weights_path(trained, EMBEDDING))
-    after, description = load_network(FILTER, small(FILTER), weights_path(trained, FILTER))
+    before, _ = load_network(EMBEDDING, small(EMBEDDING), Workspace(trained).weights(EMBEDDING))
+    after, description = load_network(FILTER, small(FILTER), Workspace(trained).weights(FILTER))
     assert isinstance(after, Sharpener) and description["steps"] == 2
     assert after.refinement.filter is not None and after.refinement.filter.hardness != 1
     moved = {
@@ -73,8 +73,8 @@ def test_training_moves_filter_and_later_layers_only(trained: Path) -> None:
 def test_scores_are_those_of_the_same_coarse_scores_each_time(root: Path, trained: Path) -> None:
     for name in (FILTER, BILINEAR):
         recipe = small(name)
-        network, _ = load_network(name, recipe, weights_path(trained, name))
-        scores = evaluate(recipe, network, root)
+        network, _ = load_network(name, recipe, Workspace(trained).weights(name))
+        scores = evaluate(recipe, network, Workspace(Path(), root))
         for index, (image, label, _) in enumerate(VOC(root, "val", classes=VOC_ANIMALS)):
             coarse = coarse_scores(label[None], 7, generator=torch.Generator().manual_seed(index))
             with torch.no_grad():
@@ -85,16 +85,16 @@ def test_scores_are_those_of_the_same_coarse_scores_each_time(root: Path, traine
 def test_exported_embedding_is_the_trained_one(trained: Path, tmp_path: Path) -> None:
     for name in (FILTER, EMBEDDING):
         file = tmp_path / f"{Path(name).name}.safetensors"
-        description = export_embedding(name, small(name), trained, file)
+        description = export_embedding(name, small(name), Workspace(trained), file)
         assert ("miou" in description) == (name == FILTER)
-        network, _ = load_network(name, small(name), weights_path(trained, name))
+        network, _ = load_network(name, small(name), Workspace(trained).weights(name))
         embedding = network if name == EMBEDDING else network.get_submodule("embedding")
         with safe_open(file, "pt") as tensors:
             assert {tensors.get_tensor(key).dtype for key in tensors.keys()} == {torch.float16}  # noqa: SIM118
         image = torch.rand(1, 3, 20, 30)
         torch.testing.assert_close(EmbeddingNet.from_pretrained(file)(image), embedding(image), rtol=0.02, atol=0.02)
     with pytest.raises(RecipeError, match="bilinear has no learned embeddings to export"):
-        export_embedding(BILINEAR, small(BILINEAR), trained, tmp_path / "none.safetensors")
+        export_embedding(BILINEAR, small(BILINEAR), Workspace(trained), tmp_path / "none.safetensors")
 
 
 def test_pictures_of_gains_and_losses(
@@ -109,18 +109,18 @@ def test_pictures_of_gains_and_losses(
 
     side_by_side = comparison.side_by_side
     monkeypatch.setattr(comparison, "side_by_side", panels)
-    picture = draw_comparison(names, recipes, trained, root, count=1)
-    scores = [comparison.Scores.load(run_folder(trained, name) / "scores.npz") for name in names]
+    picture = draw_comparison(names, recipes, Workspace(trained, root), count=1)
+    scores = [comparison.Scores.load(Workspace(trained).folder(name) / "scores.npz") for name in names]
     gains = mean_iou(scores[1].confusion) - mean_iou(scores[0].confusion)
     assert [row[0] for row in captions] == [f"val{int(gains.argmax())}", f"val{int(gains.argmin())}"]
     assert all(len(row) == 7 for row in captions)
     write_png(tmp_path / "picture.png", picture)
     assert (read_image(tmp_path / "picture.png") == picture).all() and picture.shape[0] > 2 * SIZE[0]
     with pytest.raises(RecipeError, match=r"embedding holds no scores\.npz"):
-        draw_comparison((BILINEAR, EMBEDDING), recipes, trained, root, 1)
+        draw_comparison((BILINEAR, EMBEDDING), recipes, Workspace(trained, root), 1)
 
 
 def test_a_sharpening_needs_classes(root: Path, tmp_path: Path) -> None:
     recipe = load_recipe(FILTER, [*TINY, "data.name=voc_bsds500"])
     with pytest.raises(RecipeError, match="voc_bsds500 has regions and no classes"):
-        train(FILTER, recipe, tmp_path, root)
+        train(FILTER, recipe, Workspace(tmp_path, root))

@@ -10,8 +10,9 @@ import torch
 import yaml
 
 from segaware.data import dataset_info
-from segaware.experiments.build import build_embedding, build_network, build_stage
+from segaware.experiments.build import build_network, build_stage
 from segaware.experiments.start import SHIPPED
+from segaware.experiments.tasks.networks import build_embedding
 from segaware.nn import EmbeddingNet
 from segaware.recipes import files
 from segaware.recipes.files import RecipeError, load_recipe, load_table, recipe_folder, recipe_names, table_names

@@ -9,6 +9,7 @@ from segaware.experiments import table
 from segaware.experiments.run import train
 from segaware.experiments.start import SHIPPED
 from segaware.experiments.table import run_table
+from segaware.experiments.workspace import Workspace
 from segaware.recipes.files import has_key, load_recipe, load_table, recipe_names, table_names
 from segaware.training import load_weights
 
@@ -66,7 +67,7 @@ def test_table(
         small.append(f"data={data}")
     if any(load_recipe(row, data=data).start.embedding == SHIPPED for row in rows):  # which is of full width
         small.append("start.embedding=null")
-    values: dict[str, Any] = run_table(name, tmp_path, root, small)
+    values: dict[str, Any] = run_table(name, Workspace(tmp_path, root), small)
     assert values["images"] == 2
     assert [(row["milliseconds"], row["peak_mb"]) for row in values["rows"]] == [(1.5, 2.5)] * len(values["rows"])
     assert all(0 <= row["miou"] <= 1 if "miou" in row else row["errors"][0] > 0 for row in values["rows"])
@@ -77,6 +78,6 @@ def test_recipes_of_no_table(root: Path, tmp_path: Path, trained: set[str]) -> N
     for name in set(recipe_names()) - trained:
         recipe = load_recipe(name)
         small = [override for override in [*SMALL, *_length(name)] if has_key(recipe, override)]
-        train(name, load_recipe(name, small), tmp_path, root)
+        train(name, load_recipe(name, small), Workspace(tmp_path, root))
     _check(tmp_path, trained)
     assert trained == set(recipe_names())

@@ -13,7 +13,7 @@ from torch import Tensor
 from segaware.experiments import run
 from segaware.experiments.run import train
 from segaware.experiments.start import find_weights
-from segaware.experiments.trained import weights_path
+from segaware.experiments.workspace import Workspace
 from segaware.models import DeepLabLargeFOV, DeepLabV2
 from segaware.nn import EmbeddingNet
 from segaware.recipes.files import RecipeError, load_recipe
@@ -37,24 +37,24 @@ def _start(name: str, recipe: Recipe, runs: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(run, "fit", look)
     with pytest.raises(_StartedError):
-        train(name, recipe, runs, runs, overwrite=True)
+        train(name, recipe, Workspace(runs, runs), overwrite=True)
     return tensors
 
 
 @pytest.fixture
 def copied(runs: Path, tmp_path: Path) -> Path:
     for name in ("demo/baseline", "demo/embedding", "demo/segaware"):
-        weights = weights_path(tmp_path, name)
+        weights = Workspace(tmp_path).weights(name)
         weights.parent.mkdir(parents=True)
-        weights.write_bytes(weights_path(runs, name).read_bytes())
+        weights.write_bytes(Workspace(runs).weights(name).read_bytes())
     return tmp_path
 
 
 def test_model_and_embedding_are_copied(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny("demo/segaware", "model.segaware=all", "model.hardness=0.75", "model.filter_hardness=1.5")
     started = _start("mine", recipe, copied, monkeypatch)
-    model, _ = load_weights(weights_path(copied, "demo/baseline"))
-    embedding, _ = load_weights(weights_path(copied, "demo/embedding"))
+    model, _ = load_weights(Workspace(copied).weights("demo/baseline"))
+    embedding, _ = load_weights(Workspace(copied).weights("demo/embedding"))
     wanted = model | {f"embedding.{key}": tensor for key, tensor in embedding.items()}
     new = {key: tensor.item() for key, tensor in started.items() if key not in wanted}
     layers = [f"conv{b}_{i}" for b, count in ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3)) for i in range(1, count + 1)]
@@ -65,9 +65,9 @@ def test_model_and_embedding_are_copied(copied: Path, monkeypatch: pytest.Monkey
 
 def test_frozen_layers_keep_the_weights_they_start_from(copied: Path) -> None:
     recipe = tiny("demo/segaware", "train.frozen=[conv, embedding]")
-    trained, _ = load_weights(train("mine", recipe, copied, None))
-    model, _ = load_weights(weights_path(copied, "demo/baseline"))
-    embedding, _ = load_weights(weights_path(copied, "demo/embedding"))
+    trained, _ = load_weights(train("mine", recipe, Workspace(copied)))
+    model, _ = load_weights(Workspace(copied).weights("demo/baseline"))
+    embedding, _ = load_weights(Workspace(copied).weights("demo/embedding"))
     started = model | {f"embedding.{key}": tensor for key, tensor in embedding.items()}
     for key, tensor in started.items():
         if key.endswith(("weight", "bias")):
@@ -77,7 +77,7 @@ def test_frozen_layers_keep_the_weights_they_start_from(copied: Path) -> None:
 def test_segaware_model_goes_on_as_it_is(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny("demo/segaware", "start.model=demo/segaware", "start.embedding=null")
     started = _start("mine", recipe, copied, monkeypatch)
-    wanted, _ = load_weights(weights_path(copied, "demo/segaware"))
+    wanted, _ = load_weights(Workspace(copied).weights("demo/segaware"))
     assert started.keys() == wanted.keys()
     assert all(torch.equal(started[key], wanted[key]) for key in wanted)
 
@@ -110,7 +110,7 @@ def test_resnet_weights_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert torch.equal(started[f"trunk.{key}"], tensor), key
     missing = load_recipe("harley2017/table2/baseline", [*overrides, "start.resnet=none.pth"], "scenes")
     with pytest.raises(RecipeError, match=r"start\.resnet: there is no file .*none.pth"):
-        train("other", missing, tmp_path, tmp_path)
+        train("other", missing, Workspace(tmp_path, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_resnet_weights_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_weights_that_do_not_fit(copied: Path, name: str, overrides: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        train("mine", tiny(name, *overrides), copied, None)
+        train("mine", tiny(name, *overrides), Workspace(copied))
     assert not (copied / "mine").exists()
 
 
 def test_garbage_to_start_from(copied: Path) -> None:
-    weights_path(copied, "demo/baseline").write_bytes(b"garbage")
+    Workspace(copied).weights("demo/baseline").write_bytes(b"garbage")
     with pytest.raises(ValueError, match=r"demo/baseline/model.safetensors is not a weights file of segaware"):
-        train("demo/control", tiny("demo/control"), copied, None)
+        train("demo/control", tiny("demo/control"), Workspace(copied))
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from segaware.experiments import run, table
-from segaware.experiments.evaluation import Scores
 from segaware.experiments.table import run_table
+from segaware.experiments.tasks.segmentation import SegmentationScores
+from segaware.experiments.workspace import Workspace
 from segaware.metrics import mean_boundary_iou, paired_bootstrap
 from segaware.recipes import files
 from segaware.recipes.files import RecipeError
@@ -47,7 +48,7 @@ def finished(recipes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "_root", lambda: recipes)
         patch.setattr(table, "measure_cost", lambda *_: COST)
-        return runs, run_table("tiny", runs, None)
+        return runs, run_table("tiny", Workspace(runs))
 
 
 def _fail(*_: Any) -> None:
@@ -63,9 +64,9 @@ def test_values(finished: tuple[Path, dict[str, Any]]) -> None:
     assert values["interval"].startswith("95 %, paired bootstrap over images")
     assert values["measured"]["command"].startswith("segaware") and "commit" in values["measured"]
     assert [row["recipe"] for row in values["rows"]] == list(ROWS)
-    control = Scores.load(runs / "tiny/control/scores.npz")
+    control = SegmentationScores.load(runs / "tiny/control/scores.npz")
     for row in values["rows"]:
-        scores = Scores.load(runs / row["recipe"] / "scores.npz")
+        scores = SegmentationScores.load(runs / row["recipe"] / "scores.npz")
         assert (row["miou"], row["trimap_miou"]) == (scores.miou, scores.trimap_miou)
         assert row["boundary_iou"] == scores.boundary_iou
         assert (row["milliseconds"], row["peak_mb"], row["published"]) == (1.5, 7.5, None)
@@ -102,7 +103,7 @@ def test_second_call_does_nothing_again(finished: tuple[Path, dict[str, Any]], m
     monkeypatch.setattr(run, "fit", _fail)
     monkeypatch.setattr(table, "evaluate", _fail)
     runs, values = finished
-    again = run_table("tiny", runs, None)
+    again = run_table("tiny", Workspace(runs))
     assert {**again, "measured": None} == {**values, "measured": None}
 
 
@@ -120,9 +121,9 @@ def test_order_and_going_on_after_an_interruption(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(run, "fit", fit)
     with pytest.raises(KeyboardInterrupt):
-        run_table("tiny", tmp_path, None)
+        run_table("tiny", Workspace(tmp_path))
     assert fitted == ["tiny/baseline", "tiny/embedding", "tiny/segaware", "interrupted"]
-    run_table("tiny", tmp_path, None)
+    run_table("tiny", Workspace(tmp_path))
     assert fitted[4:] == ["tiny/control"]
 
 
@@ -135,12 +136,12 @@ def test_new_weights_are_scored_again(
     scored: list[str] = []
     original = table.evaluate
 
-    def evaluate(recipe: Recipe, *rest: Any) -> Scores:
+    def evaluate(recipe: Recipe, *rest: Any) -> SegmentationScores:
         scored.append(recipe.title)
         return original(recipe, *rest)
 
     monkeypatch.setattr(table, "evaluate", evaluate)
-    run_table("tiny", runs, None)
+    run_table("tiny", Workspace(runs))
     assert scored == [files.load_recipe("tiny/baseline").title]
 
 
@@ -154,7 +155,7 @@ def test_differences_by_hand(finished: tuple[Path, dict[str, Any]], tmp_path: Pa
         bands = torch.stack([right, whole])  # near the border all are right
         boundary = all_of_it if row == "tiny/control" else half
         counts = (whole.repeat(3, 1, 1), bands.repeat(3, 1, 1, 1), boundary.repeat(3, 1, 1))
-        scores = Scores(
+        scores = SegmentationScores(
             names=("a", "b", "c"),
             sizes=torch.tensor([[4, 5]] * 3),
             milliseconds=2.5,
@@ -164,7 +165,7 @@ def test_differences_by_hand(finished: tuple[Path, dict[str, Any]], tmp_path: Pa
             half_widths=(1, 3),
         )
         scores.save(runs / row / "scores.npz")
-    segaware, control, _ = run_table("tiny", runs, None, costs=False)["rows"]
+    segaware, control, _ = run_table("tiny", Workspace(runs), costs=False)["rows"]
     assert (control["miou"], control["trimap_miou"]) == (1, [1, 1])
     assert (segaware["milliseconds"], segaware["peak_mb"]) == (2.5, None)
     fall = (5 / 10 + 10 / 15) / 2 - 1
@@ -182,7 +183,7 @@ def test_other_values_than_the_trained_ones(finished: tuple[Path, dict[str, Any]
     path.write_text(text.replace("seed: 0", "seed: 1"))
     try:
         with pytest.raises(RecipeError, match="tiny/baseline holds a training with other values"):
-            run_table("tiny", finished[0], None)
+            run_table("tiny", Workspace(finished[0]))
     finally:
         path.write_text(text)
 
@@ -195,7 +196,7 @@ def test_other_words_do_not_train_again(
     text = path.read_text()
     path.write_text(text.replace("title: DeepLab", "title: Renamed").replace("published: null", "published: 66.3"))
     try:
-        row = run_table("tiny", finished[0], None)["rows"][ROWS.index("tiny/baseline")]
+        row = run_table("tiny", Workspace(finished[0]))["rows"][ROWS.index("tiny/baseline")]
     finally:
         path.write_text(text)
     assert (row["title"], row["published"]) == ("Renamed", 66.3)
@@ -206,14 +207,14 @@ def test_cost_is_that_of_the_largest_image(
 ) -> None:
     runs = shutil.copytree(finished[0], tmp_path / "runs")
     for path in runs.glob("tiny/*/scores.npz"):
-        dataclasses.replace(Scores.load(path), sizes=torch.tensor([[6, 4], [5, 5], [1, 25]])).save(path)
+        dataclasses.replace(SegmentationScores.load(path), sizes=torch.tensor([[6, 4], [5, 5], [1, 25]])).save(path)
     asked = []
     monkeypatch.setattr(table, "measure_cost", lambda *arguments: asked.append(arguments) or COST)
-    run_table("tiny", runs, tmp_path)
+    run_table("tiny", Workspace(runs, tmp_path))
     assert asked == [(runs / row, 1, tmp_path) for row in ROWS]
 
 
 def test_embedding_is_no_row(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="a table compares what predicts; odd/embedding trains embeddings"):
-        run_table("odd", tmp_path / "runs", None)
+    with pytest.raises(RecipeError, match="compares what predicts; odd/embedding, of the embedding stage, does not"):
+        run_table("odd", Workspace(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()

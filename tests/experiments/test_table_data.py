@@ -8,6 +8,7 @@ import pytest
 from segaware.experiments import run, table
 from segaware.experiments.run import train
 from segaware.experiments.table import run_table
+from segaware.experiments.workspace import Workspace
 from segaware.recipes import files
 from segaware.recipes.files import RecipeError, choose_data, load_recipe
 from segaware.recipes.schema import Recipe
@@ -109,11 +110,11 @@ def test_unknown_data_set_names_the_known_ones() -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe("many/control", data="haf")
     with pytest.raises(RecipeError, match=message):
-        run_table("many", Path("nowhere"), None, ["data=haf"])
+        run_table("many", Workspace(Path("nowhere")), ["data=haf"])
 
 
 def test_runs_and_values_of_a_data_set(tmp_path: Path) -> None:
-    values = run_table("many", tmp_path, None, ["data=half", "train.epochs=1", "seed=4"])
+    values = run_table("many", Workspace(tmp_path), ["data=half", "train.epochs=1", "seed=4"])
     assert (values["table"], values["data"], values["about"]) == ("many", "half", "Tiny networks. Less of it.")
     assert [row["recipe"] for row in values["rows"]] == ["many/baseline", "many/control", "many/as_is"]
     assert [row["seed"] for row in values["rows"]] == [4, 4, 4]
@@ -133,11 +134,11 @@ def test_runs_and_values_of_a_data_set(tmp_path: Path) -> None:
     def note(name: str, recipe: Recipe, runs: Path, *rest: Any) -> Path:
         if not (runs / name / "model.safetensors").exists():
             trained.append(name)
-        return train(name, recipe, runs, *rest)
+        return train(name, recipe, Workspace(runs, *rest))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "train", note)
-        run_table("more", tmp_path, None, ["data=half", "train.epochs=1", "seed=4"])
+        run_table("more", Workspace(tmp_path), ["data=half", "train.epochs=1", "seed=4"])
     assert trained == ["more/new"]
 
 
@@ -155,11 +156,11 @@ def test_finished_rows_of_a_data_set_are_not_run_again(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(run, "fit", fit)
     with pytest.raises(KeyboardInterrupt):
-        run_table("many", tmp_path, None)
-    run_table("many", tmp_path, None)
-    run_table("many", tmp_path, None, ["data=whole"])
+        run_table("many", Workspace(tmp_path))
+    run_table("many", Workspace(tmp_path))
+    run_table("many", Workspace(tmp_path), ["data=whole"])
     assert fitted == ["baseline", "interrupted in control", "control"]
-    run_table("many", tmp_path, None, ["data=half", "train.epochs=1"])  # another data set, another folder
+    run_table("many", Workspace(tmp_path), ["data=half", "train.epochs=1"])  # another data set, another folder
     assert fitted[3:] == ["baseline", "control"]
 
 
@@ -174,7 +175,7 @@ def test_finished_rows_of_a_data_set_are_not_run_again(tmp_path: Path, monkeypat
 )
 def test_mistake_in_an_override_of_a_table(override: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=message):
-        run_table("many", tmp_path, None, [override])
+        run_table("many", Workspace(tmp_path), [override])
     assert not list(tmp_path.iterdir())
 
 
@@ -182,5 +183,5 @@ def test_missing_file_is_found_before_the_first_training(tmp_path: Path, monkeyp
     trained: list[str] = []
     monkeypatch.setattr(table, "train", lambda name, *_: trained.append(name))
     with pytest.raises(RecipeError, match=r"start\.vgg: there is no file"):
-        run_table("many", tmp_path, tmp_path, ["start.vgg=weights/none.npz"])
+        run_table("many", Workspace(tmp_path, tmp_path), ["start.vgg=weights/none.npz"])
     assert trained == []

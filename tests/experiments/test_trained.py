@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from segaware.experiments.start import copy_start
-from segaware.experiments.trained import load_trained, run_folder
+from segaware.experiments.trained import load_trained
+from segaware.experiments.workspace import Workspace
 from segaware.recipes.files import RecipeError, load_recipe
 from segaware.strict_json import strict_json
 
@@ -48,7 +49,7 @@ def test_weights_that_do_not_say_of_which_recipe(tmp_path: Path, description: di
     ("name", "folder"), [("demo/baseline", "demo/baseline"), ("a/my.recipe.yaml", "my.recipe"), ("/a/b.yml", "b")]
 )
 def test_run_folder(name: str, folder: str) -> None:
-    assert run_folder(Path("runs"), name) == Path("runs") / folder
+    assert Workspace(Path("runs")).folder(name) == Path("runs") / folder
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_run_folder(name: str, folder: str) -> None:
 )
 def test_run_folder_is_below_runs(name: str) -> None:
     with pytest.raises(RecipeError, match="is neither a name of a recipe nor a recipe file whose run"):
-        run_folder(Path("runs"), name)
+        Workspace(Path("runs")).folder(name)
     with pytest.raises(RecipeError, match=r"^recipe demo/control: start.model: "):
         load_recipe("demo/control", [f"start.model='{name}'"])
     with pytest.raises(RecipeError, match=r"^recipe demo/segaware: start.embedding: "):
@@ -79,4 +80,4 @@ def test_nothing_trained_and_nothing_to_start_from(
     tmp_path: Path, name: str, overrides: list[str], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=rf"trains nothing \(train is null\), but {message}"):
-        copy_start(torch.nn.Identity(), load_recipe(name, overrides), tmp_path, None, None)
+        copy_start(torch.nn.Identity(), load_recipe(name, overrides), Workspace(tmp_path), None)

@@ -83,7 +83,7 @@ def test_override_of_a_whole_section() -> None:
         ("embedding={kind: learned, dim: 3}", "embedding.width: Field required"),
         ("evaluation.half_widths=[3, 1]", "evaluation.half_widths: .*increasing order, got"),
         ("evaluation.half_widths=[]", "evaluation.half_widths: .*one or more"),
-        ("stage=training", "stage: Input tag 'training' .*'embedding', 'segmentation', 'multiscale', .*, 'flow'$"),
+        ("stage=training", "stage: must be one of embedding, segmentation, multiscale, .*, flow, got 'training'$"),
     ],
 )
 def test_mistake_in_an_override(override: str, message: str) -> None:

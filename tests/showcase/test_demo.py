@@ -9,6 +9,7 @@ import torch
 
 from segaware.data import read_image
 from segaware.experiments.build import build_network
+from segaware.experiments.workspace import Workspace
 from segaware.recipes.files import load_table
 from segaware.showcase import demo
 
@@ -21,7 +22,9 @@ def test_page_has_table_curve_predictions_and_masks(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(demo, "load_network", untrained)
     rows = [{"title": name, "trimap_miou": [0.2, 0.4]} for name in load_table("demo").rows]
     table = {"title": "T", "about": "A", "images": 64, "interval": "95 %", "half_widths": [1, 3], "rows": rows}
-    demo.write_page(tmp_path / "index.html", table, ["method", "mIoU"], [["DeepLab", "58.5"]], tmp_path / "runs")
+    demo.write_page(
+        tmp_path / "index.html", table, ["method", "mIoU"], [["DeepLab", "58.5"]], Workspace(tmp_path / "runs")
+    )
     page = (tmp_path / "index.html").read_text()
     assert "<td>DeepLab</td>" in page and "58.5" in page
     # One curve, predictions and masks of six scenes, and two pictures of a photograph; all inside the page.

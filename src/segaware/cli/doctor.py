@@ -24,3 +24,9 @@ def report_lines() -> list[str]:
     lines += [f"{'threads':14} {torch.get_num_threads()}", f"{'GPU':14} {gpu}", "", "backends of the operators"]
     lines += [f"{backend:14} {note}" for backend, note in backend_notes().items()]
     return lines
+
+
+def doctor() -> None:
+    """Print versions, and which backends can run here or why they cannot."""
+    for line in report_lines():
+        print(line)

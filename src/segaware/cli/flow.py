@@ -9,13 +9,12 @@ import typer
 
 from segaware.cli.options import Overwrite, Runs, Weights, errors, read_recipe
 from segaware.data.flow.frames import open_frames
-from segaware.experiments.flow_prediction import flow_paths, predict_flow
 from segaware.experiments.run import load_network
-from segaware.experiments.trained import weights_path
+from segaware.experiments.tasks import task_of
+from segaware.experiments.tasks.flow.prediction import flow_paths, predict_flow
 from segaware.outputs import check_apart, check_outputs
 from segaware.progress import progress
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import FlowRecipe
 
 
 def flow(
@@ -43,10 +42,10 @@ def flow(
     Where all three are there, an earlier call wrote them, and they are replaced; other files only with --overwrite.
     """
     with errors("the files that are written are whole"):
-        values, runs = read_recipe(recipe, overrides, runs)
-        if not isinstance(values, FlowRecipe):
+        values, workspace = read_recipe(recipe, overrides, runs)
+        if task_of(values).name != "flow":
             raise RecipeError(f"{recipe} is of the {values.stage} stage; estimate flow with a flow recipe")
-        network, _ = load_network(recipe, values, checkpoint or weights_path(runs, recipe))
+        network, _ = load_network(recipe, values, checkpoint or workspace.weights(recipe))
         frames = open_frames(sources)
         pairs = [flow_paths(name, out) for name in frames.names()]
         check_apart((out / "flo", out / "kitti", out / "pictures"), frames.files)

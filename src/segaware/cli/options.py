@@ -15,6 +15,7 @@ from typing import Annotated
 import torch
 import typer
 
+from segaware.experiments.workspace import Workspace
 from segaware.recipes.files import choose_data, load_recipe, recipe_folder
 from segaware.recipes.schema import Recipe
 
@@ -28,6 +29,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 Weights = Annotated[
     Path | None, typer.Option("--checkpoint", help="Weights file; the recipe's own in --runs if not given.")
 ]
+
+WHOLE = "the files that are written are whole; --overwrite starts again"
 
 
 class _Terminated(KeyboardInterrupt):
@@ -93,7 +96,9 @@ def _told(error: Exception) -> str:
 _LESS = "What needs less: a smaller data.batch_size or data.crop in training, smaller images otherwise"
 
 
-def read_recipe(recipe: str, overrides: Sequence[str] | None, runs: Path) -> tuple[Recipe, Path]:
-    """Return a recipe, and the folder of the runs of its data set: that of its table which `data=` has chosen."""
+def read_recipe(
+    recipe: str, overrides: Sequence[str] | None, runs: Path, data_root: Path | None = None
+) -> tuple[Recipe, Workspace]:
+    """Return a recipe, and the workspace of its data set: that of its table which `data=` has chosen."""
     data, others = choose_data(recipe_folder(recipe), overrides or ())
-    return load_recipe(recipe, others, data), runs if data is None else runs / data
+    return load_recipe(recipe, others, data), Workspace(runs, data_root).below(data)

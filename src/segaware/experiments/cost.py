@@ -1,10 +1,12 @@
 """What one image costs a trained network, measured in a process of its own.
 
-Run as `python -m segaware.experiments.cost FOLDER INDEX [ROOT]`: run folder, index of a validation image, data root.
+Run as `python -m segaware.experiments.cost FOLDER INDEX MODULE [ROOT]`: run folder, index of a validation image, the
+module of the recipe's task, which may not be one of ours, and data root.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import statistics
 import sys
@@ -15,20 +17,21 @@ from typing import Any
 
 import torch
 
-from segaware.experiments.build import network_inputs, open_data
+from segaware.devices import default_device
+from segaware.experiments.build import open_data
 from segaware.experiments.run import load_network
-from segaware.experiments.trained import is_up_to_date
+from segaware.experiments.tasks import Task, task_of
+from segaware.experiments.workspace import is_up_to_date
 from segaware.fresh_process import run_fresh
 from segaware.provenance import provenance, write_json
 from segaware.recipes.files import RecipeError, load_recipe
-from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe
 from segaware.refining.memory import process_memory
 
 _CALLS = 5
 _CORNER = 33  # pixels
 
 
-def measure_cost(folder: Path, index: int, root: Path | None) -> dict[str, Any]:
+def measure_cost(folder: Path, index: int, task: Task[Any, Any], data_root: Path | None) -> dict[str, Any]:
     """Measure time and memory of predicting one validation image; for the same weights only once.
 
     Nothing else should run on the machine meanwhile.
@@ -36,7 +39,8 @@ def measure_cost(folder: Path, index: int, root: Path | None) -> dict[str, Any]:
     Args:
         folder: Run folder of a trained recipe. The result is kept there as cost.json.
         index: Index of the image among those that the recipe scores.
-        root: Folder that holds the data sets.
+        task: The recipe's task, registered by the module that defines it.
+        data_root: Folder that holds the data sets.
 
     Returns:
         The median time of 5 calls after a first one, "milliseconds"; the most memory above what the process (or the
@@ -48,7 +52,9 @@ def measure_cost(folder: Path, index: int, root: Path | None) -> dict[str, Any]:
     """
     path = folder / "cost.json"
     if not is_up_to_date(path, folder / "model.safetensors"):
-        values = run_fresh("segaware.experiments.cost", str(folder), str(index), *([] if root is None else [str(root)]))
+        data = [] if data_root is None else [str(data_root)]
+        module = type(task).__module__
+        values = run_fresh("segaware.experiments.cost", str(folder), str(index), module, *data)
         if isinstance(values, str):
             raise RecipeError(f"measuring the cost of {folder} failed: {values}")
         write_json(path, values)
@@ -56,22 +62,22 @@ def measure_cost(folder: Path, index: int, root: Path | None) -> dict[str, Any]:
     return cost
 
 
-def _main(folder: Path, index: int, root: Path | None) -> None:
+def _main(folder: Path, index: int, data_root: Path | None) -> None:
     recipe = load_recipe(str(folder / "recipe.yaml"))
     network, _ = load_network(str(folder), recipe, folder / "model.safetensors")
-    assert not isinstance(recipe, EmbeddingRecipe)
-    sample = open_data(recipe, "val", root, recipe.evaluation.images)[index]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    task = task_of(recipe)
+    sample = open_data(recipe, "val", data_root, recipe.evaluation.images)[index]
+    device = default_device()
     network = network.to(device)
 
     def predict(side: int | None = None) -> float:
         """Predict a batch of the image, or of its corner; return the seconds that it took."""
         parts = (x[None, ..., :side, :side] if isinstance(x, torch.Tensor) else x for x in sample)
-        inputs = network_inputs(recipe, type(sample)(*parts), index)
+        inputs = task.inputs(recipe, type(sample)(*parts), index)
         started = time.perf_counter()
         with torch.inference_mode():
             output = network(*(x.to(device) if isinstance(x, torch.Tensor) else x for x in inputs))
-            (output if isinstance(recipe, FlowRecipe) else output.argmax(1)).cpu()
+            task.prediction(output).cpu()
         return time.perf_counter() - started
 
     # A corner of the image loads libraries and compiled kernels, which take a hundred megabytes of their own.
@@ -104,4 +110,5 @@ def _memory(device: torch.device, peak: bool) -> float | None:
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    importlib.import_module(sys.argv[3])
+    _main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[4]) if len(sys.argv) > 4 else None)

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from segaware.experiments.build import build_embedding
-from segaware.experiments.evaluation import Scores
 from segaware.experiments.run import load_network
-from segaware.experiments.trained import run_folder, weights_path
+from segaware.experiments.tasks import task_of
+from segaware.experiments.tasks.networks import build_embedding
+from segaware.experiments.workspace import Workspace
 from segaware.export import export_onnx
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import FlowRecipe, Recipe, SharpeningRecipe
+from segaware.recipes.schema import Recipe
 from segaware.training import save_weights
 
 _EXAMPLE = (97, 129)  # height and width of the images that a network is traced with: all of FlowNet's layers see some
@@ -31,43 +31,44 @@ def export_network(name: str, recipe: Recipe, weights: Path, out: Path) -> float
     Raises:
         RecipeError: If there are no weights, or the network needs more than images.
     """
-    if isinstance(recipe, SharpeningRecipe):
+    images = task_of(recipe).images
+    if not images:
         raise RecipeError(f"{name} sharpens scores that it is given; export a network that computes its own")
     network, _ = load_network(name, recipe, weights)
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(2 if isinstance(recipe, FlowRecipe) else 1, 1, 3, *_EXAMPLE, generator=generator)
-    difference = export_onnx(network, out, images.unbind())
+    examples = torch.rand(images, 1, 3, *_EXAMPLE, generator=generator)
+    difference = export_onnx(network, out, examples.unbind())
     assert difference is not None
     return difference
 
 
-def export_embedding(name: str, recipe: Recipe, runs: Path, out: Path, weights: Path | None = None) -> dict[str, Any]:
+def export_embedding(
+    name: str, recipe: Recipe, workspace: Workspace, out: Path, weights: Path | None = None
+) -> dict[str, Any]:
     """Write the trained embedding network of a recipe in float16, for `EmbeddingNet.from_pretrained`.
 
     Args:
         name: Name of the recipe: it trains embeddings, or a network that contains them.
         recipe: The recipe.
-        runs: Folder that holds a folder per recipe.
+        workspace: Where its weights are.
         out: The .safetensors file to write.
-        weights: The trained weights; the recipe's own in `runs` if not given.
+        weights: The trained weights; the recipe's own in the workspace if not given.
 
     Returns:
         What the file says of itself: recipe, values, steps, commit and command of the training; and, if the recipe's
-        own weights were scored, mean IoU and trimap IoU.
+        own weights were scored, the scores.
 
     Raises:
         RecipeError: If there are no weights, or no learned embedding network in them.
     """
     if recipe.embedding is None or recipe.embedding.kind != "learned":
         raise RecipeError(f"{name} has no learned embeddings to export")
-    network, description = load_network(name, recipe, weights or weights_path(runs, name))
+    network, description = load_network(name, recipe, weights or workspace.weights(name))
     embedding = build_embedding(recipe.embedding)
     trained = network if recipe.stage == "embedding" else network.get_submodule("embedding")
     embedding.load_state_dict(trained.state_dict())
-    scores = run_folder(runs, name) / "scores.npz"
-    if weights is None and scores.is_file():
-        loaded = Scores.load(scores)
-        description["miou"] = loaded.miou
-        description["trimap_miou"] = dict(zip(map(str, loaded.half_widths), loaded.trimap_miou, strict=True))
+    task, scores = task_of(recipe), workspace.scores(name)
+    if weights is None and task.scores_type is not None and scores.is_file():
+        description |= task.summary(task.scores_type.load(scores))[0]
     save_weights(out, embedding.half(), description)
     return description

@@ -8,33 +8,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning.pytorch import seed_everything
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from segaware.atomic import write_atomically
-from segaware.experiments.build import (
-    build_network,
-    build_stage,
-    open_data,
-    trains_on_cached_scores,
-)
-from segaware.experiments.cached import with_cached_scores
+from segaware.experiments.build import build_network, build_stage, open_data
 from segaware.experiments.start import copy_start
-from segaware.experiments.trained import CACHE, copy_weights, load_trained, run_folder, weights_path
+from segaware.experiments.tasks import task_of
+from segaware.experiments.trained import copy_weights, load_trained
+from segaware.experiments.workspace import Workspace
 from segaware.locking import locked
-from segaware.models import DeepLab
 from segaware.provenance import provenance
 from segaware.recipes.files import RecipeError, read_stored_recipe
-from segaware.recipes.schema import FlowTrain, Recipe, SegmentationRecipe, Train
+from segaware.recipes.schema import FlowTrain, Recipe, Train
 from segaware.training import fit, save_weights, shuffled_batches, usable_checkpoint
 
 _WORDS = {"title", "published"}  # what a training does not depend on
 
 
-def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: bool = False) -> Path:
+def train(name: str, recipe: Recipe, workspace: Workspace, overwrite: bool = False) -> Path:
     """Train a recipe, or go on with a training that was interrupted, and return the file of its weights.
 
     If the recipe trains nothing, its weights are those it starts from.
@@ -42,8 +36,7 @@ def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: b
     Args:
         name: Name of the recipe.
         recipe: The recipe, with overrides applied.
-        runs: Folder that holds a folder per recipe.
-        root: Folder that holds the data sets.
+        workspace: Where to write, and where the data sets are.
         overwrite: Start afresh whatever is there. What was there is only removed once the training can start.
 
     Raises:
@@ -52,28 +45,28 @@ def train(name: str, recipe: Recipe, runs: Path, root: Path | None, overwrite: b
         ValueError: If the weights of a finished training are damaged.
         OSError: If the folder cannot be written.
     """
-    folder, weights = run_folder(runs, name), weights_path(runs, name)
+    folder, weights = workspace.folder(name), workspace.weights(name)
     if not overwrite and _holds(folder, recipe) and weights.is_file():
         load_trained(name, weights)  # says so if they are damaged
         return weights
     with _claimed(folder):
         goes_on = not overwrite and _holds(folder, recipe)
         if not (goes_on and weights.is_file()):  # which another process may have written just now
-            _train(name, recipe, runs, root, goes_on)
+            _train(name, recipe, workspace, goes_on)
     return weights
 
 
-def _train(name: str, recipe: Recipe, runs: Path, root: Path | None, goes_on: bool) -> None:
-    folder = run_folder(runs, name)
+def _train(name: str, recipe: Recipe, workspace: Workspace, goes_on: bool) -> None:
+    folder = workspace.folder(name)
     seed_everything(recipe.seed, workers=True, verbose=False)
     network = build_network(recipe)
     steps: int = 0
     seconds: int | None = None
     if recipe.train is None:
-        copy_start(network, recipe, runs, root, None)
+        copy_start(network, recipe, workspace, None)
         _clear_folder(folder, recipe)
     else:
-        steps, seconds = _fit(network, recipe, recipe.train, runs, root, folder, goes_on)
+        steps, seconds = _fit(network, recipe, recipe.train, workspace, folder, goes_on)
     description = {
         "recipe": name,
         "values": recipe.model_dump(mode="json"),
@@ -81,44 +74,32 @@ def _train(name: str, recipe: Recipe, runs: Path, root: Path | None, goes_on: bo
         "seconds": seconds,
         **provenance(),
     }
-    save_weights(weights_path(runs, name), network, description)
+    save_weights(workspace.weights(name), network, description)
 
 
 def _fit(
-    network: nn.Module,
-    recipe: Recipe,
-    train: Train | FlowTrain,
-    runs: Path,
-    root: Path | None,
-    folder: Path,
-    goes_on: bool,
+    network: nn.Module, recipe: Recipe, train: Train | FlowTrain, workspace: Workspace, folder: Path, goes_on: bool
 ) -> tuple[int, int | None]:
     """Train a network; return how many steps, and in how many seconds, which a resumed training does not know."""
     data = recipe.data
-    cached = trains_on_cached_scores(recipe)
-    images: Dataset[Any] = open_data(recipe, "train", root)
-    if len(images) < data.batch_size:  # type: ignore[arg-type]
+    samples = open_data(recipe, "train", workspace.data_root)
+    if len(samples) < data.batch_size:  # type: ignore[arg-type]
         raise RecipeError(f"data.batch_size={data.batch_size} is more than there are training images")
-    scored: Dataset[Any] = open_data(recipe, "val", root, recipe.evaluation.validation_images)
+    validation = open_data(recipe, "val", workspace.data_root, recipe.evaluation.validation_images)
     stage = build_stage(recipe, network)
     checkpoint = usable_checkpoint(folder, stage) if goes_on else None
-    if checkpoint is None or cached:  # a checkpoint has what is trained
-        copy_start(network, recipe, runs, root, shuffled_batches(images, data.batch_size, recipe.seed))
+    if checkpoint is None or stage.network is not network:  # a checkpoint has what the stage trains
+        copy_start(network, recipe, workspace, shuffled_batches(samples, data.batch_size, recipe.seed))
     if not goes_on:
         _clear_folder(folder, recipe)
-    workers = data.workers
-    if cached:
-        assert isinstance(recipe, SegmentationRecipe) and isinstance(network, DeepLab)
-        network.to("cuda" if torch.cuda.is_available() else "cpu")
-        images, scored = with_cached_scores(runs / CACHE, recipe, network, images, scored)
-        workers = 0  # scores are computed in this process
-        stage.train()  # what computes scores is in evaluation mode
-    batches = shuffled_batches(images, data.batch_size, recipe.seed, workers)
+    prepared, validation = task_of(recipe).training_samples(recipe, network, samples, validation, workspace.cache)
+    batches = shuffled_batches(prepared, data.batch_size, recipe.seed, data.workers if prepared is samples else 0)
+    stage.train()  # what computes samples with the network may have set it to evaluation
     started = time.perf_counter()
     steps = fit(
         stage,
         batches,
-        DataLoader(scored, 1),
+        DataLoader(validation, 1),
         folder,
         train.epochs,
         train.precision,

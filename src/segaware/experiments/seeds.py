@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from segaware.experiments.evaluation import Scores
-from segaware.experiments.table import compared_with, run_table
-from segaware.experiments.trained import run_folder
+from segaware.experiments.table import run_table
+from segaware.experiments.tasks import task_of
+from segaware.experiments.workspace import Workspace
 from segaware.provenance import provenance
 from segaware.recipes.files import RecipeError, choose_data, load_recipe, load_table
-from segaware.recipes.schema import SegmentationRecipe
 from segaware.strict_json import finite
 
-_BY_SEED = ("seed", "miou", "trimap_miou", "boundary_iou", "miou_difference", "hardness", "steps", "seconds", "trained")
+_BY_SEED = ("seed", "hardness", "steps", "seconds", "trained")  # and what its task says
 
 
 def run_seeds(
-    name: str, seeds: Sequence[int], runs: Path, root: Path | None, overrides: Sequence[str] = (), costs: bool = True
+    name: str, seeds: Sequence[int], workspace: Workspace, overrides: Sequence[str] = (), costs: bool = True
 ) -> dict[str, Any]:
     """Run a table once for every seed, and compare its rows with the control over seeds and images.
 
     Args:
-        name: Name of the table, of segmentations.
+        name: Name of the table.
         seeds: Two or more seeds.
-        runs: Folder that holds a folder per seed, each as `run_table` has its own.
-        root: Folder that holds the data sets.
+        workspace: Its runs have a folder per seed, each as `run_table` has its own.
         overrides: As for `run_table`.
         costs: As for `run_table`.
 
@@ -36,36 +33,37 @@ def run_seeds(
         "seeds", and in every row what each of them gave ("by_seed").
 
     Raises:
-        RecipeError: As `run_table`, or if it is a table of optical flow, or there are too few seeds.
+        RecipeError: As `run_table`, or if its task cannot be compared over seeds, or there are too few seeds.
     """
     if len(set(seeds)) < 2 or len(set(seeds)) < len(seeds):
         raise RecipeError(f"seeds must be two or more different ones, got {list(seeds)}")
     data, _ = choose_data(name, overrides)
-    if not isinstance(load_recipe(load_table(name).control, data=data), SegmentationRecipe):
-        raise RecipeError(f"{name} is a table of optical flow, which is not compared over seeds")
-    folders = [runs / f"seed{seed}" for seed in seeds]
+    recipe = load_recipe(load_table(name).control, data=data)
+    task = task_of(recipe)
+    if not task.by_seed or task.scores_type is None:
+        raise RecipeError(f"{name} is a table of {task.name}, which is not compared over seeds")
+    workspaces = [workspace.below(f"seed{seed}") for seed in seeds]
     tables = [
-        run_table(name, folder, root, [*overrides, f"seed={seed}"], costs)
-        for folder, seed in zip(folders, seeds, strict=True)
+        run_table(name, own, [*overrides, f"seed={seed}"], costs) for own, seed in zip(workspaces, seeds, strict=True)
     ]
     scores = {
-        row["recipe"]: [
-            Scores.load(run_folder(folder if data is None else folder / data, row["recipe"]) / "scores.npz")
-            for folder in folders
-        ]
+        row["recipe"]: [task.scores_type.load(own.below(data).scores(row["recipe"])) for own in workspaces]
         for row in tables[0]["rows"]
     }
-    rows = [
-        _row(rows, list(seeds), compared_with(scores[tables[0]["control"]], scores[rows[0]["recipe"]]))
-        for rows in zip(*(table["rows"] for table in tables), strict=True)
-    ]
+    rows = []
+    for by_seed in zip(*(table["rows"] for table in tables), strict=True):
+        row = by_seed[0]["recipe"]
+        compared = task.row(load_recipe(row, data=data), scores[row], scores[tables[0]["control"]], {})
+        rows.append(_row(by_seed, list(seeds), compared, task.by_seed))
     interval = tables[0]["interval"].replace("over images", "over images and seeds")
     values = {**tables[0], "seeds": list(seeds), "interval": interval, "measured": provenance(), "rows": rows}
     result: dict[str, Any] = finite(values)
     return result
 
 
-def _row(rows: Sequence[dict[str, Any]], seeds: list[int], compared: dict[str, Any]) -> dict[str, Any]:
+def _row(
+    rows: Sequence[dict[str, Any]], seeds: list[int], compared: dict[str, Any], kept: Sequence[str]
+) -> dict[str, Any]:
     seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
     return {
         **rows[0],
@@ -74,5 +72,5 @@ def _row(rows: Sequence[dict[str, Any]], seeds: list[int], compared: dict[str, A
         "seed": seeds,
         "seconds": statistics.fmean(seconds) if seconds else None,
         "hardness": {key: statistics.fmean(row["hardness"][key] for row in rows) for key in rows[0]["hardness"]},
-        "by_seed": [{key: row[key] for key in _BY_SEED} for row in rows],
+        "by_seed": [{key: row[key] for key in (*_BY_SEED, *kept)} for row in rows],
     }

@@ -8,27 +8,25 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segaware.experiments.trained import copy_weights, load_trained, weights_path
-from segaware.models import DeepLabV2
+from segaware.experiments.tasks import task_of
+from segaware.experiments.trained import copy_weights, load_trained
+from segaware.experiments.workspace import Workspace
 from segaware.nn import EmbeddingNet
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import EmbeddingRecipe, Recipe, SharpeningRecipe
+from segaware.recipes.schema import Recipe
 
 _HUB = "hub:"
 SHIPPED = "segaware"  # as start.embedding: the embedding network that comes with the package
 
 
-def find_imagenet(recipe: Recipe, root: Path | None) -> Path | None:
-    """Return the file of ImageNet weights that a recipe starts from, by its `start.vgg` or `start.resnet`, if any.
+def find_imagenet(recipe: Recipe, root: Path | None) -> dict[str, Path]:
+    """Return the files of ImageNet weights that a recipe starts from, by the key of its `start`: vgg or resnet.
 
     Raises:
         RecipeError: If there is no such file, or it cannot be fetched.
     """
-    for key in ("vgg", "resnet"):
-        name = getattr(recipe.start, key, None)
-        if name is not None:
-            return find_weights(f"start.{key}", name, root)
-    return None
+    names = {key: getattr(recipe.start, key, None) for key in ("vgg", "resnet")}
+    return {key: find_weights(f"start.{key}", name, root) for key, name in names.items() if name is not None}
 
 
 def find_weights(key: str, name: str, root: Path | None) -> Path:
@@ -72,24 +70,17 @@ def _fetch(key: str, name: str) -> Path:
 
 def check_start(recipe: Recipe) -> None:
     """Raise RecipeError if a recipe trains nothing, and does not start from what gives its network trained weights."""
-    if isinstance(recipe, EmbeddingRecipe) or recipe.train is not None or recipe.start.model is not None:
-        return
-    if not isinstance(recipe, SharpeningRecipe):  # which has a filter and a CRF, whose values are in the recipe
-        raise RecipeError(f"recipe {recipe.title!r} trains nothing (train is null), but has no start.model")
-    if recipe.embedding is not None and recipe.embedding.kind == "learned" and recipe.start.embedding is None:
-        raise RecipeError(f"recipe {recipe.title!r} trains nothing (train is null), but its embedding has no start")
+    if recipe.train is None:
+        task_of(recipe).check_untrained(recipe)
 
 
-def copy_start(
-    network: nn.Module, recipe: Recipe, runs: Path, root: Path | None, batches: DataLoader[Any] | None
-) -> None:
+def copy_start(network: nn.Module, recipe: Recipe, workspace: Workspace, batches: DataLoader[Any] | None) -> None:
     """Copy the weights that a recipe starts from into its network.
 
     Args:
         network: The untrained network.
         recipe: The recipe.
-        runs: Folder that holds a folder per recipe.
-        root: Folder that holds the data sets.
+        workspace: Where the weights of other recipes are.
         batches: Training batches, the first of which calibrates an embedding network; None if nothing is trained.
 
     Raises:
@@ -97,22 +88,24 @@ def copy_start(
         ValueError: If ImageNet weights do not fit.
     """
     check_start(recipe)
-    imagenet = find_imagenet(recipe, root)
-    if imagenet is not None:
-        load = network.load_resnet if isinstance(network, DeepLabV2) else network.load_vgg
-        load(imagenet)  # type: ignore[operator]
+    for key, path in find_imagenet(recipe, workspace.data_root).items():
+        getattr(network, f"load_{key}")(path)
     if isinstance(network, EmbeddingNet) and batches is not None:
         network.calibrate(next(iter(batches)).image)
-    if not isinstance(recipe, EmbeddingRecipe):
-        model, embedding = recipe.start.model, recipe.start.embedding
-        if model is not None:
-            tensors, _ = load_trained(model, weights_path(runs, model))
-            copy_weights(tensors, network, model, new=("embedding.", "refinement.", "hardness"))
-        if embedding is not None:
-            if recipe.embedding is None:
-                raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")
-            if embedding == SHIPPED:
-                tensors = EmbeddingNet.from_pretrained().state_dict()
-            else:
-                tensors, _ = load_trained(embedding, weights_path(runs, embedding))
-            copy_weights(tensors, network.get_submodule("embedding"), embedding, new=())
+    model, embedding = started_from(recipe)
+    if model is not None:
+        tensors, _ = load_trained(model, workspace.weights(model))
+        copy_weights(tensors, network, model, new=("embedding.", "refinement.", "hardness"))
+    if embedding is not None:
+        if recipe.embedding is None:
+            raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")
+        if embedding == SHIPPED:
+            tensors = EmbeddingNet.from_pretrained().state_dict()
+        else:
+            tensors, _ = load_trained(embedding, workspace.weights(embedding))
+        copy_weights(tensors, network.get_submodule("embedding"), embedding, new=())
+
+
+def started_from(recipe: Recipe) -> tuple[str | None, str | None]:
+    """Return the recipes whose trained network, and whose trained embedding network, a recipe starts from."""
+    return getattr(recipe.start, "model", None), getattr(recipe.start, "embedding", None)

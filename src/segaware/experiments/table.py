@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from torch import Tensor
-
+from segaware.data import DataError
+from segaware.data.flow import build_flow_dataset
 from segaware.experiments.build import open_data
 from segaware.experiments.cost import measure_cost
-from segaware.experiments.evaluation import Scores, evaluate
-from segaware.experiments.flow_rows import flow_rows
-from segaware.experiments.rows import interval_values, trained_row, unscored
+from segaware.experiments.evaluation import evaluate
 from segaware.experiments.run import load_network, train
-from segaware.experiments.start import SHIPPED, check_start, find_imagenet
-from segaware.experiments.trained import CACHE, run_folder, weights_path
-from segaware.metrics import mean_boundary_iou, mean_iou, paired_bootstrap
+from segaware.experiments.start import SHIPPED, check_start, find_imagenet, started_from
+from segaware.experiments.tasks import ImageScores, task_of
+from segaware.experiments.workspace import Workspace, is_up_to_date
 from segaware.progress import Overall
 from segaware.provenance import provenance
 from segaware.recipes.files import RecipeError, choose_data, has_key, load_recipe, load_table
-from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe, SegmentationRecipe, Table
+from segaware.recipes.schema import Recipe, Table
 from segaware.strict_json import finite
 
 
-def run_table(
-    name: str, runs: Path, root: Path | None, overrides: Sequence[str] = (), costs: bool = True
-) -> dict[str, Any]:
+def run_table(name: str, workspace: Workspace, overrides: Sequence[str] = (), costs: bool = True) -> dict[str, Any]:
     """Train and score all recipes of a table; what was finished before is not run again.
 
     Args:
         name: Name of the table.
-        runs: Folder that holds a folder per recipe; if the table has data sets, a folder for each of them, with a
-            folder per recipe.
-        root: Folder that holds the data sets.
+        workspace: Where runs are, and where the data sets are; if the table has data sets, every one has a folder of
+            runs.
         overrides: "data=KEY", the choice among the table's data sets, the first if not given; and changes such as
             "train.epochs=3", to all recipes that have the key.
         costs: Whether to measure time and memory of every row in a process of its own. Otherwise the time is that of
@@ -45,40 +38,38 @@ def run_table(
 
     Returns:
         The table as JSON-like values, None for what could not be measured: where it comes from, and per row the
-        paper's number, mean IoU, trimap IoU, boundary IoU, the differences of these to the control with their 95 %
-        intervals by paired bootstrap over images, time per image, memory and budget. For optical flow, errors as
-        `flow_rows` says instead.
+        paper's number, what its task's `row` says, scores and their differences to the control with 95 % intervals by
+        paired bootstrap over images, time per image, memory and budget.
 
     Raises:
-        RecipeError: If an override fits no recipe, a row trains embeddings, or a folder holds another training.
+        RecipeError: If an override fits no recipe, a row predicts nothing, or a folder holds another training.
         DataError: If files of a data set that is still needed are missing.
     """
     table = load_table(name)
     data, others = choose_data(name, overrides)
-    runs = runs if data is None else runs / data
+    workspace = workspace.below(data)
     recipes = _recipes(table, data, others)
-    unfinished = [name for name in recipes if not weights_path(runs, name).is_file()]
+    unfinished = [name for name in recipes if not workspace.weights(name).is_file()]
     for recipe_name in unfinished:
-        _check_files(recipes[recipe_name], root)
-    overall = Overall("training", {name: _work(recipes[name], root) for name in unfinished})
+        _check_files(recipes[recipe_name], workspace.data_root)
+    overall = Overall("training", {name: _work(recipes[name], workspace.data_root) for name in unfinished})
     for recipe_name, recipe in recipes.items():
         if recipe_name in unfinished:
             overall.begin(recipe_name, recipe.title)
-        train(recipe_name, recipe, runs, root)
-    if isinstance(recipes[table.control], FlowRecipe):
-        largest, measured = flow_rows(table, recipes, runs, root)
-    else:
-        largest, measured = _rows(table, recipes, runs, root, share=costs)
+        train(recipe_name, recipe, workspace)
+    largest, measured = _rows(table, recipes, workspace, share=costs)
+    task = task_of(recipes[table.control])
     overall = Overall("measuring", dict.fromkeys(table.rows, 1.0))
     for values in measured["rows"]:
-        values |= trained_row(values["recipe"], recipes[values["recipe"]], runs)
+        values |= _trained(values["recipe"], recipes[values["recipe"]], workspace)
         if costs:
             overall.begin(values["recipe"], values["title"])
-            cost = measure_cost(run_folder(runs, values["recipe"]), largest, root)
+            cost = measure_cost(workspace.folder(values["recipe"]), largest, task, workspace.data_root)
             values |= {key: cost[key] for key in ("milliseconds", "peak_mb")}
     values = {
         "table": name,
         "data": data,
+        "task": task.name,
         "title": table.title,
         "about": table.about if data is None else f"{table.about} {table.data[data].about}",
         "control": table.control,
@@ -100,17 +91,20 @@ def _recipes(table: Table, data: str | None, overrides: Sequence[str]) -> dict[s
             return
         recipe = load_recipe(name, data=data)
         recipe = load_recipe(name, [override for override in overrides if has_key(recipe, override)], data)
-        for start in (getattr(recipe.start, "model", None), getattr(recipe.start, "embedding", None)):
+        for start in started_from(recipe):
             if start not in (None, SHIPPED):
                 add(start)
         recipes[name] = recipe
 
     for row in table.rows:
         add(row)
-        if isinstance(recipes[row], EmbeddingRecipe):
-            raise RecipeError(f"a table compares what predicts; {row} trains embeddings")
-        if isinstance(recipes[row], FlowRecipe) != isinstance(recipes[table.rows[0]], FlowRecipe):
-            raise RecipeError(f"a table compares like with like; of {table.rows[0]} and {row} one is of flow")
+        task, first = task_of(recipes[row]), task_of(recipes[table.rows[0]])
+        if task.scores_type is None:
+            raise RecipeError(f"a table compares what predicts; {row}, of the {recipes[row].stage} stage, does not")
+        if task.name != first.name:
+            raise RecipeError(
+                f"a table compares like with like; {table.rows[0]} is of {first.name}, {row} of {task.name}"
+            )
     if table.control not in table.rows:
         raise RecipeError(f"the control of a table is one of its rows; {table.control} is none")
     for override in overrides:
@@ -137,62 +131,73 @@ def _work(recipe: Recipe, root: Path | None) -> float:
     return float(steps * recipe.data.batch_size * math.prod(recipe.data.crop))
 
 
-def _scores(name: str, recipe: Recipe, runs: Path, root: Path | None, cache: Path | None, overall: Overall) -> Scores:
-    path, weights = run_folder(runs, name) / "scores.npz", weights_path(runs, name)
-    if name in overall.work:
-        overall.begin(name, recipe.title)
-        network, _ = load_network(name, recipe, weights)
-        evaluate(recipe, network, root, cache).save(path)
-    return Scores.load(path)
-
-
-def _rows(
-    table: Table, recipes: dict[str, Recipe], runs: Path, root: Path | None, share: bool
-) -> tuple[int, dict[str, Any]]:
-    """Score rows of segmentation; return the index of a largest image, and what the table says of the rows."""
-    # Times of rows that share scores would not be their own, so without costs nothing is shared.
-    cache = runs / CACHE if share else None
-    overall = unscored(table, runs)
-    scores = {row: _scores(row, recipes[row], runs, root, cache, overall) for row in table.rows}
-    control = scores[table.control]
+def _rows(table: Table, recipes: dict[str, Recipe], workspace: Workspace, share: bool) -> tuple[int, dict[str, Any]]:
+    """Score the rows, also on other data sets that are there; return the index of a largest sample, and the JSON."""
+    control_recipe = recipes[table.control]
+    task = task_of(control_recipe)
+    others = [name for name in task.also(control_recipe) if _is_there(name, workspace.data_root)]
+    unscored = {row: 1.0 for row in table.rows if not is_up_to_date(workspace.scores(row), workspace.weights(row))}
+    overall = Overall("scoring", unscored)
+    scores = {}
+    for row in table.rows:
+        if row in unscored:
+            overall.begin(row, recipes[row].title)
+        scores[row] = _scores(row, recipes[row], workspace, others, share)
+    control = scores[table.control][None]
+    rows = [
+        {
+            "recipe": row,
+            "title": recipes[row].title,
+            "peak_mb": None,
+            **task.row(recipes[row], [own[None]], [control], {name: own[name] for name in others}),
+        }
+        for row, own in scores.items()
+    ]
     return control.largest, {
         "images": len(control.names),
-        "half_widths": list(control.half_widths),
-        "rows": [_row(row, recipes[row], scores[row], control) for row in table.rows],
+        **task.table(control_recipe, scores[table.control]),
+        "published": [line.model_dump() for line in table.published],
+        "rows": rows,
     }
 
 
-def _row(name: str, recipe: Recipe, scores: Scores, control: Scores) -> dict[str, Any]:
-    assert isinstance(recipe, SegmentationRecipe)
+def _scores(
+    name: str, recipe: Recipe, workspace: Workspace, others: Sequence[str], share: bool
+) -> dict[str | None, ImageScores]:
+    """Return the scores on the recipe's own data set, under None, and on others; they are kept in the run's folder.
+
+    Times of rows that share what they compute would not be their own, so without costs nothing is shared.
+    """
+    scores_type = task_of(recipe).scores_type
+    assert scores_type is not None
+    weights, network = workspace.weights(name), None
+    scores: dict[str | None, ImageScores] = {}
+    for other in (None, *others):
+        path = workspace.scores(name, other)
+        if not is_up_to_date(path, weights):
+            network = network or load_network(name, recipe, weights)[0]
+            evaluate(recipe, network, workspace, other, share).save(path)
+        scores[other] = scores_type.load(path)
+    return scores
+
+
+def _is_there(name: str, data_root: Path | None) -> bool:
+    try:
+        build_flow_dataset(name, "val", data_root)
+    except DataError:
+        return False
+    return True
+
+
+def _trained(name: str, recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
+    """Return what a row says of its network and its training."""
+    network, description = load_network(name, recipe, workspace.weights(name))
+    parameters = {key.removeprefix("refinement."): parameter for key, parameter in network.named_parameters()}
     return {
-        "recipe": name,
-        "title": recipe.title,
-        "published": recipe.published,
-        "peak_mb": None,
-        **compared_with([control], [scores]),
+        "parameters": sum(p.numel() for p in parameters.values()),
+        "hardness": {key: round(p.item(), 4) for key, p in parameters.items() if key.endswith("hardness")},
+        "seed": recipe.seed,
+        "steps": description["steps"],
+        "seconds": description["seconds"],
+        "trained": {key: description[key] for key in ("command", "commit", "torch", "machine")},
     }
-
-
-def compared_with(controls: Sequence[Scores], scores: Sequence[Scores]) -> dict[str, Any]:
-    """Return scores, of every seed, as a row of a table has them: means, and differences to the control's."""
-
-    def difference(
-        counts: Callable[[Scores], Tensor], statistic: Callable[[Tensor], Tensor] = mean_iou
-    ) -> dict[str, float]:
-        ours, theirs = ([counts(one) for one in several] for several in (scores, controls))
-        return interval_values(paired_bootstrap(ours, theirs, statistic))
-
-    bands = range(len(scores[0].half_widths))
-    return {
-        "miou": fmean(one.miou for one in scores),
-        "trimap_miou": [fmean(one.trimap_miou[band] for one in scores) for band in bands],
-        "boundary_iou": fmean(one.boundary_iou for one in scores),
-        "miou_difference": difference(lambda one: one.confusion),
-        "trimap_miou_difference": [difference(partial(_band, band)) for band in bands],
-        "boundary_iou_difference": difference(lambda one: one.boundary, mean_boundary_iou),
-        "milliseconds": fmean(one.milliseconds for one in scores),
-    }
-
-
-def _band(band: int, scores: Scores) -> Tensor:
-    return scores.trimap[:, band]

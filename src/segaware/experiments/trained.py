@@ -1,4 +1,4 @@
-"""What trainings have left: a folder for each recipe, with its weights."""
+"""The weights that trainings have left."""
 
 from __future__ import annotations
 
@@ -8,32 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from segaware.recipes.files import RecipeError
-from segaware.recipes.names import CACHE, run_name
 from segaware.training import load_weights
-
-__all__ = ["CACHE", "copy_weights", "is_up_to_date", "load_trained", "run_folder", "weights_path"]
-
-
-def run_folder(runs: Path, name: str) -> Path:
-    """Return the folder that training the recipe `name`, or the recipe file of that path, writes.
-
-    Raises:
-        RecipeError: If it would not be below `runs`.
-    """
-    try:
-        return runs / run_name(name)
-    except ValueError as error:
-        raise RecipeError(str(error)) from error
-
-
-def weights_path(runs: Path, name: str) -> Path:
-    """Return where the trained weights of the recipe `name` are."""
-    return run_folder(runs, name) / "model.safetensors"
-
-
-def is_up_to_date(path: Path, weights: Path) -> bool:
-    """Tell whether what was computed from weights is there, and not older than they."""
-    return path.is_file() and path.stat().st_mtime >= weights.stat().st_mtime
 
 
 def load_trained(name: str, weights: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

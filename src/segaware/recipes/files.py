@@ -12,17 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from segaware.recipes.names import SUFFIXES
-from segaware.recipes.schema import (
-    RECIPE,
-    EmbeddingRecipe,
-    FlowRecipe,
-    MultiscaleRecipe,
-    Recipe,
-    SegmentationRecipe,
-    SharpeningRecipe,
-    Table,
-    TableData,
-)
+from segaware.recipes.schema import STAGES, Recipe, Table, TableData
 from segaware.recipes.yaml_text import parse_yaml
 
 _MAX_BYTES = 10**6  # of a file; recipes have a few thousand
@@ -124,14 +114,30 @@ def has_key(recipe: Recipe, override: str) -> bool:
 
 
 def load_table(name: str) -> Table:
-    """Read the table `name`, one of `table_names()`.
+    """Read the table `name`, one of `table_names()` or the path of a YAML file.
+
+    Rows of a file that are recipe files are named as seen from its folder.
 
     Raises:
-        RecipeError: If there is no such table.
+        RecipeError: If there is no such table, or a key or value in it is wrong.
     """
-    if name not in table_names():  # a name is no path: nothing else is read
+    is_file = name.endswith(SUFFIXES)
+    path = Path(name) if is_file else _root() / name / "table.yaml"
+    if not (path.is_file() if is_file else name in table_names()):  # a name is no path: nothing else is read
         raise RecipeError(f"unknown table {name!r}: {_did_you_mean(name, table_names())}")
-    return Table.model_validate(_read_yaml(_root() / name / "table.yaml"))
+    try:
+        table = Table.model_validate(_read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"table {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if not is_file:
+        return table
+    if table.data:
+        raise RecipeError(f"table {name}: data: only tables that come with segaware have other data sets")
+    rows = {row: str(path.parent / row) if row.endswith(SUFFIXES) else row for row in table.rows}
+    shown = None if table.figure is None else tuple(rows.get(row, row) for row in table.figure)
+    control = rows.get(table.control, table.control)
+    return table.model_copy(update={"rows": tuple(rows.values()), "figure": shown, "control": control})
 
 
 def _known_data(folder: str) -> dict[str, TableData]:
@@ -248,34 +254,25 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _validated(name: str, values: dict[str, Any]) -> Recipe:
+    stage = values.get("stage")
+    if stage not in STAGES:
+        raise RecipeError(f"recipe {name}: stage: must be one of {', '.join(STAGES)}, got {_shown(stage)}")
     try:
-        return RECIPE.validate_python(values)
+        return STAGES[stage].model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        # The discriminator, "embedding" or "segmentation", is the first part of the place.
-        place = [str(part) for part in first["loc"][1:]]
+        place = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
-            section = _section_at(str(first["loc"][0]), place[:-1])
+            section = _section_at(STAGES[stage], place[:-1])
             known = [".".join([*place[:-1], key]) for key in section.model_fields]
             raise RecipeError(
                 f"recipe {name}: unknown key {'.'.join(place)!r}: {_did_you_mean('.'.join(place), known)}"
             ) from error
-        about_key = first["type"] == "missing" or first["type"].startswith("union_tag")
-        given = "" if about_key else f", got {_shown(first['input'])}"
-        raise RecipeError(f"recipe {name}: {'.'.join(place) or 'stage'}: {first['msg']}{given}") from error
+        given = "" if first["type"] == "missing" else f", got {_shown(first['input'])}"
+        raise RecipeError(f"recipe {name}: {'.'.join(place)}: {first['msg']}{given}") from error
 
 
-_STAGES: dict[str, type[BaseModel]] = {
-    "embedding": EmbeddingRecipe,
-    "segmentation": SegmentationRecipe,
-    "multiscale": MultiscaleRecipe,
-    "sharpening": SharpeningRecipe,
-    "flow": FlowRecipe,
-}
-
-
-def _section_at(stage: str, place: Sequence[str]) -> type[BaseModel]:
-    section: type[BaseModel] = _STAGES[stage]
+def _section_at(section: type[BaseModel], place: Sequence[str]) -> type[BaseModel]:
     for part in place:
         annotation = section.model_fields[part].annotation
         options = [annotation, *getattr(annotation, "__args__", ())]  # "Embedding | None" too

@@ -26,3 +26,8 @@ def run_name(name: str) -> str:
             f"{name!r} is neither a name of a recipe nor a recipe file whose run could be kept by its name"
         )
     return inner
+
+
+def table_path(name: str, data: str | None) -> str:
+    """Return where the files of a table, and of the data set that it was measured on, belong below a results folder."""
+    return run_name(name) if data is None else f"{name}/{data}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from segaware.choices import (
     CRF,
@@ -58,17 +58,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Data(Section):
-    """The images and how they are varied in training."""
+class SampleData(Section):
+    """What all recipes say of their data."""
+
+    name: str
+    length: SceneCount | None = Field(description="how many samples to make; data sets on disk have their own number")
+    crop: tuple[Side, Side] = Field(description="height and width of training crops")
+    batch_size: BatchSize
+    workers: Workers
+
+
+class Data(SampleData):
+    """Labelled images and how they are varied in training."""
 
     name: DatasetName
-    length: SceneCount | None = Field(description="how many scenes to make; data sets on disk have their own number")
-    crop: tuple[Side, Side] = Field(description="height and width of training crops")
     scale: Range = Field(description="range of random scales")
     flip: Fraction = Field(description="probability of mirroring")
     jitter: Fraction = Field(description="strength of random brightness, contrast and saturation")
-    batch_size: BatchSize
-    workers: Workers
 
 
 class Embedding(Section):
@@ -153,8 +159,8 @@ class EmbeddingStart(Section):
     )
 
 
-class FlowStart(Section):
-    """Where the weights of a flow stage come from."""
+class Start(Section):
+    """Where the weights of a network that predicts come from."""
 
     model: Run | None = Field(description="recipe whose trained network to start from")
     embedding: Run | None = Field(
@@ -162,11 +168,11 @@ class FlowStart(Section):
     )
 
 
-class SegmentationStart(FlowStart, EmbeddingStart):
+class SegmentationStart(Start, EmbeddingStart):
     """Where the weights of a segmentation stage come from."""
 
 
-class MultiscaleStart(FlowStart):
+class MultiscaleStart(Start):
     """Where the weights of a DeepLabV2 come from."""
 
     resnet: str | None = Field(description="file of ImageNet weights of ResNet-101, as vgg is for other stages")
@@ -191,23 +197,54 @@ class Train(Section):
     precision: Precision
 
 
-class Evaluation(Section):
-    """What is scored."""
+class FlowTrain(Section):
+    """Optimisation with Adam; see `segaware.training.Optimization`."""
 
-    validation_images: Count = Field(description="images scored after every epoch")
-    images: Count | None = Field(description="images scored in the end; null is all of them")
+    epochs: Count
+    steps: Count | None = Field(description="end after so many steps, if the epochs do not end before")
+    learning_rate: LearningRate
+    weight_decay: WeightDecay
+    halve_at: tuple[Count, ...] = Field(description="steps at each of which the rate falls to a half")
+    embedding_multiplier: NonNegative
+    hardness_multiplier: NonNegative
+    frozen: tuple[str, ...] = Field(description="layers that are not trained: their names begin so")
+    gradient_clip: GradientNorm | None
+    precision: Precision
+
+
+class SampleEvaluation(Section):
+    """How much is scored."""
+
+    validation_images: Count = Field(description="samples scored after every epoch")
+    images: Count | None = Field(description="samples scored in the end; null is all of them")
+
+
+class Evaluation(SampleEvaluation):
+    """What is scored of segmentation."""
+
     half_widths: Annotated[tuple[Side, ...], AfterValidator(increasing)] = Field(
         description="half-widths of the trimap bands in pixels"
     )
     precision: Precision = Field(description="of the scores that are cached, see train_on")
 
 
-class EmbeddingRecipe(Section):
+class Recipe(Section):
+    """What all recipes say; those of a task say more."""
+
+    stage: str = Field(description="the task, by the name under which it is registered")
+    title: str
+    seed: Seed
+    data: SampleData
+    embedding: Embedding | None
+    start: Section
+    train: Train | FlowTrain | None = Field(description="null trains nothing: the network is what it starts from")
+    evaluation: SampleEvaluation
+
+
+class EmbeddingRecipe(Recipe):
     """Train an embedding network with its own loss."""
 
     stage: Literal["embedding"]
-    title: str
-    seed: Seed
     data: Data
     embedding: Embedding
     loss: Loss
@@ -216,40 +253,44 @@ class EmbeddingRecipe(Section):
     evaluation: Evaluation
 
 
-class SegmentationRecipe(Section):
-    """Train a segmentation network."""
+class AnySegmentationRecipe(Recipe):
+    """Train what gives class scores."""
 
-    stage: Literal["segmentation"]
-    title: str
     published: Number | None = Field(description="mean IoU in the paper, in percent; null where it has none")
-    seed: Seed
     data: Data
-    embedding: Embedding | None
-    model: Model
+    model: Refinement
     loss_at: LossAt = Field(description="where scores are compared with labels; see `SegmentationStage`")
     train_on: Literal["images", "cached_scores"] = Field(
         description="cached_scores trains filter, CRF and embedding alone, on scores of the network it starts from, "
         "which are computed once per image; see `segaware.experiments.cached`"
     )
-    start: SegmentationStart
-    train: Train | None = Field(description="null trains nothing: the network is what it starts from")
+    start: Start
+    train: Train | None
     evaluation: Evaluation
 
 
-class SharpeningRecipe(SegmentationRecipe):
+class SegmentationRecipe(AnySegmentationRecipe):
+    """Train a DeepLab-LargeFOV."""
+
+    stage: Literal["segmentation"]
+    model: Model
+    start: SegmentationStart
+
+
+class SharpeningRecipe(AnySegmentationRecipe):
     """Train a sharpening of scores that are made from labels; see `segaware.data.coarse_scores`."""
 
-    stage: Literal["sharpening"]  # type: ignore[assignment]
-    model: Refinement  # type: ignore[assignment]
+    stage: Literal["sharpening"]
+    start: SegmentationStart
 
 
-class MultiscaleRecipe(SegmentationRecipe):
+class MultiscaleRecipe(AnySegmentationRecipe):
     """Train a DeepLabV2, with losses on the scores of every scale; see `segaware.training.MultiscaleStage`."""
 
-    stage: Literal["multiscale"]  # type: ignore[assignment]
-    model: ModelV2  # type: ignore[assignment]
+    stage: Literal["multiscale"]
+    model: ModelV2
     loss_at: Literal["scores"]
-    start: MultiscaleStart  # type: ignore[assignment]
+    start: MultiscaleStart
 
 
 class Affine(Section):
@@ -273,18 +314,14 @@ class ColorChange(Section):
     noise: NonNegative
 
 
-class FlowData(Section):
+class FlowData(SampleData):
     """The pairs of images and how they are varied in training."""
 
     name: FlowDatasetName
-    length: SceneCount | None = Field(description="how many pairs to make; data sets on disk have their own number")
     size: tuple[Side, Side] | None = Field(description="height and width of pairs that are made")
-    crop: tuple[Side, Side] = Field(description="height and width of training crops")
     flip: tuple[Fraction, Fraction] = Field(description="probabilities of mirroring left and right, top and bottom")
     affine: Affine | None
     color: ColorChange | None
-    batch_size: BatchSize
-    workers: Workers
 
 
 class FlowModel(Section):
@@ -303,50 +340,46 @@ class FlowModel(Section):
     variational: bool = Field(description="refine the flow; see `segaware.models.VariationalRefinement`")
 
 
-class FlowTrain(Section):
-    """Optimisation with Adam; see `segaware.training.Optimization`."""
+class FlowEvaluation(SampleEvaluation):
+    """What is scored of optical flow."""
 
-    epochs: Count
-    steps: Count | None = Field(description="end after so many steps, if the epochs do not end before")
-    learning_rate: LearningRate
-    weight_decay: WeightDecay
-    halve_at: tuple[Count, ...] = Field(description="steps at each of which the rate falls to a half")
-    embedding_multiplier: NonNegative
-    hardness_multiplier: NonNegative
-    frozen: tuple[str, ...] = Field(description="layers that are not trained: their names begin so")
-    gradient_clip: GradientNorm | None
-    precision: Precision
-
-
-class FlowEvaluation(Section):
-    """What is scored."""
-
-    validation_images: Count = Field(description="pairs scored after every epoch")
-    images: Count | None = Field(description="pairs scored in the end; null is all of them")
     distances: Annotated[tuple[Side, ...], AfterValidator(increasing)] = Field(
         description="distances to a motion boundary in pixels"
     )
     also: tuple[FlowDatasetName, ...] = Field(description="other data sets to score; those that are not there are not")
 
 
-class FlowRecipe(Section):
+class FlowRecipe(Recipe):
     """Train a network that estimates optical flow."""
 
     stage: Literal["flow"]
-    title: str
     published: Number | None = Field(description="mean end-point error in the paper, in pixels; null where it has none")
     published_angle: Number | None = Field(description="mean angular error in the paper, in degrees")
-    seed: Seed
     data: FlowData
-    embedding: Embedding | None
     model: FlowModel
-    start: FlowStart
-    train: FlowTrain | None = Field(description="null trains nothing: the network is what it starts from")
+    start: Start
+    train: FlowTrain | None
     evaluation: FlowEvaluation
 
 
-Recipe = EmbeddingRecipe | SegmentationRecipe | MultiscaleRecipe | SharpeningRecipe | FlowRecipe
-RECIPE: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="stage")])
+STAGES: dict[str, type[Recipe]] = {
+    "embedding": EmbeddingRecipe,
+    "segmentation": SegmentationRecipe,
+    "multiscale": MultiscaleRecipe,
+    "sharpening": SharpeningRecipe,
+    "flow": FlowRecipe,
+}
+
+
+def register_stage(stage: str, recipe_type: type[Recipe]) -> None:
+    """Make known what recipes of a stage say.
+
+    Raises:
+        ValueError: If the stage is taken.
+    """
+    if stage in STAGES:
+        raise ValueError(f"stage must be a new one, got {stage!r}; there are {', '.join(STAGES)}")
+    STAGES[stage] = recipe_type
 
 
 class TableData(Section):

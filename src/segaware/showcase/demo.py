@@ -11,9 +11,9 @@ import torch
 
 from segaware.data import Sample, dataset_info, write_png
 from segaware.experiments.build import open_data
-from segaware.experiments.prediction import predict_label
 from segaware.experiments.run import load_network
-from segaware.experiments.trained import weights_path
+from segaware.experiments.tasks.segmentation.prediction import predict_label
+from segaware.experiments.workspace import Workspace
 from segaware.models import DeepLabLargeFOV
 from segaware.recipes.files import load_recipe
 from segaware.showcase.photograph import draw_photograph
@@ -23,6 +23,7 @@ from segaware.viz import (
     curve_png,
     embedding_colors,
     error_map,
+    image_picture,
     side_by_side,
 )
 from segaware.viz.masks import draw_masks, points_inside
@@ -34,7 +35,9 @@ _REACH = 8  # pixels that a shown mask reaches in each direction: that of the 9x
 _HEIGHT = 288  # of the scenes beside masks: three times theirs
 
 
-def write_page(path: Path, table: dict[str, Any], headers: list[str], rows: list[list[str]], runs: Path) -> None:
+def write_page(
+    path: Path, table: dict[str, Any], headers: list[str], rows: list[list[str]], workspace: Workspace
+) -> None:
     """Write the demo's page, and beside it predictions.png, the first of its pictures.
 
     Args:
@@ -42,11 +45,11 @@ def write_page(path: Path, table: dict[str, Any], headers: list[str], rows: list
         table: What `run_table("demo", ...)` returned.
         headers: Header of the table as the command line prints it.
         rows: Its rows.
-        runs: Folder of the trained recipes.
+        workspace: Where the trained recipes are.
     """
     networks = {}
     for name in (CONTROL, SEGAWARE, COLOR):
-        network, _ = load_network(name, load_recipe(name), weights_path(runs, name))
+        network, _ = load_network(name, load_recipe(name), workspace.weights(name))
         assert isinstance(network, DeepLabLargeFOV)
         networks[name] = network
     report = Report(table["title"], table["about"])
@@ -80,13 +83,9 @@ def write_page(path: Path, table: dict[str, Any], headers: list[str], rows: list
     report.write(path)
 
 
-def _picture(sample: Sample) -> np.ndarray:
-    return (sample.image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-
-
 def _predictions(sample: Sample, networks: dict[str, DeepLabLargeFOV]) -> np.ndarray:
     palette = dataset_info("scenes").palette
-    image, truth = _picture(sample), sample.label.numpy()
+    image, truth = image_picture(sample.image), sample.label.numpy()
     before, after = (predict_label(networks[name], image) for name in (CONTROL, SEGAWARE))
     return side_by_side(
         [
@@ -114,4 +113,6 @@ def _masks(sample: Sample, networks: dict[str, DeepLabLargeFOV]) -> np.ndarray:
         end = networks[name].refinement.filter
         assert end is not None
         masks[caption] = _embed(networks[name], sample), end.hardness.item()
-    return draw_masks(_picture(sample), points_inside(sample.label.numpy(), _POINTS, _REACH), masks, _REACH, _HEIGHT)
+    return draw_masks(
+        image_picture(sample.image), points_inside(sample.label.numpy(), _POINTS, _REACH), masks, _REACH, _HEIGHT
+    )

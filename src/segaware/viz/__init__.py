@@ -4,7 +4,7 @@ from segaware.viz.boundary_curves import boundary_curve, displacement_histogram
 from segaware.viz.colors import colorize, embedding_colors, error_map, mask_picture, overlay
 from segaware.viz.curves import curve_png, trimap_curve
 from segaware.viz.flow_colors import flow_colors, flow_legend
-from segaware.viz.panels import mark_points, side_by_side
+from segaware.viz.panels import image_picture, mark_points, side_by_side, stack
 from segaware.viz.report import Report
 
 __all__ = [
@@ -17,9 +17,11 @@ __all__ = [
     "error_map",
     "flow_colors",
     "flow_legend",
+    "image_picture",
     "mark_points",
     "mask_picture",
     "overlay",
     "side_by_side",
+    "stack",
     "trimap_curve",
 ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from segaware.viz.colors import require_picture
 
@@ -93,3 +95,14 @@ def mark_points(image: np.ndarray, points: Sequence[tuple[int, int]]) -> np.ndar
         baseline = row - 4 if row - 4 >= NUMBER_HEIGHT else row + 3 + NUMBER_HEIGHT
         draw.text((left, baseline), str(number), "white", font, anchor="ls", stroke_width=1, stroke_fill="black")
     return np.array(canvas)
+
+
+def image_picture(image: Tensor) -> np.ndarray:
+    """Return an image, RGB (3, H, W) in 0..1, as a picture, uint8 (H, W, 3)."""
+    return (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+
+
+def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Put pictures, uint8 (H, W, 3), below one another on white."""
+    width = max(picture.shape[1] for picture in pictures)
+    return np.concatenate([np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures])

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from segaware import use_backend
 from segaware.cli.bench.measure import Contenders
 from segaware.cli.bench.plan import CPU_BACKENDS, Measurement, Settings, time_in_turn
-from segaware.experiments.build import build_network, num_classes
+from segaware.experiments.build import build_network
+from segaware.experiments.tasks.segmentation.task import num_classes
 from segaware.ops._backends import Backend
 from segaware.recipes.files import load_recipe
 from segaware.recipes.schema import SegmentationRecipe

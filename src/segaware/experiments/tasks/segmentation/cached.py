@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from segaware.atomic import write_atomically
+from segaware.choices import Precision
 from segaware.data import RandomCrop, Sample, ScoredSample
-from segaware.experiments.build import sharpener
-from segaware.models import DeepLab
-from segaware.recipes.schema import SegmentationRecipe
-from segaware.training import Precision
+from segaware.models import DeepLab, Sharpener
+from segaware.recipes.schema import AnySegmentationRecipe
 
 _AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -36,7 +35,7 @@ class Cache:
         network: The network, with its weights.
     """
 
-    def __init__(self, folder: Path, recipe: SegmentationRecipe, network: DeepLab) -> None:
+    def __init__(self, folder: Path, recipe: AnySegmentationRecipe, network: DeepLab) -> None:
         precision: Precision = recipe.evaluation.precision
         self.network = network.eval()
         self.dtype = _AUTOCAST[precision]
@@ -83,6 +82,11 @@ class Cache:
         """Return the context of the recipe's precision."""
         device = next(self.network.parameters()).device.type
         return torch.autocast(device, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+
+
+def sharpener(network: DeepLab) -> Sharpener:
+    """Return what refines the scores of a network, its embedding included."""
+    return Sharpener(network.refinement, network.embedding if network.refinement.needs_embedding else None)
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:
@@ -145,7 +149,7 @@ class CachedScores(Dataset[ScoredSample]):
 
 def with_cached_scores(
     folder: Path,
-    recipe: SegmentationRecipe,
+    recipe: AnySegmentationRecipe,
     network: DeepLab,
     training: Dataset[Sample],
     validation: Dataset[Sample],
@@ -155,7 +159,7 @@ def with_cached_scores(
     return windows, CachedScores(validation, Cache(folder / "val", recipe, network))
 
 
-def cached_predictor(folder: Path, recipe: SegmentationRecipe, network: nn.Module) -> Callable[[Sample], Tensor]:
+def cached_predictor(folder: Path, recipe: AnySegmentationRecipe, network: nn.Module) -> Callable[[Sample], Tensor]:
     """Return what predicts the classes (1, H, W) of a batch of one validation image from scores kept below a folder."""
     assert isinstance(network, DeepLab)
     cache, sharpen = Cache(folder / "val", recipe, network), sharpener(network)

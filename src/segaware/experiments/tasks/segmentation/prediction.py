@@ -22,10 +22,12 @@ from segaware.data import (
 )
 from segaware.data.voc import read_voc_list, voc_folder
 from segaware.data.voc_submission import submission_paths
+from segaware.devices import default_device
+from segaware.experiments.tasks import task_of
 from segaware.outputs import check_outputs
 from segaware.progress import progress
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import Recipe, SegmentationRecipe
+from segaware.recipes.schema import AnySegmentationRecipe, Recipe
 from segaware.viz import overlay, side_by_side
 
 
@@ -78,14 +80,14 @@ def predict_label(network: nn.Module, image: np.ndarray) -> np.ndarray:
     return network(batch)[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 
-def predict(recipe: SegmentationRecipe, network: nn.Module, images: list[Path], out: Path) -> Iterator[Path]:
+def predict(recipe: AnySegmentationRecipe, network: nn.Module, images: list[Path], out: Path) -> Iterator[Path]:
     """Predict images one by one, yielding each when its files are written.
 
     For an image NAME.jpg, `out/labels/NAME.png` is the label map, class indices with the data set's palette, and
     `out/pictures/NAME.png` shows the image beside the prediction.
     """
     palette = dataset_info(recipe.data.name).palette
-    network = network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    network = network.to(default_device()).eval()
     for path in images:
         image = read_image(path)
         label = predict_label(network, image)
@@ -111,8 +113,8 @@ def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out:
         DataError: If the list or an image is missing, or results of other images are there, before anything is done.
         FileExistsError: If results are there, and may not be replaced.
     """
-    classes = dataset_info(recipe.data.name).classes if isinstance(recipe, SegmentationRecipe) else None
-    if classes != VOC_CLASSES or recipe.stage == "sharpening":
+    task = task_of(recipe)
+    if task.name != "segmentation" or task.images != 1 or dataset_info(recipe.data.name).classes != VOC_CLASSES:
         raise RecipeError(f"a submission needs a segmentation recipe for VOC's 21 classes, got {recipe.title!r}")
     if root is None:
         raise DataError("VOC's test images are read from disk: pass --data-root FOLDER or set SEGAWARE_DATA=FOLDER")
@@ -124,7 +126,7 @@ def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out:
         raise DataError(f"{missing[0]}: no such file, but the list of test names it; {len(missing)} are missing")
     outputs = [*submission_paths(out, names), out / "results.tgz"]
     check_outputs(outputs, images, overwrite)
-    network = network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    network = network.to(default_device()).eval()
     pairs = progress(zip(names, images, strict=True), "predicting", "image", len(names))
     labels = ((name, torch.from_numpy(predict_label(network, read_image(path)))) for name, path in pairs)
     write_voc_submission(labels, out, names)

@@ -1,4 +1,4 @@
-"""Results of optical flow as tables and curves for a person."""
+"""Tables and curves of optical flow for people."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segaware.cli.tables import NOTHING, drawn, drawn_interval, number, scored
-from segaware.experiments.flow_evaluation import FlowScores
+from segaware.experiments.tasks.cells import NOTHING, drawn, drawn_interval, number, scored
+from segaware.experiments.tasks.flow.scores import FlowScores
 from segaware.viz import boundary_curve, displacement_histogram
 
 _FIRST_BAND = 3  # in a row's errors, after end-point error, angular error and Fl
-
-
-def is_flow(table: dict[str, Any]) -> bool:
-    """Tell whether a table is one of optical flow."""
-    return "distances" in table
 
 
 def flow_scores_cells(scores: FlowScores) -> tuple[dict[str, Any], list[str], list[str]]:
@@ -49,9 +44,7 @@ def flow_cells(table: dict[str, Any], intervals: bool = True) -> tuple[list[str]
     for row in table["rows"]:
         is_control = row["recipe"] == table["control"]
         cells = [
-            NOTHING
-            if row["errors"][i] is None
-            else scored(row["errors"][i], row["differences"][i], 100 if i == 2 else 1, 2, is_control, intervals)
+            scored(row["errors"][i], row["differences"][i], 100 if i == 2 else 1, 2, is_control, intervals)
             for i in order
         ]
         rows.append(
@@ -59,8 +52,8 @@ def flow_cells(table: dict[str, Any], intervals: bool = True) -> tuple[list[str]
                 row["title"],
                 _published(row["published"], row["published_angle"]),
                 *cells,
-                f"{row['milliseconds']:.0f}",
-                NOTHING if row["peak_mb"] is None else f"{row['peak_mb']:.0f}",
+                number(row["milliseconds"], 0),
+                number(row["peak_mb"], 0),
             ]
         )
     for line in table["published"]:

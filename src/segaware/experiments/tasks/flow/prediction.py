@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from segaware.data import write_png
 from segaware.data.flow.files import KITTI_RANGE, write_flo, write_kitti_flow
 from segaware.data.flow.frames import Frames
+from segaware.devices import default_device
 from segaware.viz import side_by_side
 from segaware.viz.flow_colors import flow_colors, flow_legend
 from segaware.viz.panels import MIN_WIDTH
@@ -41,7 +42,7 @@ def predict_flow(network: nn.Module, frames: Frames, out: Path, max_norm: float 
         raise ValueError(f"max_norm must be a positive number of pixels, got {max_norm}")
     for kind in ("flo", "kitti", "pictures"):
         (out / kind).mkdir(parents=True, exist_ok=True)
-    network = network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    network = network.to(default_device()).eval()
     return _predict(network, frames, out, max_norm)
 
 

@@ -1,0 +1,54 @@
+"""The command `segaware table`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segaware.cli.options import DataRoot, Overwrite, Runs, errors
+from segaware.cli.show import show
+from segaware.experiments.seeds import run_seeds
+from segaware.experiments.table import run_table
+from segaware.experiments.tasks import named_task
+from segaware.experiments.workspace import Workspace
+from segaware.outputs import check_outputs, wrote_table
+from segaware.provenance import write_json
+from segaware.recipes.files import choose_data
+from segaware.recipes.names import table_path
+
+
+def table(
+    name: Annotated[str, typer.Argument(help="A name from `segaware recipes`.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="data=KEY, one of the table's data sets, and changes to all recipes that have the key."),
+    ] = None,
+    data_root: DataRoot = None,
+    runs: Runs = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for NAME.json, or NAME/KEY.json, and its figure.")] = Path(
+        "results"
+    ),
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, max=100, help="Train with so many seeds, 0 and on, and compare over them.")
+    ] = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train what is missing of a table, score every row and compare it with the control."""
+    with errors():
+        key, _ = choose_data(name, overrides or ())
+        path = out / f"{table_path(name, key)}.json"
+        check_outputs([path, path.with_suffix(".png")], overwrite=overwrite or wrote_table(path, name))
+        workspace = Workspace(runs, data_root)
+        if seeds == 1:
+            values = run_table(name, workspace, overrides or ())
+        else:
+            values = run_seeds(name, range(seeds), workspace, overrides or ())
+        write_json(path, values)
+        task, figure = named_task(values["task"]), path.with_suffix(".png")
+        task.draw(values, figure)
+        show(values["title"], *task.cells(values, intervals=False))
+        if figure.is_file():
+            print(figure)
+        print(path)

@@ -1,0 +1,108 @@
+"""What scores of all tasks share: counts per image, kept in a file."""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from typing_extensions import Self
+
+from segaware.atomic import write_atomically
+from segaware.data import reading
+from segaware.progress import progress
+
+Predictor = Callable[[Any, int], Callable[[], Tensor]]
+"""Called with a sample, as a batch of one, and its index; returns what computes its prediction, which is timed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageScores:
+    """What was counted on every image; a subclass says what.
+
+    Attributes:
+        names: Names of the N images.
+        sizes: Their heights and widths (N, 2).
+        milliseconds: Median time of one image, the first left out; of what was not cached.
+    """
+
+    names: tuple[str, ...]
+    sizes: Tensor
+    milliseconds: float
+
+    @property
+    def largest(self) -> int:
+        """Index of the first of the largest images."""
+        return int(self.sizes.prod(1).argmax())
+
+    @classmethod
+    def measure(
+        cls,
+        predictor: Predictor,
+        samples: DataLoader[Any],
+        count: Callable[[Tensor, Any], dict[str, Tensor]],
+        title: str,
+        **constants: Any,
+    ) -> Self:
+        """Count what a method predicts, sample by sample.
+
+        Args:
+            predictor: The method.
+            samples: The samples, in batches of one: named tuples that begin with an image and have a `name`.
+            count: Called with a prediction and its sample; returns what is counted, by attribute of the subclass.
+            title: Of the method, for the progress bar.
+            constants: Other attributes of the subclass.
+        """
+        names, sizes, counts, seconds = [], [], [], []
+        for index, sample in enumerate(progress(samples, f"scoring {title}", "image")):
+            predict = predictor(sample, index)
+            started = time.perf_counter()
+            prediction = predict().cpu()
+            seconds.append(time.perf_counter() - started)
+            names.append(sample.name[0])
+            sizes.append(sample[0].shape[-2:])
+            counts.append(count(prediction, sample))
+        return cls(
+            names=tuple(names),
+            sizes=torch.tensor(sizes),
+            milliseconds=1000 * statistics.median(seconds[1:] or seconds),
+            **cls.collect(counts),
+            **constants,
+        )
+
+    @classmethod
+    def collect(cls, counts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Stack what was counted on every image."""
+        return {name: torch.stack([one[name] for one in counts]) for name in counts[0]}
+
+    def save(self, path: Path) -> None:
+        """Write everything to an .npz file, whole or not at all."""
+        content = io.BytesIO()
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in asdict(self).items()}
+        np.savez_compressed(content, **arrays)
+        write_atomically(path, content.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: If the file is damaged, or holds scores of another kind.
+        """
+        values: dict[str, Any] = {}
+        with reading(path, f"{cls.__name__} of a table"), np.load(path, allow_pickle=False) as file:
+            for field in fields(cls):
+                array = file[field.name]
+                if field.type in (Tensor, "Tensor"):
+                    values[field.name] = torch.from_numpy(array)
+                else:
+                    values[field.name] = tuple(array.tolist()) if array.ndim else array.item()
+        return cls(**values)
