@@ -35,6 +35,7 @@ from segaware.nn import ColorEmbedding, EmbeddingNet
 from segaware.nn.vgg_weights import Normalize
 from segaware.provenance import provenance, write_json
 from segaware.training import Optimization, SegmentationStage, find_checkpoint, fit, load_weights, save_weights
+from segaware.training.optimization import polynomial
 
 HALF_WIDTHS = (1, 2, 3, 5, 10, 20, 40)
 CONTROL = "control"
@@ -171,9 +172,14 @@ def _train(
         persistent_workers=options.workers > 0,
         generator=generator,
     )
-    frozen = ("embedding.",) if any(key.startswith("embedding.") for key, _ in network.named_parameters()) else ()
+    frozen = ("embedding",) if any(key.startswith("embedding.") for key, _ in network.named_parameters()) else ()
     optimization = Optimization(
-        "sgd", learning_rate, momentum=0.9, weight_decay=5e-4, power=0.9, hardness_multiplier=10.0, frozen=frozen
+        functools.partial(torch.optim.SGD, momentum=0.9),
+        functools.partial(polynomial, power=0.9),
+        learning_rate,
+        weight_decay=5e-4,
+        multipliers={"hardness": 10.0},
+        frozen=frozen,
     )
     checkpoint = find_checkpoint(options.runs / name)
     started = time.perf_counter()

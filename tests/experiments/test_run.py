@@ -128,7 +128,7 @@ def test_overwrite_replaces_a_training_and_nothing_else(copied: Path) -> None:
         ),
         ("demo/baseline", ["start.model=demo/control"], RecipeError, "run `segaware train demo/control` first"),
         ("demo/baseline", ["seed=-1"], ValueError, "-1 is not in bounds"),
-        ("demo/baseline", ["train.frozen=[conv9]"], ValueError, "no parameter's name begins with 'conv9'"),
+        ("demo/baseline", ["train.frozen=[conv9]"], ValueError, "frozen: the network has no parameters at 'conv9'"),
         ("demo/embedding", ["loss.alpha=3"], ValueError, "alpha <= beta"),
         ("demo/embedding", ["loss.dilations=[]"], ValueError, "dilations"),
         ("demo/embedding", ["embedding.kind=color"], RecipeError, "embedding.kind=learned"),

@@ -83,6 +83,21 @@ def test_override_of_a_whole_section() -> None:
         ("embedding={kind: learned, dim: 3}", "embedding.width: Field required"),
         ("evaluation.half_widths=[3, 1]", "evaluation.half_widths: .*increasing order, got"),
         ("evaluation.half_widths=[]", "evaluation.half_widths: .*one or more"),
+        ("train.schedule.power=-1", "train.schedule.power: Input should be greater than or equal to 0, got -1"),
+        ("train.schedule.type=step", "train.schedule.every: Field required"),
+        ("train.schedule={power: 1}", "train.schedule.type: Field required"),
+        (
+            "train.schedule={type: drop}",
+            "train.schedule: .*'drop' .* expected tags: 'polynomial', 'step', 'milestones'",
+        ),
+        (
+            "train.schedule={type: step, every: 2, factor: 0.1, power: 1}",
+            "unknown key 'train.schedule.power': type step has train.schedule.every, train.schedule.factor$",
+        ),
+        (
+            "train.optimizer={type: adamw, momentum: 0.9}",
+            "unknown key 'train.optimizer.momentum': type adamw has no keys$",
+        ),
         ("stage=training", "stage: Input tag 'training' .*'embedding', 'segmentation', 'multiscale', .*, 'flow'$"),
     ],
 )
@@ -190,6 +205,16 @@ def test_file_with_a_base_says_what_differs(tmp_path: Path) -> None:
     wanted["data"]["crop"] = [32, 48]
     wanted["train"]["frozen"] = ["conv1"]
     assert recipe.model_dump(mode="json") == wanted | {"title": "mine", "embedding": None}
+
+
+def test_section_of_another_type_replaces_that_of_the_base(tmp_path: Path) -> None:
+    changed = "train: {schedule: {type: step, every: 9, factor: 0.5}, optimizer: {type: sgd, momentum: 0.5}}"
+    below = _base(tmp_path, "below.yaml", f"base: demo/segaware\n{changed}")
+    above = _base(tmp_path, "above.yaml", "base: below.yaml\ntrain: {schedule: {every: 7}, optimizer: {type: adamw}}")
+    sections = [load_recipe(path).model_dump(mode="json")["train"] for path in (below, above)]
+    assert sections[0]["schedule"] == {"type": "step", "every": 9, "factor": 0.5}
+    assert sections[1]["schedule"] == {"type": "step", "every": 7, "factor": 0.5}
+    assert [section["optimizer"] for section in sections] == [{"type": "sgd", "momentum": 0.5}, {"type": "adamw"}]
 
 
 def test_bases_have_bases_and_are_found_from_the_file_they_stand_in(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from segaware.data import (
     dataset_info,
 )
 from segaware.data.flow import FlowSample
-from segaware.experiments.flow_build import flow_network, flow_optimization, open_pairs
+from segaware.experiments.flow_build import flow_network, open_pairs
 from segaware.models import DeepLab, DeepLabLargeFOV, DeepLabV2, ScoreRefinement, Sharpener
 from segaware.nn import ColorEmbedding, DenseCRF, EmbeddingNet, PairLoss
 from segaware.recipes.files import RecipeError
@@ -36,8 +37,11 @@ from segaware.recipes.schema import (
     RefinementV2,
     SegmentationRecipe,
     SharpeningRecipe,
+    Train,
 )
 from segaware.training import (
+    OPTIMIZERS,
+    SCHEDULES,
     EmbeddingStage,
     FlowStage,
     MultiscaleStage,
@@ -110,21 +114,9 @@ def build_stage(recipe: Recipe, network: nn.Module) -> Stage:
     """
     if recipe.train is None:
         raise RecipeError(f"recipe {recipe.title!r} trains nothing: its train is null")
+    optimization = build_optimization(recipe.train)
     if isinstance(recipe, FlowRecipe):
-        return FlowStage(network, flow_optimization(recipe.train))
-    train = recipe.train
-    optimization = Optimization(
-        train.optimizer,
-        train.learning_rate,
-        train.momentum,
-        train.weight_decay,
-        train.power,
-        train.head_multiplier,
-        train.embedding_multiplier,
-        train.hardness_multiplier,
-        train.frozen,
-        train.drop_every,
-    )
+        return FlowStage(network, optimization)
     if isinstance(recipe, EmbeddingRecipe):
         assert isinstance(network, EmbeddingNet)
         loss = recipe.loss
@@ -136,6 +128,19 @@ def build_stage(recipe: Recipe, network: nn.Module) -> Stage:
         return RefinementStage(sharpener(network), num_classes(recipe), optimization, recipe.loss_at, stride)
     stages = {"sharpening": SharpeningStage, "multiscale": MultiscaleStage, "segmentation": SegmentationStage}
     return stages[recipe.stage](network, num_classes(recipe), optimization, recipe.loss_at)
+
+
+def build_optimization(train: Train) -> Optimization:
+    """Return how a recipe is optimised."""
+    optimizer, schedule = (section.model_dump(exclude={"type"}) for section in (train.optimizer, train.schedule))
+    return Optimization(
+        partial(OPTIMIZERS[train.optimizer.type], **optimizer),
+        partial(SCHEDULES[train.schedule.type], **schedule),
+        train.learning_rate,
+        train.weight_decay,
+        {group: getattr(train, f"{group}_multiplier") for group in ("head", "embedding", "hardness")},
+        train.frozen,
+    )
 
 
 def trains_on_cached_scores(recipe: Recipe) -> bool:

@@ -20,8 +20,7 @@ from segaware.data.flow import (
 )
 from segaware.models import FlowNetC, FlowNetS, SegAwareFlowNetS, VariationalRefinement
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import FlowRecipe, FlowTrain
-from segaware.training import Optimization
+from segaware.recipes.schema import FlowRecipe
 
 GENERATED = ("flying_shapes", "flying_voc")
 _VALIDATION_PAIRS = 160  # of generated ones; data sets on disk have their own number
@@ -44,21 +43,6 @@ def flow_network(recipe: FlowRecipe, embedding: nn.Module | None) -> nn.Module:
         return FlowNetS(model.width, model.batch_norm, variational=variational)
     options = model.model_dump(exclude={"network", "variational"})
     return SegAwareFlowNetS(**options, variational=variational, embedding=embedding)
-
-
-def flow_optimization(train: FlowTrain) -> Optimization:
-    """Return how a recipe is optimised: by Adam."""
-    return Optimization(
-        "adam",
-        train.learning_rate,
-        momentum=0,
-        weight_decay=train.weight_decay,
-        power=0,
-        embedding_multiplier=train.embedding_multiplier,
-        hardness_multiplier=train.hardness_multiplier,
-        frozen=train.frozen,
-        halve_at=train.halve_at,
-    )
 
 
 def open_pairs(recipe: FlowRecipe, split: Literal["train", "val"], root: Path | None) -> Dataset[FlowSample]:

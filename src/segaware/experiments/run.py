@@ -28,7 +28,7 @@ from segaware.locking import locked
 from segaware.models import DeepLab
 from segaware.provenance import provenance
 from segaware.recipes.files import RecipeError, read_stored_recipe
-from segaware.recipes.schema import FlowTrain, Recipe, SegmentationRecipe, Train
+from segaware.recipes.schema import Recipe, SegmentationRecipe, Train
 from segaware.training import fit, save_weights, shuffled_batches, usable_checkpoint
 
 _WORDS = {"title", "published"}  # what a training does not depend on
@@ -87,7 +87,7 @@ def _train(name: str, recipe: Recipe, runs: Path, root: Path | None, goes_on: bo
 def _fit(
     network: nn.Module,
     recipe: Recipe,
-    train: Train | FlowTrain,
+    train: Train,
     runs: Path,
     root: Path | None,
     folder: Path,

@@ -66,6 +66,11 @@ class DeepLab(Pretrained):
         self.embedding = embedding
         self.refinement = refinement
 
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters that training treats in their own way; see `segaware.nn.parameter_groups`."""
+        embedding = [] if self.embedding is None else list(self.embedding.parameters())
+        return {"embedding": embedding, "hardness": list(self.refinement.parameters())}
+
     def _shared(self, image: Tensor) -> SharedDistances | None:
         return None if self.embedding is None else SharedDistances(self.embedding(image))
 
@@ -216,6 +221,10 @@ class DeepLabLargeFOV(DeepLab):
         conv("fc7", fc_width, fc_width, 1)
         conv("fc8", fc_width, num_classes, 1)
         nn.init.normal_(self.get_submodule("fc8").weight, std=0.01)  # type: ignore[arg-type]
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the groups of all versions of DeepLab, and fc8 as "head"."""
+        return {"head": list(self.get_submodule("fc8").parameters()), **super().parameter_groups()}
 
     def load_vgg(self, path: str | Path) -> list[str]:
         """Load the trunk, conv1_1 to conv5_3 (conv5_4), from ImageNet weights; see `segaware.nn.read_vgg_weights`.

@@ -109,6 +109,10 @@ class DeepLabV2(DeepLab):
         )
         return cls(num_classes, width, refinement=refinement, embedding=ReleasedEmbedding(width))
 
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the groups of all versions of DeepLab, and the pyramid as "head"."""
+        return {"head": list(self.aspp.parameters()), **super().parameter_groups()}
+
     def load_resnet(self, path: str | Path) -> None:
         """Load the trunk from a .safetensors or .pth file of ImageNet weights of ResNet-101, named as torchvision's.
 

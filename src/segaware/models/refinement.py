@@ -145,6 +145,11 @@ class Sharpener(nn.Module):
         self.refinement = refinement
         self.embedding = embedding
 
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters that training treats in their own way; see `segaware.nn.parameter_groups`."""
+        embedding = [] if self.embedding is None else list(self.embedding.parameters())
+        return {"embedding": embedding, "hardness": list(self.refinement.parameters())}
+
     def forward_scores(
         self, image: Tensor, scores: Tensor, stride: int, embedding: Tensor | None = None
     ) -> tuple[Tensor, int]:

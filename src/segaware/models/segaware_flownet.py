@@ -81,6 +81,10 @@ class SegAwareFlowNetS(FlowNetS):
         self.filter_stride = stride
         self.embedding = embedding
 
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters that training treats in their own way; see `segaware.nn.parameter_groups`."""
+        return {"embedding": [] if self.embedding is None else list(self.embedding.parameters())}
+
     def _finest_flows(self, features: Tensor, image1: Tensor) -> dict[int, Tensor]:
         """Predict the flow at stride 4, and filter it at the stride of the filter, under the embedding of `image1`."""
         if self.embedding is None:

@@ -172,21 +172,59 @@ class MultiscaleStart(FlowStart):
     resnet: str | None = Field(description="file of ImageNet weights of ResNet-101, as vgg is for other stages")
 
 
+class SGD(Section):
+    """Stochastic gradient descent; see `torch.optim.SGD`."""
+
+    type: Literal["sgd"]
+    momentum: BelowOne
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay; see `torch.optim.AdamW`."""
+
+    type: Literal["adamw"]
+
+
+class PolynomialSchedule(Section):
+    """The learning rate falls as (1 - step / steps) ** power; a power of 0 keeps it."""
+
+    type: Literal["polynomial"]
+    power: Power
+
+
+class StepSchedule(Section):
+    """The learning rate is multiplied by a factor after every so many steps."""
+
+    type: Literal["step"]
+    every: Count
+    factor: Fraction
+
+
+class MilestoneSchedule(Section):
+    """The learning rate is multiplied by a factor at each of these steps."""
+
+    type: Literal["milestones"]
+    at: Annotated[tuple[Count, ...], AfterValidator(increasing)]
+    factor: Fraction
+
+
 class Train(Section):
     """Optimisation; see `segaware.training.Optimization`."""
 
     epochs: Count
     steps: Count | None = Field(description="end after so many steps, if the epochs do not end before")
-    optimizer: Literal["sgd", "adam"]
+    optimizer: Annotated[SGD | AdamW, Field(discriminator="type")]
     learning_rate: LearningRate
-    momentum: BelowOne
+    schedule: Annotated[PolynomialSchedule | StepSchedule | MilestoneSchedule, Field(discriminator="type")] = Field(
+        description="learning rate schedule, per step"
+    )
     weight_decay: WeightDecay
-    power: Power
-    drop_every: Count | None = Field(description="steps after each of which the rate falls to a tenth; no power")
-    head_multiplier: NonNegative
-    embedding_multiplier: NonNegative
-    hardness_multiplier: NonNegative
-    frozen: tuple[str, ...] = Field(description="layers that are not trained: their names begin so")
+    head_multiplier: NonNegative = Field(description="factor on the rate of the layers that score; 0 freezes them")
+    embedding_multiplier: NonNegative = Field(description="factor on the rate of an embedding network inside a network")
+    hardness_multiplier: NonNegative = Field(
+        description="factor on the rate of hardness and of all that filter and CRF at the end of a network learn"
+    )
+    frozen: tuple[str, ...] = Field(description="submodules and parameters that are not trained, by their dotted names")
     gradient_clip: GradientNorm | None
     precision: Precision
 
@@ -303,21 +341,6 @@ class FlowModel(Section):
     variational: bool = Field(description="refine the flow; see `segaware.models.VariationalRefinement`")
 
 
-class FlowTrain(Section):
-    """Optimisation with Adam; see `segaware.training.Optimization`."""
-
-    epochs: Count
-    steps: Count | None = Field(description="end after so many steps, if the epochs do not end before")
-    learning_rate: LearningRate
-    weight_decay: WeightDecay
-    halve_at: tuple[Count, ...] = Field(description="steps at each of which the rate falls to a half")
-    embedding_multiplier: NonNegative
-    hardness_multiplier: NonNegative
-    frozen: tuple[str, ...] = Field(description="layers that are not trained: their names begin so")
-    gradient_clip: GradientNorm | None
-    precision: Precision
-
-
 class FlowEvaluation(Section):
     """What is scored."""
 
@@ -341,7 +364,7 @@ class FlowRecipe(Section):
     embedding: Embedding | None
     model: FlowModel
     start: FlowStart
-    train: FlowTrain | None = Field(description="null trains nothing: the network is what it starts from")
+    train: Train | None = Field(description="null trains nothing: the network is what it starts from")
     evaluation: FlowEvaluation
 
 
