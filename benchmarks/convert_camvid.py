@@ -32,7 +32,7 @@ from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, 
 from segaware.experiments.evaluation import Scores, score
 from segaware.experiments.table import compared_with
 from segaware.nn import ColorEmbedding, EmbeddingNet
-from segaware.nn.vgg_weights import Normalize
+from segaware.nn.vgg_weights import NormalizeImage
 from segaware.provenance import provenance, write_json
 from segaware.training import Optimization, SegmentationStage, find_checkpoint, fit, load_weights, save_weights
 from segaware.training.optimization import polynomial
@@ -48,7 +48,7 @@ class ClassScores(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network, self.normalize = network, Normalize()
+        self.network, self.normalize = network, NormalizeImage()
 
     def forward(self, image: Tensor) -> Tensor:
         """Score RGB images (N, 3, H, W) in 0..1."""

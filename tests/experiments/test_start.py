@@ -51,7 +51,7 @@ def copied(runs: Path, tmp_path: Path) -> Path:
 
 
 def test_model_and_embedding_are_copied(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = tiny("demo/segaware", "model.segaware=all", "model.hardness=0.75", "model.filter_hardness=1.5")
+    recipe = tiny("demo/segaware", "model.segaware_layers=all", "model.hardness=0.75", "model.filter_hardness=1.5")
     started = _start("mine", recipe, copied, monkeypatch)
     model, _ = load_weights(weights_path(copied, "demo/baseline"))
     embedding, _ = load_weights(weights_path(copied, "demo/embedding"))

@@ -29,12 +29,12 @@ from segaware.models import DeepLab, DeepLabLargeFOV, DeepLabV2, ScoreRefinement
 from segaware.nn import ColorEmbedding, DenseCRF, EmbeddingNet, PairLoss
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import (
-    Embedding,
+    EmbeddingOptions,
     EmbeddingRecipe,
     FlowRecipe,
     MultiscaleRecipe,
     Recipe,
-    RefinementV2,
+    ScoreRefinementV2Options,
     SegmentationRecipe,
     SharpeningRecipe,
     Train,
@@ -55,7 +55,7 @@ from segaware.training import (
 _VALIDATION_SCENES = 64  # of the procedural data set; data sets on disk have their own number
 
 
-def build_embedding(embedding: Embedding) -> EmbeddingNet | ColorEmbedding:
+def build_embedding(embedding: EmbeddingOptions) -> EmbeddingNet | ColorEmbedding:
     """Return an untrained embedding network."""
     return EmbeddingNet(embedding.width, embedding.dim) if embedding.kind == "learned" else ColorEmbedding()
 
@@ -80,16 +80,15 @@ def _network(recipe: Recipe) -> nn.Module:
     embedding = None if recipe.embedding is None else build_embedding(recipe.embedding)
     if isinstance(recipe, FlowRecipe):
         return flow_network(recipe, embedding)
-    options = recipe.model.model_dump(exclude={"dense_crf"})
-    if recipe.model.dense_crf is not None:
-        options["dense_crf"] = DenseCRF(**recipe.model.dense_crf.model_dump())
+    options = recipe.model.model_dump()
+    own = {key: options.pop(key) for key in ScoreRefinementV2Options.model_fields if key in options}
+    if own["dense_crf"] is not None:
+        own["dense_crf"] = DenseCRF(**own["dense_crf"])
+    refinement = ScoreRefinement(num_classes(recipe), **own)
     if isinstance(recipe, SharpeningRecipe):
-        return Sharpener(ScoreRefinement(num_classes(recipe), **options), embedding)
-    if isinstance(recipe, MultiscaleRecipe):
-        own = {key: options.pop(key, None) for key in RefinementV2.model_fields}
-        refinement = ScoreRefinement(num_classes(recipe), **own)
-        return DeepLabV2(num_classes(recipe), **options, refinement=refinement, embedding=embedding)
-    return DeepLabLargeFOV(num_classes(recipe), **options, embedding=embedding)
+        return Sharpener(refinement, embedding)
+    deeplab = DeepLabV2 if isinstance(recipe, MultiscaleRecipe) else DeepLabLargeFOV
+    return deeplab(num_classes(recipe), **options, refinement=refinement, embedding=embedding)
 
 
 def num_classes(recipe: SegmentationRecipe) -> int:

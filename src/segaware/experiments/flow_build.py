@@ -38,9 +38,9 @@ def flow_network(recipe: FlowRecipe, embedding: nn.Module | None) -> nn.Module:
     if model.network == "flownetc":
         if is_segaware or embedding is not None:
             raise ValueError("model.network=flownetc has no segmentation-aware form; use flownets")
-        return FlowNetC(model.width, model.batch_norm, variational=variational)
+        return FlowNetC(model.width, batch_norm=model.batch_norm, variational=variational)
     if not is_segaware and embedding is None:
-        return FlowNetS(model.width, model.batch_norm, variational=variational)
+        return FlowNetS(model.width, batch_norm=model.batch_norm, variational=variational)
     options = model.model_dump(exclude={"network", "variational"})
     return SegAwareFlowNetS(**options, variational=variational, embedding=embedding)
 

@@ -292,7 +292,7 @@ def _place(stage: str = "", *parts: str) -> tuple[list[str], type[BaseModel]]:
             continue
         place.append(part)
         annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        options = [annotation, *get_args(annotation)]  # "Embedding | None" too
+        options = [annotation, *get_args(annotation)]  # "EmbeddingOptions | None" too
         sections = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
         types = {get_args(o.model_fields["type"].annotation)[0]: o for o in sections if "type" in o.model_fields}
         section = sections[0] if sections else section

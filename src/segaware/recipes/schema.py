@@ -71,7 +71,7 @@ class Data(Section):
     workers: Workers
 
 
-class Embedding(Section):
+class EmbeddingOptions(Section):
     """The embedding network."""
 
     kind: Literal["learned", "color"] = Field(description="color is the classic bilateral filter's, for comparison")
@@ -90,7 +90,7 @@ class DenseCRFOptions(Section):
     iterations: Iterations
 
 
-class Refinement(Section):
+class ScoreRefinementOptions(Section):
     """What sharpens scores; see `segaware.models.ScoreRefinement`."""
 
     filter_kernel_size: KernelSize
@@ -104,7 +104,7 @@ class Refinement(Section):
     dense_crf: DenseCRFOptions | None
 
 
-class Model(Refinement):
+class Model(ScoreRefinementOptions):
     """DeepLab-LargeFOV; see `segaware.models.DeepLabLargeFOV`."""
 
     trunk: Trunk
@@ -112,23 +112,23 @@ class Model(Refinement):
     batch_norm: bool
     dropout: BelowOne
     fc6_dilation: Dilation
-    segaware: SegAwareLayers
+    segaware_layers: SegAwareLayers
     hardness: NonNegative
     normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
 
 
-class RefinementV2(Refinement):
+class ScoreRefinementV2Options(ScoreRefinementOptions):
     """What sharpens scores, with the release's choices too."""
 
     crf_metric: Metric
     crf_first: bool = Field(description="the CRF before the filter, as released")
 
 
-class ModelV2(RefinementV2):
+class ModelV2(ScoreRefinementV2Options):
     """DeepLabV2; see `segaware.models.DeepLabV2`."""
 
     width: Width
-    segaware: SegAwareV2Layers
+    segaware_layers: SegAwareV2Layers
     hardness: NonNegative
     normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
     stride_in: StrideIn = Field(description="1x1 for weights of Caffe, 3x3 for those of torchvision")
@@ -247,7 +247,7 @@ class EmbeddingRecipe(Section):
     title: str
     seed: Seed
     data: Data
-    embedding: Embedding
+    embedding: EmbeddingOptions
     loss: Loss
     start: EmbeddingStart
     train: Train
@@ -262,7 +262,7 @@ class SegmentationRecipe(Section):
     published: Number | None = Field(description="mean IoU in the paper, in percent; null where it has none")
     seed: Seed
     data: Data
-    embedding: Embedding | None
+    embedding: EmbeddingOptions | None
     model: Model
     loss_at: LossAt = Field(description="where scores are compared with labels; see `SegmentationStage`")
     train_on: Literal["images", "cached_scores"] = Field(
@@ -278,7 +278,7 @@ class SharpeningRecipe(SegmentationRecipe):
     """Train a sharpening of scores that are made from labels; see `segaware.data.coarse_scores`."""
 
     stage: Literal["sharpening"]  # type: ignore[assignment]
-    model: Refinement  # type: ignore[assignment]
+    model: ScoreRefinementOptions  # type: ignore[assignment]
 
 
 class MultiscaleRecipe(SegmentationRecipe):
@@ -361,7 +361,7 @@ class FlowRecipe(Section):
     published_angle: Number | None = Field(description="mean angular error in the paper, in degrees")
     seed: Seed
     data: FlowData
-    embedding: Embedding | None
+    embedding: EmbeddingOptions | None
     model: FlowModel
     start: FlowStart
     train: Train | None = Field(description="null trains nothing: the network is what it starts from")
