@@ -31,9 +31,10 @@ from segaware.atomic import write_atomically
 from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
 from segaware.experiments.tasks.segmentation import SegmentationScores, count_classes, segmentation_row
 from segaware.nn import ColorEmbedding, EmbeddingNet
-from segaware.nn.vgg_weights import Normalize
+from segaware.nn.vgg_weights import NormalizeImage
 from segaware.provenance import provenance, write_json
 from segaware.training import Optimization, SegmentationStage, find_checkpoint, fit, load_weights, save_weights
+from segaware.training.optimization import polynomial
 
 HALF_WIDTHS = (1, 2, 3, 5, 10, 20, 40)
 CONTROL = "control"
@@ -46,7 +47,7 @@ class ClassScores(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network, self.normalize = network, Normalize()
+        self.network, self.normalize = network, NormalizeImage()
 
     def forward(self, image: Tensor) -> Tensor:
         """Score RGB images (N, 3, H, W) in 0..1."""
@@ -170,9 +171,14 @@ def _train(
         persistent_workers=options.workers > 0,
         generator=generator,
     )
-    frozen = ("embedding.",) if any(key.startswith("embedding.") for key, _ in network.named_parameters()) else ()
+    frozen = ("embedding",) if any(key.startswith("embedding.") for key, _ in network.named_parameters()) else ()
     optimization = Optimization(
-        "sgd", learning_rate, momentum=0.9, weight_decay=5e-4, power=0.9, hardness_multiplier=10.0, frozen=frozen
+        partial(torch.optim.SGD, momentum=0.9),
+        partial(polynomial, power=0.9),
+        learning_rate,
+        weight_decay=5e-4,
+        multipliers={"hardness": 10.0},
+        frozen=frozen,
     )
     checkpoint = find_checkpoint(options.runs / name)
     started = time.perf_counter()

@@ -22,7 +22,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from segaware import export_onnx
-from segaware.models import DeepLabLargeFOV, DeepLabV2, FlowNetC, FlowNetS, SegAwareFlowNetS
+from segaware.models import DeepLabLargeFOV, DeepLabV2, FlowNetC, FlowNetS, ScoreRefinement, SegAwareFlowNetS
 from segaware.nn import BilateralFilter2d, EmbeddingNet, SegAwareConv2d, SegAwareCRF
 from segaware.provenance import provenance, write_json
 
@@ -45,12 +45,12 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], dict[str, int]]] = {
     "`BilateralFilter2d(9, iterations=2)`": (lambda: BilateralFilter2d(9, iterations=2), FEATURES),
     "`SegAwareCRF(21)`": (lambda: SegAwareCRF(21), {"logits": 21, "embedding": 64}),
     "`EmbeddingNet`": (lambda: EMBEDDING, IMAGE),
-    "`DeepLabLargeFOV`, fc6": (lambda: _deeplab(segaware="fc6"), IMAGE),
+    "`DeepLabLargeFOV`, fc6": (lambda: _deeplab(segaware_layers="fc6"), IMAGE),
     "`DeepLabLargeFOV`, all convolutions and 9x9 filter": (
-        lambda: _deeplab(segaware="all", filter_kernel_size=9),
+        lambda: _deeplab(segaware_layers="all", refinement=ScoreRefinement(21, filter_kernel_size=9)),
         IMAGE,
     ),
-    "`DeepLabLargeFOV`, CRF": (lambda: _deeplab(crf="segaware"), IMAGE),
+    "`DeepLabLargeFOV`, CRF": (lambda: _deeplab(refinement=ScoreRefinement(21, crf="segaware")), IMAGE),
     "`DeepLabV2`": (lambda: DeepLabV2(21), IMAGE),
     "`FlowNetS`": (FlowNetS, PAIR),
     "`SegAwareFlowNetS`": (lambda: SegAwareFlowNetS(hardness=0.1, embedding=copy.deepcopy(EMBEDDING)), PAIR),

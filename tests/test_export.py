@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 import segaware.export
 from segaware import convert, export_onnx
-from segaware.models import DeepLabLargeFOV, FlowNetC, FlowNetS, SegAwareFlowNetS, VariationalRefinement
+from segaware.models import (
+    DeepLabLargeFOV,
+    FlowNetC,
+    FlowNetS,
+    ScoreRefinement,
+    SegAwareFlowNetS,
+    VariationalRefinement,
+)
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet, SegAwareConv2d, SegAwareCRF
 
 Size = tuple[int, int]
@@ -52,7 +59,10 @@ CASES = {
     ),
     "embedding": Case(_embedding, IMAGE),
     "DeepLab": Case(
-        lambda: DeepLabLargeFOV(3, 0.0625, batch_norm=True, segaware="fc6", hardness=0.1, embedding=_embedding()), IMAGE
+        lambda: DeepLabLargeFOV(
+            3, 0.0625, batch_norm=True, segaware_layers="fc6", hardness=0.1, embedding=_embedding()
+        ),
+        IMAGE,
     ),
     "SegAwareFlowNetS": Case(
         lambda: SegAwareFlowNetS(0.0625, segaware_prediction=False, filter_kernel_size=3, embedding=_embedding()),
@@ -197,7 +207,7 @@ def test_bad_arguments_are_told_before_anything_is_done(
         export_onnx(conv, tmp_path / "none/conv.onnx", image)
     with pytest.raises(ValueError, match="training mode: call its eval"):
         export_onnx(conv.train(), file, image)
-    network = DeepLabLargeFOV(3, 0.0625, dense_crf=DenseCRF()).eval()
+    network = DeepLabLargeFOV(3, 0.0625, refinement=ScoreRefinement(3, dense_crf=DenseCRF())).eval()
     with pytest.raises(ValueError, match=r"refinement\.dense_crf is a DenseCRF, which no operators of ONNX compute"):
         export_onnx(network, file, image)
     flow = FlowNetS(0.0625, variational=VariationalRefinement()).eval()

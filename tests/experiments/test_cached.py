@@ -24,7 +24,7 @@ from .tiny_recipes import tiny
 
 CACHED = (
     *("train_on=cached_scores", "data.crop=[33, 41]", "data.scale=[1, 1]", "data.jitter=0"),
-    *("start.model=demo/baseline", "model.segaware=none", "train.frozen=[embedding]"),
+    *("start.model=demo/baseline", "model.segaware_layers=none", "train.frozen=[embedding]"),
 )
 
 
@@ -77,7 +77,7 @@ def test_nothing_is_computed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("other", ["weights", "size", "precision", "masks"])
 def test_other_scores_are_not_taken_for_these(other: str, tmp_path: Path) -> None:
-    recipe, sample = _recipe("model.segaware=fc6"), _sample()
+    recipe, sample = _recipe("model.segaware_layers=fc6"), _sample()
     network = _network(recipe)
     first = Cache(tmp_path, recipe, network)(sample)
     if other == "weights":
@@ -85,7 +85,7 @@ def test_other_scores_are_not_taken_for_these(other: str, tmp_path: Path) -> Non
     elif other == "size":
         sample = _sample(58, 60)
     elif other == "precision":
-        recipe = _recipe("model.segaware=fc6", "evaluation.precision=bf16-mixed")
+        recipe = _recipe("model.segaware_layers=fc6", "evaluation.precision=bf16-mixed")
     else:  # a segmentation-aware trunk depends on the embedding
         nn.init.ones_(network.get_parameter("embedding.fuse.bias"))
         nn.init.normal_(network.get_parameter("embedding.fuse.weight"))

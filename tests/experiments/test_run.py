@@ -122,7 +122,7 @@ def test_overwrite_replaces_a_training_and_nothing_else(copied: Path) -> None:
         ("demo/baseline", ["data.name=camvid"], RecipeError, "data.length: .* got 16 for camvid"),
         ("demo/baseline", ["data.scale=[2, 1]"], ValueError, "low <= high"),
         ("demo/baseline", ["model.filter_stride=3"], RecipeError, "filter_stride must divide 8, got 3"),
-        ("demo/baseline", ["model.segaware=fc6"], RecipeError, "embedding is needed"),
+        ("demo/baseline", ["model.segaware_layers=fc6"], RecipeError, "embedding is needed"),
         ("demo/baseline", ["start.vgg=missing.npz"], RecipeError, r"start\.vgg: there is no file .*missing.npz"),
         (
             "demo/control",
@@ -132,7 +132,7 @@ def test_overwrite_replaces_a_training_and_nothing_else(copied: Path) -> None:
         ),
         ("demo/baseline", ["start.model=demo/control"], RecipeError, "run `segaware train demo/control` first"),
         ("demo/baseline", ["seed=-1"], ValueError, "-1 is not in bounds"),
-        ("demo/baseline", ["train.frozen=[conv9]"], ValueError, "no parameter's name begins with 'conv9'"),
+        ("demo/baseline", ["train.frozen=[conv9]"], ValueError, "frozen: the network has no parameters at 'conv9'"),
         ("demo/embedding", ["loss.alpha=3"], ValueError, "alpha <= beta"),
         ("demo/embedding", ["loss.dilations=[]"], ValueError, "dilations"),
         ("demo/embedding", ["embedding.kind=color"], RecipeError, "embedding.kind=learned"),
@@ -202,7 +202,11 @@ def test_broken_image_stops_the_training_by_name(tmp_path: Path, monkeypatch: py
     [
         ("demo/baseline", ["model.width=0.125"], r"model.width \(0.0625 there, 0.125 here\)"),
         ("demo/embedding", ["data.name=bsds500", "data.length=null"], r"data.name \(scenes there, bsds500 here\)"),
-        ("demo/segaware", ["embedding.dim=5", "model.segaware=all"], r"embedding.dim .4 .*, model.segaware .fc6 "),
+        (
+            "demo/segaware",
+            ["embedding.dim=5", "model.segaware_layers=all"],
+            r"embedding.dim .4 .*, model.segaware_layers .fc6 ",
+        ),
     ],
 )
 def test_weights_of_another_network(runs: Path, name: str, overrides: list[str], differences: str) -> None:

@@ -79,7 +79,7 @@ def test_file_with_a_base_says_only_what_differs(name: str) -> None:
         theirs, ours = below, values
         for section in sections:
             theirs, ours = (theirs or {}).get(section), ours[section]
-        assert isinstance(ours[key], dict) or theirs is None or theirs[key] != ours[key], (*sections, key)
+        assert isinstance(ours[key], dict) or theirs is None or theirs.get(key) != ours[key], (*sections, key)
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if "base" not in _read(name)])

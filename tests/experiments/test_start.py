@@ -51,7 +51,7 @@ def copied(runs: Path, tmp_path: Path) -> Path:
 
 
 def test_model_and_embedding_are_copied(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = tiny("demo/segaware", "model.segaware=all", "model.hardness=0.75", "model.filter_hardness=1.5")
+    recipe = tiny("demo/segaware", "model.segaware_layers=all", "model.hardness=0.75", "model.filter_hardness=1.5")
     started = _start("mine", recipe, copied, monkeypatch)
     model, _ = load_weights(Workspace(copied).weights("demo/baseline"))
     embedding, _ = load_weights(Workspace(copied).weights("demo/embedding"))
@@ -64,7 +64,9 @@ def test_model_and_embedding_are_copied(copied: Path, monkeypatch: pytest.Monkey
 
 
 def test_frozen_layers_keep_the_weights_they_start_from(copied: Path) -> None:
-    recipe = tiny("demo/segaware", "train.frozen=[conv, embedding]")
+    layers = [f"conv{b}_{i}" for b, count in ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3)) for i in range(1, count + 1)]
+    norms = [f"{layer}_bn" for layer in layers]
+    recipe = tiny("demo/segaware", f"train.frozen=[{', '.join([*layers, *norms, 'embedding'])}]")
     trained, _ = load_weights(train("mine", recipe, Workspace(copied)))
     model, _ = load_weights(Workspace(copied).weights("demo/baseline"))
     embedding, _ = load_weights(Workspace(copied).weights("demo/embedding"))

@@ -61,7 +61,7 @@ def test_a_dropout_that_leaves_nothing_is_named(dropout: Any) -> None:
 
 def test_integers_of_numpy_are_integers() -> None:
     two = np.int64(2)
-    network = DeepLabLargeFOV(two, width=1 / 64, fc6_dilation=two, filter_stride=two)
+    network = DeepLabLargeFOV(two, width=1 / 64, fc6_dilation=two, refinement=ScoreRefinement(two, filter_stride=two))
     assert type(network.num_classes) is int
     assert FlowNetC(1 / 64, max_displacement=two).max_displacement == 2
     assert EmbeddingNet(1 / 64, dim=two).dim == 2

@@ -122,7 +122,7 @@ def test_large_fov(tmp_path: Path, image: Tensor) -> None:
 
 def test_old_files_and_other_data_sets_classifiers(tmp_path: Path) -> None:
     layers = vgg_layers("fc8_pascal")
-    network = DeepLabLargeFOV(4, WIDTH, segaware="all", hardness=0.5, embedding=EmbeddingNet(WIDTH, 2))
+    network = DeepLabLargeFOV(4, WIDTH, segaware_layers="all", hardness=0.5, embedding=EmbeddingNet(WIDTH, 2))
     report = load_caffe(network, write_caffemodel(tmp_path / "vgg.caffemodel", layers, kind="old"))
     assert torch.equal(network.state_dict()["fc8.bias"], layers["fc8_pascal"][1])
     assert "embedding.conv1_1.weight" in report.unfilled and "fc6.hardness" in report.unfilled
@@ -206,7 +206,9 @@ def test_released_file_in_a_plain_network(tmp_path: Path) -> None:
     path = write_caffemodel(tmp_path / "released.caffemodel", resnet_layers() | layers)
     report = load_caffe(DeepLabV2(4, WIDTH), path)
     assert set(report.unused) == {f"{name}[{i}]" for name, blobs in layers.items() for i in range(len(blobs))}
-    report = load_caffe(DeepLabV2(4, WIDTH, refinement=ScoreRefinement(4, 3), embedding=ColorEmbedding()), path)
+    report = load_caffe(
+        DeepLabV2(4, WIDTH, refinement=ScoreRefinement(4, filter_kernel_size=3), embedding=ColorEmbedding()), path
+    )
     assert report.used["halfsize_dist_sc[0]"] == "refinement.filter.hardness"
 
 
@@ -215,7 +217,7 @@ def test_report_names_all_blobs_and_tensors(tmp_path: Path) -> None:
     path = write_caffemodel(
         tmp_path / "vgg.caffemodel", layers | {"conv1_1_res05": layers["conv1_1"], "x": layers["fc7"]}
     )
-    network = DeepLabLargeFOV(4, WIDTH, filter_kernel_size=3, embedding=ColorEmbedding())
+    network = DeepLabLargeFOV(4, WIDTH, refinement=ScoreRefinement(4, filter_kernel_size=3), embedding=ColorEmbedding())
     lines = str(load_caffe(network, path)).splitlines()
     assert lines[0] == "blobs used: 32"
     assert "  fc8_voc12[1] -> fc8.bias" in lines

@@ -1,5 +1,6 @@
 """DeepLabLargeFOV."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segaware.models import DeepLabLargeFOV
+from segaware.models import DeepLabLargeFOV, ScoreRefinement
 from segaware.nn import BilateralFilter2d, ColorEmbedding, EmbeddingNet, SegAwareConv2d, bilateral_filter, segaware_conv
 
 # DeepLab-LargeFOV: name, width, kernel size, dilation.
@@ -23,15 +24,23 @@ LAYERS = [
 TINY = 1 / 64
 
 
+def with_refinement(options: dict[str, Any]) -> dict[str, Any]:
+    """Gather the options of a `ScoreRefinement`."""
+    known = inspect.signature(ScoreRefinement).parameters
+    own = {key: value for key, value in options.items() if key in known}
+    others = {key: value for key, value in options.items() if key not in known}
+    return others | {"refinement": ScoreRefinement(4, **own)}
+
+
 def deeplab(*, width: float = 0.125, **options: Any) -> DeepLabLargeFOV:
     """A small network for 4 classes in eval mode, with an embedding if its options need one.
 
     On images this small, dilation 12 would put all taps of fc6 but the centre outside.
     """
     options.setdefault("fc6_dilation", 2)
-    if options.get("segaware", "none") != "none" or options.get("filter_kernel_size"):
+    if options.get("segaware_layers", "none") != "none" or options.get("filter_kernel_size"):
         options.setdefault("embedding", EmbeddingNet(0.125, 8))
-    return DeepLabLargeFOV(4, width, **options).eval()
+    return DeepLabLargeFOV(4, width, **with_refinement(options)).eval()
 
 
 def with_weights_of(source: nn.Module, network: DeepLabLargeFOV) -> DeepLabLargeFOV:
@@ -121,7 +130,7 @@ def test_plain_network_layer_by_layer(image: Tensor) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 9), (16, 17), (30, 45), (33, 65)])
-@pytest.mark.parametrize("options", [{}, {"segaware": "all", "hardness": 0.5, "filter_kernel_size": 3}])
+@pytest.mark.parametrize("options", [{}, {"segaware_layers": "all", "hardness": 0.5, "filter_kernel_size": 3}])
 def test_output_has_the_size_of_the_image(size: tuple[int, int], options: dict[str, Any]) -> None:
     assert deeplab(width=TINY, **options)(torch.rand(2, 3, *size)).shape == (2, 4, *size)
 
@@ -131,7 +140,7 @@ def test_output_has_the_size_of_the_image(size: tuple[int, int], options: dict[s
     [("none", []), ("fc6", ["fc6"]), ("all", [name for name, _, kernel_size, _ in LAYERS if kernel_size == 3])],
 )
 def test_which_layers_are_segmentation_aware(segaware: Any, expected: list[str]) -> None:
-    network = deeplab(segaware=segaware, hardness=0.25)
+    network = deeplab(segaware_layers=segaware, hardness=0.25)
     aware = {name: m for name, m in network.named_children() if isinstance(m, SegAwareConv2d)}
     assert list(aware) == expected
     assert {m.hardness.item() for m in aware.values()} <= {0.25}
@@ -141,14 +150,14 @@ def test_which_layers_are_segmentation_aware(segaware: Any, expected: list[str])
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_weights_of_the_plain_network_give_its_output(segaware: Any, batch_norm: bool, image: Tensor) -> None:
     plain = deeplab(batch_norm=batch_norm)
-    network = deeplab(batch_norm=batch_norm, segaware=segaware)
+    network = deeplab(batch_norm=batch_norm, segaware_layers=segaware)
     result = network.load_state_dict(plain.state_dict(), strict=False)
     assert result.unexpected_keys == []
     assert {key.split(".")[0] for key in result.missing_keys} == {"embedding"}
     torch.testing.assert_close(network(image), plain(image), rtol=1e-4, atol=1e-5)
     assert plain(image).std() > 1e-3
 
-    filtered = deeplab(batch_norm=batch_norm, segaware=segaware, filter_kernel_size=3)
+    filtered = deeplab(batch_norm=batch_norm, segaware_layers=segaware, filter_kernel_size=3)
     result = filtered.load_state_dict(plain.state_dict(), strict=False)
     assert {key.split(".")[0] for key in result.missing_keys} == {"embedding", "refinement"}
     assert result.unexpected_keys == []
@@ -161,19 +170,19 @@ def test_weights_of_the_plain_network_give_its_output(segaware: Any, batch_norm:
 @pytest.mark.parametrize("segaware", ["fc6", "all"])
 def test_hardness_changes_the_output(segaware: Any, image: Tensor) -> None:
     plain = deeplab()
-    network = with_weights_of(plain, deeplab(segaware=segaware, hardness=1.0))
+    network = with_weights_of(plain, deeplab(segaware_layers=segaware, hardness=1.0))
     assert (network(image) - plain(image)).abs().max() > 0.01 * plain(image).std()
 
 
 def test_distances_are_computed_once(distances: list[tuple[int, Any]], image: Tensor) -> None:
     convolutions = [(41, (1, 1)), (21, (1, 1)), (11, (1, 1)), (6, (1, 1)), (6, (2, 2)), (6, (12, 12))]
-    deeplab(segaware="all", fc6_dilation=12, filter_kernel_size=3)(image)
+    deeplab(segaware_layers="all", fc6_dilation=12, filter_kernel_size=3)(image)
     assert distances == [*convolutions, (21, (1, 1))]
     distances.clear()
-    deeplab(segaware="all", fc6_dilation=12)(image)
+    deeplab(segaware_layers="all", fc6_dilation=12)(image)
     assert distances == convolutions
     distances.clear()
-    deeplab(segaware="fc6", fc6_dilation=4, filter_kernel_size=9, filter_stride=8, filter_iterations=4)(image)
+    deeplab(segaware_layers="fc6", fc6_dilation=4, filter_kernel_size=9, filter_stride=8, filter_iterations=4)(image)
     assert distances == [(6, (4, 4)), (6, (1, 1))]
     distances.clear()
     deeplab()(image)
@@ -206,7 +215,7 @@ def test_filter_stops_at_borders_and_smooths_within_regions() -> None:
 @pytest.mark.parametrize("hardness", [0.0, 0.5])
 @pytest.mark.parametrize("segaware", ["fc6", "all"])
 def test_task_trains_the_embedding_through_the_masks(segaware: Any, hardness: float, image: Tensor) -> None:
-    network = deeplab(segaware=segaware, hardness=hardness)
+    network = deeplab(segaware_layers=segaware, hardness=hardness)
     (network(image) - 1).square().sum().backward()
     embedding = [p.grad for p in network.embedding.parameters()]
     assert any(g is not None and bool(g.any()) for g in embedding) == (hardness > 0)
@@ -217,7 +226,7 @@ def test_task_trains_the_embedding_through_the_masks(segaware: Any, hardness: fl
 @pytest.mark.parametrize(("start", "directions"), [(0.0, 1), (0.5, 2)])
 def test_task_trains_every_hardness(start: float, directions: int, image: Tensor) -> None:
     """At 0 it may grow but not sink: of a loss and its opposite, one has a gradient."""
-    network = deeplab(segaware="all", hardness=start)
+    network = deeplab(segaware_layers="all", hardness=start)
     hardnesses = [m.hardness for m in network.children() if isinstance(m, SegAwareConv2d)]
     loss = network(image).square().sum()
     up, down = (torch.autograd.grad(sign * loss, hardnesses, retain_graph=True) for sign in (1, -1))
@@ -269,31 +278,33 @@ def test_dropout_follows_fc6_and_fc7_in_training(image: Tensor) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"segaware": "fc6"}, "^embedding is needed with segaware='fc6'.*none was given"),
-        ({"segaware": "all"}, "^embedding is needed with segaware='all'.*none was given"),
+        ({"segaware_layers": "fc6"}, "^embedding is needed with segaware_layers='fc6'.*none was given"),
+        ({"segaware_layers": "all"}, "^embedding is needed with segaware_layers='all'.*none was given"),
         ({"filter_kernel_size": 3}, "^embedding is needed with .*filter_kernel_size=3.*none was given"),
-        ({"embedding": ColorEmbedding()}, "^embedding is not used with segaware='none'.*one was given"),
-        ({"segaware": "fc7", "embedding": ColorEmbedding()}, "^segaware must be one of .*got 'fc7'"),
+        ({"embedding": ColorEmbedding()}, "^embedding is not used with segaware_layers='none'.*one was given"),
+        ({"segaware_layers": "fc7", "embedding": ColorEmbedding()}, "^segaware_layers must be one of .*got 'fc7'"),
         ({"filter_stride": 0}, "^filter_stride must divide 8, got 0"),
         ({"filter_stride": 3}, "^filter_stride must divide 8, got 3"),
         ({"filter_stride": 16}, "^filter_stride must divide 8, got 16"),
         ({"filter_stride": -2}, "^filter_stride must divide 8, got -2"),
         ({"filter_kernel_size": -1}, "^kernel_size must be .*got -1"),
         ({"filter_kernel_size": 3, "filter_iterations": 0, "embedding": ColorEmbedding()}, "^iterations must be"),
-        ({"segaware": "fc6", "hardness": -1.0, "embedding": ColorEmbedding()}, "^hardness must be .*got -1.0"),
+        ({"segaware_layers": "fc6", "hardness": -1.0, "embedding": ColorEmbedding()}, "^hardness must be .*got -1.0"),
         ({"width": 0.01}, "^width must leave at least one channel of 64, got 0.01"),
         ({"width": -1.0}, "^width must .*got -1.0"),
     ],
 )
 def test_a_bad_option_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DeepLabLargeFOV(4, **{"width": 0.125, **options})
+        DeepLabLargeFOV(4, **{"width": 0.125, **with_refinement(options)})
 
 
 @pytest.mark.parametrize(
     "image", [torch.rand(1, 1, 16, 16), torch.rand(3, 16, 16), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)]
 )
-@pytest.mark.parametrize("options", [{}, {"segaware": "fc6"}, {"segaware": "fc6", "embedding": ColorEmbedding()}])
+@pytest.mark.parametrize(
+    "options", [{}, {"segaware_layers": "fc6"}, {"segaware_layers": "fc6", "embedding": ColorEmbedding()}]
+)
 def test_a_bad_image_is_named(image: Tensor, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^image must be floating-point RGB"):
         deeplab(**options)(image)

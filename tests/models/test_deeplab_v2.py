@@ -69,7 +69,7 @@ def test_scores_step_by_step(image: Tensor) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 9), (33, 47), (50, 36)])
 def test_any_size(size: tuple[int, int]) -> None:
-    network = deeplab(segaware="aspp", embedding=ColorEmbedding())
+    network = deeplab(segaware_layers="aspp", embedding=ColorEmbedding())
     assert network(torch.rand(1, 3, *size)).shape == (1, 4, *size)
     label = torch.zeros(1, *size)
     for scores, stride in network.forward_scales(torch.rand(1, 3, *size)):
@@ -95,7 +95,7 @@ def test_a_pixel_has_its_scores_at_every_scale() -> None:
 )
 def test_which_layers_are_segmentation_aware(segaware: Any, aware: list[str], image: Tensor) -> None:
     plain = deeplab()
-    network = deeplab(segaware=segaware, embedding=None if segaware == "none" else EmbeddingNet(0.0625, 2))
+    network = deeplab(segaware_layers=segaware, embedding=None if segaware == "none" else EmbeddingNet(0.0625, 2))
     found = [(n, m) for n, m in network.named_modules() if isinstance(m, SegAwareConv2d)]
     assert [name.split(".")[0] for name, _ in found] == aware
     assert all(m.kernel_size == (3, 3) for _, m in found)
@@ -117,7 +117,7 @@ def test_distances_are_computed_once_at_each_scale(
         return original(embedding, kernel_size, stride, padding, dilation)
 
     monkeypatch.setattr(segaware_conv, "embedding_distance", count)
-    network = deeplab(segaware="all", stride_in=stride_in, embedding=ColorEmbedding())
+    network = deeplab(segaware_layers="all", stride_in=stride_in, embedding=ColorEmbedding())
     network(image)
     steps = {"1x1": [(4, 1, 1), (8, 1, 1)], "3x3": [(4, 1, 1), (4, 2, 1), (8, 1, 1)]}[stride_in]
     steps += [(8, 1, d) for d in (2, 4, 6, 12, 18, 24)]
@@ -126,7 +126,7 @@ def test_distances_are_computed_once_at_each_scale(
 
 def test_masks_of_a_scale_are_those_of_its_own_embedding(image: Tensor) -> None:
     """At scale 3/4 a network with hard masks computes what it does on the image that was made so small."""
-    network = deeplab(segaware="aspp", hardness=1.0, embedding=ColorEmbedding())
+    network = deeplab(segaware_layers="aspp", hardness=1.0, embedding=ColorEmbedding())
     small = resample(image, Fraction(3, 4))
     wanted = network.forward_scales(small)[0][0]
     aligned = resample(wanted, Fraction(4, 3), (9, 13))
@@ -169,9 +169,9 @@ def test_batch_norm_is_frozen_or_trained(image: Tensor) -> None:
 def test_every_parameter_is_trained() -> None:
     image = torch.rand(1, 3, 33, 417)  # so wide that dilation 24 stays within the scores of the smallest scale
     network = deeplab(
-        segaware="all",
+        segaware_layers="all",
         hardness=0.1,
-        refinement=ScoreRefinement(4, 3, crf="segaware", crf_hardness=0.1),
+        refinement=ScoreRefinement(4, filter_kernel_size=3, crf="segaware", crf_hardness=0.1),
         embedding=EmbeddingNet(0.0625, 2),
     )
     sum(scores.square().sum() for scores, _ in network.train().forward_scales(image)).backward()  # type: ignore[union-attr]
@@ -181,12 +181,16 @@ def test_every_parameter_is_trained() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"segaware": "fc6"}, "^segaware must be one of .*'aspp'.*got 'fc6'"),
-        ({"segaware": "aspp"}, "^embedding is needed with segaware='aspp'.*none was given"),
+        ({"segaware_layers": "fc6"}, "^segaware_layers must be one of .*'aspp'.*got 'fc6'"),
+        ({"segaware_layers": "aspp"}, "^embedding is needed with segaware_layers='aspp'.*none was given"),
         ({"batch_norm": "sometimes"}, "^batch_norm must be one of .*got 'sometimes'"),
-        ({"embedding": ColorEmbedding()}, "^embedding is not used with segaware='none'"),
+        ({"embedding": ColorEmbedding()}, "^embedding is not used with segaware_layers='none'"),
+        ({"refinement": ScoreRefinement(3)}, "^refinement must be of 4 classes, as the network, got 3"),
         ({"refinement": ScoreRefinement(4, filter_stride=3)}, "^filter_stride must divide 8, got 3"),
-        ({"refinement": ScoreRefinement(4, 3)}, "^embedding is needed with .*filter_kernel_size=3 and crf='none'"),
+        (
+            {"refinement": ScoreRefinement(4, filter_kernel_size=3)},
+            "^embedding is needed with .*filter_kernel_size=3 and crf='none'",
+        ),
     ],
 )
 def test_a_bad_option_is_named(options: dict[str, Any], message: str) -> None:

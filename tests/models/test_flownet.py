@@ -112,7 +112,7 @@ def test_images_are_padded_at_the_bottom_and_the_right_with_their_last_pixels(im
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_gradient_reaches_every_parameter(batch_norm: bool, images: Tensor) -> None:
-    network = FlowNetS(0.125, batch_norm)
+    network = FlowNetS(0.125, batch_norm=batch_norm)
     torch.stack([flow.square().mean() for flow in network.forward_scales(*images).values()]).sum().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 

@@ -62,7 +62,7 @@ def test_sizes(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_gradient_reaches_every_parameter(batch_norm: bool, images: Tensor) -> None:
-    network = FlowNetC(0.125, batch_norm)
+    network = FlowNetC(0.125, batch_norm=batch_norm)
     assert isinstance(getattr(network, "conv_redir_bn", None), nn.BatchNorm2d) == batch_norm
     torch.stack([flow.square().mean() for flow in network.forward_scales(*images).values()]).sum().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []

@@ -1,5 +1,7 @@
 """Score refinement: what is applied, at which resolution, in which order."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,9 +28,12 @@ def test_nothing_to_apply_is_upsampling(image: torch.Tensor, scores: torch.Tenso
     assert sharpen.forward_scores(image, scores, 8) == (scores, 8)
 
 
+FILTER: dict[str, Any] = {"filter_kernel_size": 3, "filter_iterations": 2, "filter_hardness": 0.7}
+
+
 def test_filter_then_crf_on_the_embedding_sampled_at_the_stride(image: torch.Tensor, scores: torch.Tensor) -> None:
     embedding = ColorEmbedding()
-    sharpen = Sharpener(ScoreRefinement(4, 3, 2, 0.7, 4, "segaware", 0.3), embedding)
+    sharpen = Sharpener(ScoreRefinement(4, filter_stride=4, crf="segaware", crf_hardness=0.3, **FILTER), embedding)
     smooth, crf = BilateralFilter2d(3, iterations=2, hardness=0.7), SegAwareCRF(4, hardness=0.3)
     small = embedding(image)[:, :, ::4, ::4]
     expected = crf(smooth(upsample(scores, 2, (9, 11)), small), small)
@@ -41,7 +46,7 @@ def test_filter_then_crf_on_the_embedding_sampled_at_the_stride(image: torch.Ten
 def test_crf_first_and_its_metric(image: torch.Tensor, scores: torch.Tensor) -> None:
     embedding = ColorEmbedding(1.0)
     options = {"crf": "segaware", "crf_hardness": 0.3, "crf_metric": "sqeuclidean", "crf_first": True}
-    sharpen = Sharpener(ScoreRefinement(4, 3, 2, 0.7, 1, **options), embedding)
+    sharpen = Sharpener(ScoreRefinement(4, filter_stride=1, **FILTER, **options), embedding)
     smooth, crf = BilateralFilter2d(3, iterations=2, hardness=0.7), SegAwareCRF(4, hardness=0.3, metric="sqeuclidean")
     expected = smooth(crf(upsample(scores, 8, (33, 41)), embedding(image)), embedding(image))
     torch.testing.assert_close(sharpen.forward_scores(image, scores, 8)[0], expected)
@@ -68,6 +73,6 @@ def test_options_that_do_not_fit(options: dict, embedding: torch.nn.Module | Non
 
 
 def test_stride_must_divide_that_of_the_scores(image: torch.Tensor, scores: torch.Tensor) -> None:
-    sharpen = Sharpener(ScoreRefinement(4, 3, filter_stride=3), ColorEmbedding())
+    sharpen = Sharpener(ScoreRefinement(4, filter_kernel_size=3, filter_stride=3), ColorEmbedding())
     with pytest.raises(ValueError, match="filter_stride must divide the stride of the scores, 8, got 3"):
         sharpen(image, scores, 8)

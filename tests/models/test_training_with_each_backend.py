@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from segaware import EmbeddingNet, use_backend
-from segaware.models import DeepLabLargeFOV
+from segaware.models import DeepLabLargeFOV, ScoreRefinement
 from segaware.nn import clamp_hardness
 
 
@@ -15,8 +15,9 @@ def losses(backend: str, steps: int, dtype: torch.dtype) -> list[float]:
         torch.manual_seed(0)
         embedding = EmbeddingNet(0.125, 8)
         network = DeepLabLargeFOV(
-            4, 0.125, segaware="all", hardness=0.05, filter_kernel_size=5, filter_iterations=2, filter_hardness=0.1,
-            fc6_dilation=2, batch_norm=True, dropout=0.0, embedding=embedding,
+            4, 0.125, segaware_layers="all", hardness=0.05, fc6_dilation=2, batch_norm=True, dropout=0.0,
+            refinement=ScoreRefinement(4, filter_kernel_size=5, filter_iterations=2, filter_hardness=0.1),
+            embedding=embedding,
         ).to(dtype)  # fmt: skip
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
         images, labels = torch.rand(4, 3, 49, 65, dtype=dtype), torch.randint(4, (4, 7, 9)).repeat_interleave(7, 1)

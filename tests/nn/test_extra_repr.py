@@ -15,7 +15,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "BilateralFilter2d": lambda: BilateralFilter2d(3),
     "SegAwareCRF": lambda: SegAwareCRF(3, 3),
     "DenseCRF": DenseCRF,
-    "DeepLabLargeFOV": lambda: DeepLabLargeFOV(2, width=1 / 64, segaware="fc6", embedding=ColorEmbedding()),
+    "DeepLabLargeFOV": lambda: DeepLabLargeFOV(2, width=1 / 64, segaware_layers="fc6", embedding=ColorEmbedding()),
 }
 
 

@@ -14,7 +14,14 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
-from segaware.models import DeepLabLargeFOV, FlowNetC, FlowNetS, SegAwareFlowNetS, VariationalRefinement
+from segaware.models import (
+    DeepLabLargeFOV,
+    FlowNetC,
+    FlowNetS,
+    ScoreRefinement,
+    SegAwareFlowNetS,
+    VariationalRefinement,
+)
 from segaware.nn import ColorEmbedding, DenseCRF, EmbeddingNet
 from segaware.nn.hub import Pretrained
 
@@ -27,10 +34,19 @@ NETWORKS: dict[str, Callable[[], Pretrained]] = {
     "embedding": _embedding,
     "plain DeepLab": lambda: DeepLabLargeFOV(3, 0.0625, batch_norm=True, trunk="vgg19"),
     "DeepLab": lambda: DeepLabLargeFOV(
-        3, 0.0625, segaware="fc6", hardness=0.7, filter_kernel_size=3, crf="segaware", embedding=_embedding()
+        3,
+        0.0625,
+        segaware_layers="fc6",
+        hardness=0.7,
+        refinement=ScoreRefinement(3, filter_kernel_size=3, crf="segaware"),
+        embedding=_embedding(),
     ),
-    "DenseCRF": lambda: DeepLabLargeFOV(3, 0.0625, dense_crf=DenseCRF([2.0, 3.0], iterations=1)),
-    "colours": lambda: DeepLabLargeFOV(3, 0.0625, filter_kernel_size=3, embedding=ColorEmbedding(5.0)),
+    "DenseCRF": lambda: DeepLabLargeFOV(
+        3, 0.0625, refinement=ScoreRefinement(3, dense_crf=DenseCRF([2.0, 3.0], iterations=1))
+    ),
+    "colours": lambda: DeepLabLargeFOV(
+        3, 0.0625, refinement=ScoreRefinement(3, filter_kernel_size=3), embedding=ColorEmbedding(5.0)
+    ),
     "FlowNetS": lambda: FlowNetS(0.0625, batch_norm=True),
     "FlowNetC": lambda: FlowNetC(0.0625, max_displacement=4),
     "SegAwareFlowNetS": lambda: SegAwareFlowNetS(0.0625, filter_kernel_size=3, embedding=_embedding()),
@@ -55,7 +71,9 @@ def test_a_network_comes_back_from_a_folder(name: str, tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_default_is_in_the_config() -> None:
-    network = DeepLabLargeFOV(3, 0.0625, filter_kernel_size=3, embedding=ColorEmbedding(5.0))
+    network = DeepLabLargeFOV(
+        3, 0.0625, refinement=ScoreRefinement(3, filter_kernel_size=3), embedding=ColorEmbedding(5.0)
+    )
     assert {k: network.config[k] for k in ("class", "num_classes", "width", "dropout")} == {
         "class": "DeepLabLargeFOV", "num_classes": 3, "width": 0.0625, "dropout": 0.5
     }  # fmt: skip
@@ -208,7 +226,9 @@ def test_a_bad_config_is_told(folder: Path, config: str, message: str) -> None:
 
 
 def test_an_unknown_embedding_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    network = DeepLabLargeFOV(3, 0.0625, filter_kernel_size=3, embedding=nn.Conv2d(3, 4, 1))
+    network = DeepLabLargeFOV(
+        3, 0.0625, refinement=ScoreRefinement(3, filter_kernel_size=3), embedding=nn.Conv2d(3, 4, 1)
+    )
     with pytest.raises(ValueError, match="cannot be saved with embedding=Conv2d: its class is not known"):
         network.save_pretrained(tmp_path / "none")
     assert not (tmp_path / "none").exists()

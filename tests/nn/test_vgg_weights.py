@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from segaware.models import DeepLabLargeFOV
 from segaware.nn import ColorEmbedding, EmbeddingNet, SegAwareConv2d, load_vgg_weights, read_vgg_weights
-from segaware.nn.vgg_weights import Normalize
+from segaware.nn.vgg_weights import NormalizeImage
 
 # The convolutions of torchvision's vgg16().features and vgg19().features.
 TORCHVISION = {
@@ -129,7 +129,7 @@ def test_the_input_of_caffe_is_folded_into_the_first_layer(tmp_path: Path) -> No
     caffe = 255 * rgb.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
     expected = F.conv2d(caffe, *(torch.from_numpy(meant[f"conv1_1.{kind}"]) for kind in ("weight", "bias")))
     weights = read_vgg_weights(tmp_path / "vgg.npz")
-    folded = F.conv2d(Normalize()(rgb.float()), weights["conv1_1.weight"], weights["conv1_1.bias"])
+    folded = F.conv2d(NormalizeImage()(rgb.float()), weights["conv1_1.weight"], weights["conv1_1.bias"])
     torch.testing.assert_close(folded.double(), expected, rtol=1e-4, atol=1e-2)
     assert expected.abs().mean() > 100
 
@@ -212,7 +212,7 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path: Path, tensors: dict[st
 def test_networks_of_another_width_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "vgg.npz"
     save_quantised(path, list(TORCHVISION["vgg16"].values()), channels=4)
-    networks = EmbeddingNet(0.125, 4), DeepLabLargeFOV(3, 0.125, segaware="fc6", embedding=ColorEmbedding())
+    networks = EmbeddingNet(0.125, 4), DeepLabLargeFOV(3, 0.125, segaware_layers="fc6", embedding=ColorEmbedding())
     for network in networks:
         before = parameters(network)
         with pytest.raises(ValueError, match=r"conv1_1\.weight needs shape \(8, 3, 3, 3\).*is width 1\?"):
@@ -243,8 +243,8 @@ def test_real_weights() -> None:
     # VGG's first features, of a picture half black and half white, fire along the border between the two.
     image = torch.zeros(1, 3, 32, 32)
     image[..., 16:] = 1
-    network = DeepLabLargeFOV(21, segaware="all", trunk="vgg19", embedding=ColorEmbedding())
+    network = DeepLabLargeFOV(21, segaware_layers="all", trunk="vgg19", embedding=ColorEmbedding())
     assert network.load_vgg(path) == list(TORCHVISION["vgg19"].values())
     torch.testing.assert_close(network.conv3_3.weight.detach(), expected)
-    responses = network.conv1_1(Normalize()(image), image)[0, :, 5:-5].amax((0, 1))
+    responses = network.conv1_1(NormalizeImage()(image), image)[0, :, 5:-5].amax((0, 1))
     assert responses[15:17].max() > 2 * responses[5:12].max()

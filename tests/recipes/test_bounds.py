@@ -14,17 +14,20 @@ from segaware.recipes.yaml_text import parse_yaml
 
 # One recipe of every stage, with no section or number left out.
 RECIPES = {
-    "demo/embedding": ["train.steps=9", "train.drop_every=9", "evaluation.images=9"],
-    "demo/segaware": ["train.steps=9", "train.drop_every=9", "evaluation.images=9", "published=9"],
+    "demo/embedding": ["train.steps=9", "evaluation.images=9"],
+    "demo/segaware": ["train.steps=9", "evaluation.images=9", "published=9"],
     "harley2017/table1/dense_crf": ["published=9"],
-    "harley2017/table2/segaware": ["train.drop_every=9", "data.length=9", "evaluation.images=9"],
+    "harley2017/table2/segaware": [
+        "train.schedule={type: step, every: 9, factor: 0.1}",
+        "data.length=9",
+        "evaluation.images=9",
+    ],
     "harley2017/sharpening/filter": ["published=9"],
     "harley2017/table3/segaware": [
         "data={name: flying_shapes, length: 9, size: [9, 9], crop: [9, 9], flip: [0, 0], batch_size: 9, workers: 0, "
         "affine: {scale: [1, 2], rotate: 1, translate: 0.5, relative_scale: 1, relative_rotate: 1, "
         "relative_translate: 1}, color: {brightness: 1, contrast: [1, 2], gamma: [1, 2], color: [1, 2], noise: 1}}",
         "train.steps=9",
-        "train.halve_at=[9]",
         "train.gradient_clip=9",
         "evaluation.images=9",
         "published=9",
@@ -86,7 +89,7 @@ def test_no_number_is_of_that_kind(number: str) -> None:
         ("model.filter_iterations=1000000000", "less than or equal to 1000"),
         ("model.hardness=1e30", "less than or equal to 10000"),
         ("model.dropout=1", "less than 1"),
-        ("train.momentum=1", "less than 1"),
+        ("train.optimizer.momentum=1", "less than 1"),
         ("train.epochs=1000000000000", "less than or equal to 1000000000"),
         ("train.learning_rate=1e30", "less than or equal to 100"),
         ("train.hardness_multiplier=1e30", "less than or equal to 10000"),

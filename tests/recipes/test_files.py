@@ -37,7 +37,7 @@ def test_overrides() -> None:
             "train.gradient_clip=null",
             "title=new title",
             "train.learning_rate=1e-3",
-            "model.segaware=all",
+            "model.segaware_layers=all",
             "start.vgg=weights/vgg.npz",
             "train.epochs=4",
         ],
@@ -45,14 +45,14 @@ def test_overrides() -> None:
     wanted = _values()
     wanted["train"] |= {"epochs": 4, "gradient_clip": None, "learning_rate": 0.001}
     wanted["data"]["crop"] = [32, 48]
-    wanted["model"]["segaware"] = "all"
+    wanted["model"]["segaware_layers"] = "all"
     wanted["start"]["vgg"] = "weights/vgg.npz"
     assert recipe.model_dump(mode="json") == wanted | {"title": "new title"}
 
 
 def test_override_of_a_whole_section() -> None:
     section = "{kind: learned, width: 0.25, dim: 3}"
-    overrides = [f"embedding={section}", "embedding.dim=5", "model.segaware=fc6"]
+    overrides = [f"embedding={section}", "embedding.dim=5", "model.segaware_layers=fc6"]
     embedding = load_recipe("demo/baseline", overrides).embedding
     assert embedding is not None
     assert embedding.model_dump() == {"kind": "learned", "width": 0.25, "dim": 5}
@@ -73,7 +73,7 @@ def test_override_of_a_whole_section() -> None:
         ("data.crop=[32]", "data.crop.1: Field required"),
         ("data.crop=[32, -1]", "data.crop.1: Input should be greater than 0, got -1"),
         ("data.name=cityscapes", "data.name: Input should be 'scenes', 'camvid', .*, got 'cityscapes'"),
-        ("model.segaware=fc7", "model.segaware: Input should be 'none', 'fc6' or 'all', got 'fc7'"),
+        ("model.segaware_layers=fc7", "model.segaware_layers: Input should be 'none', 'fc6' or 'all', got 'fc7'"),
         ("data.flip=1.5", "data.flip: Input should be less than or equal to 1, got 1.5"),
         ("train.learning_rate=.nan", "train.learning_rate: Input should be greater than 0, got nan"),
         ("evaluation=null", "evaluation: Input should be .*, got None"),
@@ -84,6 +84,21 @@ def test_override_of_a_whole_section() -> None:
         ("evaluation.half_widths=[3, 1]", "evaluation.half_widths: .*increasing order, got"),
         ("evaluation.half_widths=[]", "evaluation.half_widths: .*one or more"),
         ("stage=training", "stage: must be one of embedding, segmentation, multiscale, .*, flow, got 'training'$"),
+        ("train.schedule.power=-1", "train.schedule.power: Input should be greater than or equal to 0, got -1"),
+        ("train.schedule.type=step", "train.schedule.every: Field required"),
+        ("train.schedule={power: 1}", "train.schedule.type: Field required"),
+        (
+            "train.schedule={type: drop}",
+            "train.schedule: .*'drop' .* expected tags: 'polynomial', 'step', 'milestones'",
+        ),
+        (
+            "train.schedule={type: step, every: 2, factor: 0.1, power: 1}",
+            "unknown key 'train.schedule.power': type step has train.schedule.every, train.schedule.factor$",
+        ),
+        (
+            "train.optimizer={type: adamw, momentum: 0.9}",
+            "unknown key 'train.optimizer.momentum': type adamw has no keys$",
+        ),
     ],
 )
 def test_mistake_in_an_override(override: str, message: str) -> None:
@@ -183,13 +198,25 @@ def _base(folder: Path, name: str, text: str) -> str:
 
 
 def test_file_with_a_base_says_what_differs(tmp_path: Path) -> None:
-    changed = "title: mine\nembedding: null\nmodel: {segaware: none}\ndata: {crop: [32, 48]}\ntrain: {frozen: [conv1]}"
+    changed = (
+        "title: mine\nembedding: null\nmodel: {segaware_layers: none}\ndata: {crop: [32, 48]}\ntrain: {frozen: [conv1]}"
+    )
     recipe = load_recipe(_base(tmp_path, "mine.yaml", f"base: demo/segaware\n{changed}"))
     wanted = _values()
-    wanted["model"]["segaware"] = "none"
+    wanted["model"]["segaware_layers"] = "none"
     wanted["data"]["crop"] = [32, 48]
     wanted["train"]["frozen"] = ["conv1"]
     assert recipe.model_dump(mode="json") == wanted | {"title": "mine", "embedding": None}
+
+
+def test_section_of_another_type_replaces_that_of_the_base(tmp_path: Path) -> None:
+    changed = "train: {schedule: {type: step, every: 9, factor: 0.5}, optimizer: {type: sgd, momentum: 0.5}}"
+    below = _base(tmp_path, "below.yaml", f"base: demo/segaware\n{changed}")
+    above = _base(tmp_path, "above.yaml", "base: below.yaml\ntrain: {schedule: {every: 7}, optimizer: {type: adamw}}")
+    sections = [load_recipe(path).model_dump(mode="json")["train"] for path in (below, above)]
+    assert sections[0]["schedule"] == {"type": "step", "every": 9, "factor": 0.5}
+    assert sections[1]["schedule"] == {"type": "step", "every": 7, "factor": 0.5}
+    assert [section["optimizer"] for section in sections] == [{"type": "sgd", "momentum": 0.5}, {"type": "adamw"}]
 
 
 def test_bases_have_bases_and_are_found_from_the_file_they_stand_in(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def half() -> np.ndarray:
 
 def test_is_what_a_sharpener_does(image: Tensor) -> None:
     scores, network = torch.randn(4, 6, 8), EmbeddingNet(0.125, 4).eval()
-    sharpen = Sharpener(ScoreRefinement(4, 5, 2, 0.7), network)
+    sharpen = Sharpener(ScoreRefinement(4, filter_kernel_size=5, filter_iterations=2, filter_hardness=0.7), network)
     with torch.no_grad():
         expected = sharpen(image[None], scores[None], 8)[0]
     refined = refine(image, scores, embedding=network, kernel_size=5, iterations=2, hardness=0.7)

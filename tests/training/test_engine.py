@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from segaware.data import Sample, Scenes
 from segaware.nn import EmbeddingNet, PairLoss
 from segaware.training import EmbeddingStage, Optimization, SegmentationStage, find_checkpoint, fit
+from segaware.training.optimization import polynomial
 
-SGD = Optimization("sgd", 1.0, 0.0, 0.0, power=0.0)
+SGD = Optimization(torch.optim.SGD, partial(polynomial, power=0.0), 1.0)
 
 
 class _Gray(Dataset[Sample]):
@@ -35,7 +37,7 @@ def test_embeddings_learn_scenes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     scenes = Scenes(8, (32, 32))
     everything: Sample = next(iter(DataLoader(scenes, 8)))
-    optimization = Optimization("adam", 0.01, 0.9, 0.0, 0.9)
+    optimization = Optimization(torch.optim.AdamW, partial(polynomial, power=0.9), 0.01)
     stage = EmbeddingStage(EmbeddingNet(0.125, 4), PairLoss(), optimization)
     before = stage.loss(Sample(*everything)).item()
     fit(stage, DataLoader(scenes, 4), DataLoader(scenes, 1), tmp_path, epochs=6)
@@ -121,7 +123,9 @@ class _Stopped(SegmentationStage):
 
 @pytest.mark.parametrize("where", ["first epoch", "second epoch", "validation"])
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path: Path, where: str) -> None:
-    stage = _Stopped(nn.Conv2d(3, 2, 1), 2, Optimization("sgd", 0.1, 0.9, 0.0, power=0.9))
+    stage = _Stopped(
+        nn.Conv2d(3, 2, 1), 2, Optimization(partial(torch.optim.SGD, momentum=0.9), partial(polynomial, power=0.9), 0.1)
+    )
     stage.stop_at = {"first epoch": 1, "second epoch": 3, "validation": -1}[where]
     stage.stop_in_validation = where == "validation"
     handler = signal.getsignal(signal.SIGINT)
@@ -141,7 +145,9 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path: Path, where: str) ->
             rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
             return super().training_step(batch, batch_idx)
 
-    resumed = Resumed(nn.Conv2d(3, 2, 1), 2, Optimization("sgd", 0.1, 0.9, 0.0, power=0.9))
+    resumed = Resumed(
+        nn.Conv2d(3, 2, 1), 2, Optimization(partial(torch.optim.SGD, momentum=0.9), partial(polynomial, power=0.9), 0.1)
+    )
     fit(resumed, DataLoader(_Gray(), 4), DataLoader(_Gray(), 1), tmp_path, 3, checkpoint=checkpoint)
     first = {"first epoch": 1, "second epoch": 3, "validation": 2}[where]
     assert steps == list(range(first, 6))  # 3 epochs of 2 batches

@@ -1,13 +1,16 @@
 """The stage of optical flow: its loss, and batches without truth."""
 
+from functools import partial
+
 import torch
 
 from segaware.data.flow import FlowSample
 from segaware.models import FlowNetS, SegAwareFlowNetS
 from segaware.nn import ColorEmbedding, MultiscaleEndPointLoss
 from segaware.training import FlowStage, Optimization
+from segaware.training.optimization import polynomial
 
-OPTIMIZATION = Optimization("adam", 0.01, 0.0, 0.0, 0.0)
+OPTIMIZATION = Optimization(torch.optim.AdamW, partial(polynomial, power=0.0), 0.01)
 
 
 def _sample(known: bool = True) -> FlowSample:

@@ -1,6 +1,7 @@
 """The losses of the two stages, and what they do to a batch that spoils the training."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from segaware.data import Sample
 from segaware.models import DeepLabV2, ScoreRefinement
 from segaware.nn import ColorEmbedding, EmbeddingNet, PairLoss
 from segaware.training import EmbeddingStage, MultiscaleStage, Optimization, SegmentationStage
+from segaware.training.optimization import polynomial
 
-OPTIMIZATION = Optimization("sgd", 0.1, 0.0, 0.0, 0.9)
+OPTIMIZATION = Optimization(torch.optim.SGD, partial(polynomial, power=0.9), 0.1)
 
 
 def _sample(label: Tensor) -> Sample:
@@ -51,7 +53,9 @@ def test_segmentation_loss_by_hand() -> None:
 @pytest.mark.parametrize("filter_kernel_size", [0, 3])
 def test_multiscale_loss_is_the_sum_over_all_scores(filter_kernel_size: int) -> None:
     embedding = ColorEmbedding() if filter_kernel_size else None
-    network = DeepLabV2(3, 0.0625, refinement=ScoreRefinement(3, filter_kernel_size), embedding=embedding)
+    network = DeepLabV2(
+        3, 0.0625, refinement=ScoreRefinement(3, filter_kernel_size=filter_kernel_size), embedding=embedding
+    )
     label = torch.randint(0, 3, (2, 33, 49))
     label[:, :10] = 255
     sample = _sample(label)

@@ -2,6 +2,6 @@
 
 from segaware.conversion.convert import SegAwareModel, convert, revert
 from segaware.conversion.denormalize import Denormalize
-from segaware.conversion.report import Report
+from segaware.conversion.report import ConversionReport
 
-__all__ = ["Denormalize", "Report", "SegAwareModel", "convert", "revert"]
+__all__ = ["ConversionReport", "Denormalize", "SegAwareModel", "convert", "revert"]

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 
 from segaware.nn import SegAwareConv2d, SharedDistances
 
-Embedding: TypeAlias = Callable[[Tensor], Tensor]
+EmbeddingFunction: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Call:
@@ -146,7 +146,7 @@ def _remember(values: Any, call: Call) -> Any:
     return tree_map(lambda x: _Remember.apply(x, call) if isinstance(x, Tensor) and x.requires_grad else x, values)
 
 
-def embed(embedding: Embedding, *args: Any, **kwargs: Any) -> Tensor:
+def embed(embedding: EmbeddingFunction, *args: Any, **kwargs: Any) -> Tensor:
     """Return the embedding (N, E, H, W) of the image among the arguments of a call.
 
     Raises:

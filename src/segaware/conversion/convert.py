@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segaware.conversion.call import Call, Embedding, embed, run
+from segaware.conversion.call import Call, EmbeddingFunction, embed, run
 from segaware.conversion.choice import Layers, choose
 from segaware.conversion.layer import ConvertedConv2d, become_plain, become_segaware
-from segaware.conversion.report import Report, measure
+from segaware.conversion.report import ConversionReport, measure
 
 _ITEMS = ("__len__", "__iter__", "__contains__", "__getitem__", "__setitem__", "__delitem__")
 
@@ -28,9 +28,9 @@ class SegAwareModel(nn.Module):
         embedding: What embeds its images, a module or function.
     """
 
-    embedding: Embedding
+    embedding: EmbeddingFunction
 
-    def __init__(self, network: nn.Module, embedding: Embedding, left: dict[str, str]) -> None:
+    def __init__(self, network: nn.Module, embedding: EmbeddingFunction, left: dict[str, str]) -> None:
         super().__init__()
         self.__class__ = _class_like(type(network))
         self._left = left
@@ -55,7 +55,7 @@ class SegAwareModel(nn.Module):
         """
         return run(self.network, Call(embed(self.embedding, *args, **kwargs)), args, kwargs)
 
-    def report(self, *args: Any, **kwargs: Any) -> Report:
+    def report(self, *args: Any, **kwargs: Any) -> ConversionReport:
         """Say which convolutions are converted and which are not, and why.
 
         Args:
@@ -131,7 +131,9 @@ def _empty(network: type[nn.Module]) -> SegAwareModel:
     return converted
 
 
-def convert(model: nn.Module, embedding: Embedding, layers: Layers = None, hardness: float = 0.0) -> SegAwareModel:
+def convert(
+    model: nn.Module, embedding: EmbeddingFunction, layers: Layers = None, hardness: float = 0.0
+) -> SegAwareModel:
     """Make a network segmentation-aware: its convolutions attend to the pixels that belong with each window's centre.
 
     The model is copied; its `torch.nn.Conv2d` layers that are chosen become `SegAwareConv2d` with the same weights

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segaware.conversion.call import Embedding, embed
+from segaware.conversion.call import EmbeddingFunction, embed
 from segaware.conversion.layer import ConvertedConv2d
 from segaware.nn.resampling import stride_between
 
@@ -37,7 +37,7 @@ class ConvertedLayer:
 
 
 @dataclass(frozen=True)
-class Report:
+class ConversionReport:
     """What `convert` did; `print` shows it as a table.
 
     Attributes:
@@ -93,8 +93,8 @@ class Report:
 
 
 def measure(
-    model: nn.Module, embedding: Embedding, left: dict[str, str], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Report:
+    model: nn.Module, embedding: EmbeddingFunction, left: dict[str, str], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> ConversionReport:
     """Report on a converted network, calling it if there are arguments.
 
     Args:
@@ -108,7 +108,9 @@ def measure(
     layers = [module for module in model.modules() if isinstance(module, ConvertedConv2d) and module not in own]
     parameters = sum(p.numel() for p in embedding.parameters()) if isinstance(embedding, nn.Module) else 0
     if not args and not kwargs:
-        return Report(tuple(ConvertedLayer(x.name, _window(x)) for x in layers), left, len(layers), parameters)
+        return ConversionReport(
+            tuple(ConvertedLayer(x.name, _window(x)) for x in layers), left, len(layers), parameters
+        )
 
     with _watched(model) as seen, torch.no_grad():
         model(*args, **kwargs)
@@ -138,7 +140,7 @@ def measure(
         )
     operations = {layer: _operations(layer, output) for layer, (_, output) in seen.items()}
     inside = sum(operations.get(module, 0) for module in own)
-    return Report(tuple(rows), left, len(layers), parameters, sum(operations.values()) - inside, inside)
+    return ConversionReport(tuple(rows), left, len(layers), parameters, sum(operations.values()) - inside, inside)
 
 
 @contextmanager

@@ -9,9 +9,9 @@ import torch
 
 from segaware.experiments.run import load_network
 from segaware.experiments.tasks import task_of
-from segaware.experiments.tasks.networks import build_embedding
 from segaware.experiments.workspace import Workspace
 from segaware.export import export_onnx
+from segaware.nn import EmbeddingNet
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe
 from segaware.training import save_weights
@@ -64,7 +64,7 @@ def export_embedding(
     if recipe.embedding is None or recipe.embedding.kind != "learned":
         raise RecipeError(f"{name} has no learned embeddings to export")
     network, description = load_network(name, recipe, weights or workspace.weights(name))
-    embedding = build_embedding(recipe.embedding)
+    embedding = EmbeddingNet(recipe.embedding.width, recipe.embedding.dim)
     trained = network if recipe.stage == "embedding" else network.get_submodule("embedding")
     embedding.load_state_dict(trained.state_dict())
     task, scores = task_of(recipe), workspace.scores(name)

@@ -22,7 +22,7 @@ from segaware.experiments.workspace import Workspace
 from segaware.locking import locked
 from segaware.provenance import provenance
 from segaware.recipes.files import RecipeError, read_stored_recipe
-from segaware.recipes.schema import FlowTrain, Recipe, Train
+from segaware.recipes.schema import Recipe, Train
 from segaware.training import fit, save_weights, shuffled_batches, usable_checkpoint
 
 _WORDS = {"title", "published"}  # what a training does not depend on
@@ -78,7 +78,7 @@ def _train(name: str, recipe: Recipe, workspace: Workspace, goes_on: bool) -> No
 
 
 def _fit(
-    network: nn.Module, recipe: Recipe, train: Train | FlowTrain, workspace: Workspace, folder: Path, goes_on: bool
+    network: nn.Module, recipe: Recipe, train: Train, workspace: Workspace, folder: Path, goes_on: bool
 ) -> tuple[int, int | None]:
     """Train a network; return how many steps, and in how many seconds, which a resumed training does not know."""
     data = recipe.data

@@ -219,7 +219,7 @@ def _refinement(network: DeepLab, blobs: _Blobs, path: str | Path) -> dict[str, 
 
 
 def _fold_input(tensors: dict[str, Tensor]) -> None:
-    """Rewrite the layers that see the image, so that they expect it as `segaware.nn.vgg_weights.Normalize` gives it."""
+    """Rewrite the layers that see the image, so that they expect it as `NormalizeImage` gives it."""
     for layer, (target, sign) in _FIRST.items():
         if f"{layer}.weight" in tensors:
             tensors[f"{layer}.weight"], shift = fold_caffe_input(tensors[f"{layer}.weight"], _MEAN_BGR)

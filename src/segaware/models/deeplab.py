@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segaware.choices import SegAwareLayers, Trunk
-from segaware.models.refinement import CRF, ScoreRefinement
-from segaware.nn import DenseCRF, SegAwareConv2d, SharedDistances, read_vgg_weights
+from segaware.models.refinement import ScoreRefinement
+from segaware.nn import SegAwareConv2d, SharedDistances, read_vgg_weights
 from segaware.nn.hub import Pretrained
 from segaware.nn.shared_distances import convolve
-from segaware.nn.vgg_weights import Normalize, check_width, copy_vgg_weights
+from segaware.nn.vgg_weights import NormalizeImage, check_width, copy_vgg_weights
 from segaware.ops.arguments import MOST_CLASSES, check_integer, is_number
-from segaware.ops.convolution.reference import Normalize as MaskNormalize
+from segaware.ops.convolution.reference import Normalize
 
 # Of each block of VGG: width, the stride of its input to the image, and dilation; and how many convolutions it has.
 _BLOCKS = ((64, 1, 1), (128, 2, 1), (256, 4, 1), (512, 8, 1), (512, 8, 2))
@@ -35,36 +35,46 @@ class DeepLab(Pretrained):
 
     Args:
         num_classes: Number of classes.
-        segaware: Which convolutions are segmentation-aware; "none" is none.
-        refinement: What ends the network.
+        segaware_layers: Which convolutions are segmentation-aware; "none" is none.
+        refinement: What ends the network; None is upsampling.
         embedding: The network that embeds pixels, if there is anything that compares them.
 
     Raises:
-        ValueError: If the stride of the refinement does not fit, or an embedding is missing or would be unused.
+        ValueError: If the refinement does not fit, or an embedding is missing or would be unused.
     """
 
     output_stride = 8  # of the scores before they are refined
 
     def __init__(
-        self, num_classes: int, segaware: str, refinement: ScoreRefinement, embedding: nn.Module | None
+        self, num_classes: int, segaware_layers: str, refinement: ScoreRefinement | None, embedding: nn.Module | None
     ) -> None:
         super().__init__()
         num_classes = check_integer("num_classes", num_classes, 1, MOST_CLASSES)
+        refinement = refinement or ScoreRefinement(num_classes)
+        if refinement.num_classes != num_classes:
+            raise ValueError(
+                f"refinement must be of {num_classes} classes, as the network, got {refinement.num_classes}"
+            )
         if refinement.stride < 1 or self.output_stride % refinement.stride:
             raise ValueError(f"filter_stride must divide {self.output_stride}, got {refinement.stride}")
-        needs_embedding = segaware != "none" or refinement.needs_embedding
+        needs_embedding = segaware_layers != "none" or refinement.needs_embedding
         if needs_embedding != (embedding is not None):
             window = 0 if refinement.filter is None else refinement.filter.kernel_size[0]
             raise ValueError(
-                f"embedding is {'needed' if needs_embedding else 'not used'} with segaware={segaware!r}, "
+                f"embedding is {'needed' if needs_embedding else 'not used'} with segaware_layers={segaware_layers!r}, "
                 f"filter_kernel_size={window} and crf={'none' if refinement.crf is None else 'segaware'!r}, "
                 f"but {'none' if embedding is None else 'one'} was given"
             )
         self.num_classes = num_classes
-        self.segaware = segaware
-        self.normalize = Normalize()
+        self.segaware_layers = segaware_layers
+        self.normalize = NormalizeImage()
         self.embedding = embedding
         self.refinement = refinement
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters that training treats in their own way; see `segaware.nn.parameter_groups`."""
+        embedding = [] if self.embedding is None else list(self.embedding.parameters())
+        return {"embedding": embedding, "hardness": list(self.refinement.parameters())}
 
     def _shared(self, image: Tensor) -> SharedDistances | None:
         return None if self.embedding is None else SharedDistances(self.embedding(image))
@@ -74,7 +84,7 @@ class DeepLab(Pretrained):
 
     def forward_unrefined(self, image: Tensor) -> Tensor:
         """Return the scores before filter and CRF, at `output_stride` to the image."""
-        return self._unrefined(image, self._shared(image) if self.segaware != "none" else None)
+        return self._unrefined(image, self._shared(image) if self.segaware_layers != "none" else None)
 
     def forward_scores(self, image: Tensor) -> tuple[Tensor, int]:
         """Return the scores where the network computes them, and their stride s to the image.
@@ -113,20 +123,11 @@ class DeepLabLargeFOV(DeepLab):
         batch_norm: Put batch normalisation after every convolution but the last, for training from scratch.
         dropout: Dropout after fc6 and fc7.
         fc6_dilation: Dilation of fc6, 12 in the paper: taps 96 pixels apart. Smaller images want a smaller one.
-        segaware: Which convolutions are segmentation-aware: none, fc6, or all 3x3 ones.
-        hardness: Start hardness of these convolutions.
-        filter_kernel_size: Window of the bilateral filter that ends the network; 0 for none.
-        filter_iterations: How often that filter is applied.
-        filter_hardness: Its start hardness.
-        filter_stride: The stride to the image at which filter and segmentation-aware CRF are applied, a divisor of 8.
-            The scores are upsampled to it.
-        normalize: How the masks of segmentation-aware convolutions are normalised, see `segaware.ops.segaware_conv2d`.
-        crf: "segaware" ends the network with a `SegAwareCRF`.
-        crf_hardness: Its start hardness.
-        crf_iterations: Number of its mean-field iterations.
-        crf_compat: Start value of the weight of its messages.
-        dense_crf: A CRF on colours that refines what the network predicts, see `ScoreRefinement`.
         trunk: "vgg16", as in the paper, or "vgg19".
+        segaware_layers: Which convolutions are segmentation-aware: none, fc6, or all 3x3 ones.
+        hardness: Start hardness of these convolutions.
+        normalize: How their masks are normalised, see `segaware.ops.segaware_conv2d`.
+        refinement: What ends the network; None is upsampling. The stride of filter and CRF must divide 8.
         embedding: The network that embeds pixels, (N, 3, H, W) to (N, E, H, W): an `EmbeddingNet`, or `ColorEmbedding`
             for comparison. Needed with segmentation-aware layers, filter or CRF, and only then.
 
@@ -134,9 +135,11 @@ class DeepLabLargeFOV(DeepLab):
         ValueError: If an option is out of range, or an embedding is missing or would be unused.
 
     Example:
-        >>> from segaware.models import DeepLabLargeFOV
-        >>> net = DeepLabLargeFOV(21, width=0.125, segaware="fc6", embedding=EmbeddingNet(0.25, dim=8)).eval()
-        >>> net(torch.rand(1, 3, 50, 70)).shape
+        >>> from segaware.models import DeepLabLargeFOV, ScoreRefinement
+        >>> sharpen = ScoreRefinement(21, filter_kernel_size=9, filter_iterations=2)
+        >>> embedding = EmbeddingNet(0.25, dim=8)
+        >>> net = DeepLabLargeFOV(21, 0.125, segaware_layers="fc6", refinement=sharpen, embedding=embedding)
+        >>> net.eval()(torch.rand(1, 3, 50, 70)).shape
         torch.Size([1, 21, 50, 70])
     """
 
@@ -144,51 +147,32 @@ class DeepLabLargeFOV(DeepLab):
         self,
         num_classes: int,
         width: float = 1.0,
+        *,
         batch_norm: bool = False,
         dropout: float = 0.5,
         fc6_dilation: int = 12,
-        segaware: SegAwareLayers = "none",
-        hardness: float = 0.0,
-        filter_kernel_size: int = 0,
-        filter_iterations: int = 1,
-        filter_hardness: float = 1.0,
-        filter_stride: int = 2,
-        normalize: MaskNormalize = "mean",
-        crf: CRF = "none",
-        crf_hardness: float = 1.0,
-        crf_iterations: int = 2,
-        crf_compat: float = 1.0,
-        dense_crf: DenseCRF | None = None,
         trunk: Trunk = "vgg16",
+        segaware_layers: SegAwareLayers = "none",
+        hardness: float = 0.0,
+        normalize: Normalize = "mean",
+        refinement: ScoreRefinement | None = None,
         embedding: nn.Module | None = None,
     ) -> None:
-        if segaware not in get_args(SegAwareLayers):
-            raise ValueError(f"segaware must be one of {get_args(SegAwareLayers)}, got {segaware!r}")
+        if segaware_layers not in get_args(SegAwareLayers):
+            raise ValueError(f"segaware_layers must be one of {get_args(SegAwareLayers)}, got {segaware_layers!r}")
         if trunk not in _CONVOLUTIONS:
             raise ValueError(f"trunk must be one of {get_args(Trunk)}, got {trunk!r}")
         if not (is_number(dropout) and 0 <= dropout < 1):
             raise ValueError(f"dropout must be at least 0 and less than 1, which would leave nothing, got {dropout!r}")
         check_width(width)
         check_integer("fc6_dilation", fc6_dilation, 1)
-        refinement = ScoreRefinement(
-            num_classes,
-            filter_kernel_size,
-            filter_iterations,
-            filter_hardness,
-            filter_stride,
-            crf,
-            crf_hardness,
-            crf_iterations,
-            crf_compat,
-            dense_crf,
-        )
-        super().__init__(num_classes, segaware, refinement, embedding)
+        super().__init__(num_classes, segaware_layers, refinement, embedding)
         self.convolutions = _CONVOLUTIONS[trunk]
         self.dropout = nn.Dropout(dropout)
 
         def conv(name: str, inputs: int, outputs: int, kernel_size: int, dilation: int = 1) -> None:
             padding = dilation * (kernel_size // 2)
-            if kernel_size > 1 and (segaware == "all" or segaware == name):
+            if kernel_size > 1 and segaware_layers in ("all", name):
                 layer: nn.Conv2d = SegAwareConv2d(
                     inputs,
                     outputs,
@@ -216,6 +200,10 @@ class DeepLabLargeFOV(DeepLab):
         conv("fc7", fc_width, fc_width, 1)
         conv("fc8", fc_width, num_classes, 1)
         nn.init.normal_(self.get_submodule("fc8").weight, std=0.01)  # type: ignore[arg-type]
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the groups of all versions of DeepLab, and fc8 as "head"."""
+        return {"head": list(self.get_submodule("fc8").parameters()), **super().parameter_groups()}
 
     def load_vgg(self, path: str | Path) -> list[str]:
         """Load the trunk, conv1_1 to conv5_3 (conv5_4), from ImageNet weights; see `segaware.nn.read_vgg_weights`.

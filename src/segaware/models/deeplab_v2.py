@@ -22,7 +22,7 @@ from segaware.models.resnet import FrozenBatchNorm2d, ResNet101, StrideIn
 from segaware.nn import ReleasedEmbedding, SegAwareConv2d, SharedDistances, resample
 from segaware.nn.shared_distances import convolve
 from segaware.nn.vgg_weights import copy_tensors, read_tensors
-from segaware.ops.convolution.reference import Normalize as MaskNormalize
+from segaware.ops.convolution.reference import Normalize
 
 _SCALES = (Fraction(1), Fraction(3, 4), Fraction(1, 2))
 _RATES = (6, 12, 18, 24)
@@ -38,7 +38,7 @@ class DeepLabV2(DeepLab):
     Args:
         num_classes: Number of classes.
         width: Factor on the channels of the trunk; 1 is ResNet's.
-        segaware: Which convolutions are segmentation-aware: none, the pyramid's, or all 3x3 ones. None is in the
+        segaware_layers: Which convolutions are segmentation-aware: none, the pyramid's, or all 3x3 ones. None is in the
             authors' released network.
         hardness: Start hardness of these convolutions.
         normalize: How their masks are normalised, see `segaware.ops.segaware_conv2d`.
@@ -64,24 +64,25 @@ class DeepLabV2(DeepLab):
         self,
         num_classes: int,
         width: float = 1.0,
-        segaware: SegAwareV2Layers = "none",
+        *,
+        segaware_layers: SegAwareV2Layers = "none",
         hardness: float = 0.0,
-        normalize: MaskNormalize = "mean",
+        normalize: Normalize = "mean",
         stride_in: StrideIn = "1x1",
         batch_norm: BatchNorm = "frozen",
         refinement: ScoreRefinement | None = None,
         embedding: nn.Module | None = None,
     ) -> None:
         norms = {"frozen": FrozenBatchNorm2d, "trained": nn.BatchNorm2d}
-        if segaware not in get_args(SegAwareV2Layers):
-            raise ValueError(f"segaware must be one of {get_args(SegAwareV2Layers)}, got {segaware!r}")
+        if segaware_layers not in get_args(SegAwareV2Layers):
+            raise ValueError(f"segaware_layers must be one of {get_args(SegAwareV2Layers)}, got {segaware_layers!r}")
         if batch_norm not in norms:
             raise ValueError(f"batch_norm must be one of {tuple(norms)}, got {batch_norm!r}")
-        super().__init__(num_classes, segaware, refinement or ScoreRefinement(num_classes), embedding)
+        super().__init__(num_classes, segaware_layers, refinement, embedding)
         aware = partial(SegAwareConv2d, normalize=normalize, hardness=hardness)
-        conv3x3 = aware if segaware == "all" else nn.Conv2d
+        conv3x3 = aware if segaware_layers == "all" else nn.Conv2d
         self.trunk = ResNet101(width, stride_in, norms[batch_norm], conv3x3)
-        conv3x3 = nn.Conv2d if segaware == "none" else aware
+        conv3x3 = nn.Conv2d if segaware_layers == "none" else aware
         self.aspp = nn.ModuleList(
             conv3x3(self.trunk.out_channels, num_classes, 3, padding=rate, dilation=rate) for rate in _RATES
         )
@@ -109,6 +110,10 @@ class DeepLabV2(DeepLab):
         )
         return cls(num_classes, width, refinement=refinement, embedding=ReleasedEmbedding(width))
 
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the groups of all versions of DeepLab, and the pyramid as "head"."""
+        return {"head": list(self.aspp.parameters()), **super().parameter_groups()}
+
     def load_resnet(self, path: str | Path) -> None:
         """Load the trunk from a .safetensors or .pth file of ImageNet weights of ResNet-101, named as torchvision's.
 
@@ -125,7 +130,7 @@ class DeepLabV2(DeepLab):
         scores = []
         for scale in _SCALES:
             own = shared
-            if self.segaware != "none" and scale != 1:
+            if self.segaware_layers != "none" and scale != 1:
                 assert shared is not None
                 own = SharedDistances(resample(shared.embedding, scale))
             x = self.trunk(resample(normalized, scale), own)

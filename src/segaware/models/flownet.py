@@ -17,7 +17,7 @@ from segaware.nn import upsample
 from segaware.nn.end_point_loss import FLOW_UNIT
 from segaware.nn.hub import Pretrained
 from segaware.nn.resampling import sampled_size
-from segaware.nn.vgg_weights import Normalize, check_width
+from segaware.nn.vgg_weights import NormalizeImage, check_width
 from segaware.ops.arguments import check_devices, check_rgb
 
 # Contraction: name, channels, kernel size, stride. Level l ends at stride 2^l to the image.
@@ -60,7 +60,7 @@ class FlowNet(Pretrained):
     ) -> None:
         super().__init__()
         check_width(width)
-        self.normalize = Normalize()
+        self.normalize = NormalizeImage()
         self.variational = variational
         outputs = {name: int(channels * width) for name, channels, _, _ in _CONTRACTION}
         channels = 0
@@ -181,7 +181,7 @@ class FlowNetS(FlowNet):
         {4: (1, 2, 13, 18), 8: (1, 2, 7, 9), 16: (1, 2, 4, 5), 32: (1, 2, 2, 3), 64: (1, 2, 1, 2)}
     """
 
-    def __init__(self, width: float = 1.0, batch_norm: bool = False, variational: nn.Module | None = None) -> None:
+    def __init__(self, width: float = 1.0, *, batch_norm: bool = False, variational: nn.Module | None = None) -> None:
         super().__init__(width, batch_norm, {"conv1": 6}, variational)
 
     def _meet(self, image1: Tensor, image2: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,7 @@ class FlowNetC(FlowNet):
     def __init__(
         self,
         width: float = 1.0,
+        *,
         batch_norm: bool = False,
         max_displacement: int = 20,
         variational: nn.Module | None = None,

@@ -40,6 +40,7 @@ class ScoreRefinement(Configured):
     def __init__(
         self,
         num_classes: int,
+        *,
         filter_kernel_size: int = 0,
         filter_iterations: int = 1,
         filter_hardness: float = 1.0,
@@ -55,7 +56,7 @@ class ScoreRefinement(Configured):
         super().__init__()
         if crf not in get_args(CRF):
             raise ValueError(f"crf must be one of {get_args(CRF)}, got {crf!r}")
-        check_integer("num_classes", num_classes, 1, MOST_CLASSES)
+        self.num_classes = check_integer("num_classes", num_classes, 1, MOST_CLASSES)
         stride = as_integer(filter_stride)
         if stride is None:
             raise ValueError(f"filter_stride must be an int, got {filter_stride!r}")
@@ -136,7 +137,7 @@ class Sharpener(nn.Module):
         torch.Size([1, 21, 50, 70])
     """
 
-    def __init__(self, refinement: ScoreRefinement, embedding: nn.Module | None) -> None:
+    def __init__(self, refinement: ScoreRefinement, embedding: nn.Module | None = None) -> None:
         super().__init__()
         if refinement.needs_embedding != (embedding is not None):
             wanted = "needed" if refinement.needs_embedding else "not used"
@@ -144,6 +145,11 @@ class Sharpener(nn.Module):
             raise ValueError(f"embedding is {wanted} with this refinement, but {given} was given")
         self.refinement = refinement
         self.embedding = embedding
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters that training treats in their own way; see `segaware.nn.parameter_groups`."""
+        embedding = [] if self.embedding is None else list(self.embedding.parameters())
+        return {"embedding": embedding, "hardness": list(self.refinement.parameters())}
 
     def forward_scores(
         self, image: Tensor, scores: Tensor, stride: int, embedding: Tensor | None = None

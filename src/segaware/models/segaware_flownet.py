@@ -9,7 +9,7 @@ from segaware.nn import BilateralFilter2d, SegAwareConv2d, SharedDistances, upsa
 from segaware.nn.end_point_loss import FLOW_UNIT
 from segaware.nn.resampling import sampled_size
 from segaware.ops.arguments import as_integer
-from segaware.ops.convolution.reference import Normalize as MaskNormalize
+from segaware.ops.convolution.reference import Normalize
 
 
 class SegAwareFlowNetS(FlowNetS):
@@ -45,6 +45,7 @@ class SegAwareFlowNetS(FlowNetS):
     def __init__(
         self,
         width: float = 1.0,
+        *,
         batch_norm: bool = False,
         segaware_prediction: bool = True,
         hardness: float = 0.0,
@@ -52,11 +53,11 @@ class SegAwareFlowNetS(FlowNetS):
         filter_iterations: int = 1,
         filter_hardness: float = 1.0,
         filter_stride: int = 2,
-        normalize: MaskNormalize = "mean",
+        normalize: Normalize = "mean",
         variational: nn.Module | None = None,
         embedding: nn.Module | None = None,
     ) -> None:
-        super().__init__(width, batch_norm, variational)
+        super().__init__(width, batch_norm=batch_norm, variational=variational)
         stride = as_integer(filter_stride)
         if stride is None or stride < 1 or self.output_stride % stride:
             raise ValueError(f"filter_stride must divide {self.output_stride}, got {filter_stride}")
@@ -80,6 +81,10 @@ class SegAwareFlowNetS(FlowNetS):
         )
         self.filter_stride = stride
         self.embedding = embedding
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters that training treats in their own way; see `segaware.nn.parameter_groups`."""
+        return {"embedding": [] if self.embedding is None else list(self.embedding.parameters())}
 
     def _finest_flows(self, features: Tensor, image1: Tensor) -> dict[int, Tensor]:
         """Predict the flow at stride 4, and filter it at the stride of the filter, under the embedding of `image1`."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from segaware.nn.hub import METADATA, Configured, Pretrained
 from segaware.nn.resampling import upsample
-from segaware.nn.vgg_weights import Normalize, check_width, load_vgg_weights
+from segaware.nn.vgg_weights import NormalizeImage, check_width, load_vgg_weights
 from segaware.ops.arguments import as_integer, check_integer, check_rgb, is_number
 
 # Layers of each scale and their width: the first seven convolutions of VGG-16.
@@ -34,7 +34,7 @@ class VGGScales(nn.Module):
         if as_integer(dim) is not None and dim < 1:
             raise ValueError(f"dim must be at least 1, got {dim}")
         self.dim = check_integer("dim", dim, 1, _LARGEST_DIM)
-        self.normalize = Normalize()
+        self.normalize = NormalizeImage()
         self.widths = [int(full_width * width) for _, full_width in _SCALES]
         channels = 3
         for (names, _), scale_width in zip(_SCALES, self.widths, strict=True):

@@ -53,12 +53,16 @@ def shown(parameter: Tensor, function: Callable[[float], float] = float) -> str:
         return "?"
 
 
+def hardness_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Return every hardness in `module`."""
+    return [p for name, p in module.named_parameters() if name.rpartition(".")[2] == "hardness"]
+
+
 @torch.no_grad()
 def clamp_hardness(module: nn.Module) -> None:
     """Set every hardness in `module` that an optimizer step has pushed below 0 to 0.
 
     Layers use 0 for it anyway; call this after a step so that what is logged and saved is what is used.
     """
-    for name, parameter in module.named_parameters():
-        if name.rpartition(".")[2] == "hardness":
-            parameter.clamp_(min=0)
+    for parameter in hardness_parameters(module):
+        parameter.clamp_(min=0)

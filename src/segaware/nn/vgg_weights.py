@@ -21,7 +21,7 @@ _BLOCKS = {13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}  # convolutions in each blo
 _LARGEST_WIDTH = 16  # 16,384 channels, and gigabytes a layer
 
 
-class Normalize(nn.Module):
+class NormalizeImage(nn.Module):
     """Subtract ImageNet's mean colour from RGB images in 0..1 and divide by its deviation."""
 
     mean: Tensor
@@ -58,7 +58,7 @@ def read_vgg_weights(path: str | Path) -> dict[str, Tensor]:
     Three kinds of file are understood: the names above (.safetensors, .pth); torchvision's `features.N.weight`
     (.safetensors, .pth); and a .npz of Caffe weights quantised to 8 bits, with `convB_I.weight.q`,
     `convB_I.weight.scale_min` and `convB_I.bias`. Caffe's input convention (BGR, 0..255) is folded into conv1_1, so
-    that all three expect images as `Normalize` gives them.
+    that all three expect images as `NormalizeImage` gives them.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -178,7 +178,7 @@ def fold_caffe_input(weight: Tensor, mean_bgr: tuple[float, float, float]) -> tu
         mean_bgr: That mean.
 
     Returns:
-        The weight for images as `Normalize` gives them, and what is to be added to the bias, (F,).
+        The weight for images as `NormalizeImage` gives them, and what is to be added to the bias, (F,).
     """
     rgb = weight.flip(1)
     scale = 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -184,18 +184,22 @@ def _read_recipe(path: Path, built_on: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
-        sections = isinstance(value, dict) and isinstance(below.get(key), dict)
-        merged[key] = _merged(below[key], value) if sections else value
+        merged[key] = _merged(below[key], value) if _goes_on_with(below.get(key), value) else value
     return merged
 
 
 def _change(values: dict[str, Any], changes: dict[str, Any]) -> None:
     """Change what a recipe has; sections and keys that it does not have, or has as null, it does not get."""
     for key in values.keys() & changes.keys():
-        if not isinstance(changes[key], dict):
-            values[key] = changes[key]
-        elif isinstance(values[key], dict):
+        if _goes_on_with(values[key], changes[key]):
             _change(values[key], changes[key])
+        elif not (isinstance(changes[key], dict) and values[key] is None):
+            values[key] = changes[key]
+
+
+def _goes_on_with(below: Any, above: Any) -> bool:
+    """Tell whether a value is a section that is merged with the one below it: not one of another `type`."""
+    return isinstance(below, dict) and isinstance(above, dict) and above.get("type") in (None, below.get("type"))
 
 
 def read_stored_recipe(path: Path) -> dict[str, Any]:
@@ -261,20 +265,34 @@ def _validated(name: str, values: dict[str, Any]) -> Recipe:
         return STAGES[stage].model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = [str(part) for part in first["loc"]]
+        place, section = _place(STAGES[stage], *map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            section = _section_at(STAGES[stage], place[:-1])
-            known = [".".join([*place[:-1], key]) for key in section.model_fields]
-            raise RecipeError(
-                f"recipe {name}: unknown key {'.'.join(place)!r}: {_did_you_mean('.'.join(place), known)}"
-            ) from error
-        given = "" if first["type"] == "missing" else f", got {_shown(first['input'])}"
+            known = [".".join([*place[:-1], key]) for key in section.model_fields if key != "type"]
+            near = (
+                f"type {get_args(section.model_fields['type'].annotation)[0]} has {', '.join(known) or 'no keys'}"
+                if "type" in section.model_fields
+                else _did_you_mean(".".join(place), known)
+            )
+            raise RecipeError(f"recipe {name}: unknown key {'.'.join(place)!r}: {near}") from error
+        if first["type"] == "union_tag_not_found":
+            raise RecipeError(f"recipe {name}: {'.'.join(place)}.type: Field required") from error
+        about_key = first["type"] == "missing" or first["type"].startswith("union_tag")
+        given = "" if about_key else f", got {_shown(first['input'])}"
         raise RecipeError(f"recipe {name}: {'.'.join(place)}: {first['msg']}{given}") from error
 
 
-def _section_at(section: type[BaseModel], place: Sequence[str]) -> type[BaseModel]:
-    for part in place:
-        annotation = section.model_fields[part].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]  # "Embedding | None" too
-        section = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
-    return section
+def _place(section: type[BaseModel], *parts: str) -> tuple[list[str], type[BaseModel]]:
+    """Return the keys that lead to an error, without the types of sections, which pydantic has too, and its section."""
+    place: list[str] = []
+    types: dict[str, type[BaseModel]] = {}  # of the section at the last key, if there are several
+    for part in parts:
+        if part in types:
+            section, types = types[part], {}
+            continue
+        place.append(part)
+        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        options = [annotation, *get_args(annotation)]  # "EmbeddingOptions | None" too
+        sections = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        types = {get_args(o.model_fields["type"].annotation)[0]: o for o in sections if "type" in o.model_fields}
+        section = sections[0] if sections else section
+    return place, section

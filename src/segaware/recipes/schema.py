@@ -77,7 +77,7 @@ class Data(SampleData):
     jitter: Fraction = Field(description="strength of random brightness, contrast and saturation")
 
 
-class Embedding(Section):
+class EmbeddingOptions(Section):
     """The embedding network."""
 
     kind: Literal["learned", "color"] = Field(description="color is the classic bilateral filter's, for comparison")
@@ -96,7 +96,7 @@ class DenseCRFOptions(Section):
     iterations: Iterations
 
 
-class Refinement(Section):
+class ScoreRefinementOptions(Section):
     """What sharpens scores; see `segaware.models.ScoreRefinement`."""
 
     filter_kernel_size: KernelSize
@@ -110,7 +110,7 @@ class Refinement(Section):
     dense_crf: DenseCRFOptions | None
 
 
-class Model(Refinement):
+class Model(ScoreRefinementOptions):
     """DeepLab-LargeFOV; see `segaware.models.DeepLabLargeFOV`."""
 
     trunk: Trunk
@@ -118,23 +118,23 @@ class Model(Refinement):
     batch_norm: bool
     dropout: BelowOne
     fc6_dilation: Dilation
-    segaware: SegAwareLayers
+    segaware_layers: SegAwareLayers
     hardness: NonNegative
     normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
 
 
-class RefinementV2(Refinement):
+class ScoreRefinementV2Options(ScoreRefinementOptions):
     """What sharpens scores, with the release's choices too."""
 
     crf_metric: Metric
     crf_first: bool = Field(description="the CRF before the filter, as released")
 
 
-class ModelV2(RefinementV2):
+class ModelV2(ScoreRefinementV2Options):
     """DeepLabV2; see `segaware.models.DeepLabV2`."""
 
     width: Width
-    segaware: SegAwareV2Layers
+    segaware_layers: SegAwareV2Layers
     hardness: NonNegative
     normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
     stride_in: StrideIn = Field(description="1x1 for weights of Caffe, 3x3 for those of torchvision")
@@ -178,36 +178,59 @@ class MultiscaleStart(Start):
     resnet: str | None = Field(description="file of ImageNet weights of ResNet-101, as vgg is for other stages")
 
 
+class SGD(Section):
+    """Stochastic gradient descent; see `torch.optim.SGD`."""
+
+    type: Literal["sgd"]
+    momentum: BelowOne
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay; see `torch.optim.AdamW`."""
+
+    type: Literal["adamw"]
+
+
+class PolynomialSchedule(Section):
+    """The learning rate falls as (1 - step / steps) ** power; a power of 0 keeps it."""
+
+    type: Literal["polynomial"]
+    power: Power
+
+
+class StepSchedule(Section):
+    """The learning rate is multiplied by a factor after every so many steps."""
+
+    type: Literal["step"]
+    every: Count
+    factor: Fraction
+
+
+class MilestoneSchedule(Section):
+    """The learning rate is multiplied by a factor at each of these steps."""
+
+    type: Literal["milestones"]
+    at: Annotated[tuple[Count, ...], AfterValidator(increasing)]
+    factor: Fraction
+
+
 class Train(Section):
     """Optimisation; see `segaware.training.Optimization`."""
 
     epochs: Count
     steps: Count | None = Field(description="end after so many steps, if the epochs do not end before")
-    optimizer: Literal["sgd", "adam"]
+    optimizer: Annotated[SGD | AdamW, Field(discriminator="type")]
     learning_rate: LearningRate
-    momentum: BelowOne
+    schedule: Annotated[PolynomialSchedule | StepSchedule | MilestoneSchedule, Field(discriminator="type")] = Field(
+        description="learning rate schedule, per step"
+    )
     weight_decay: WeightDecay
-    power: Power
-    drop_every: Count | None = Field(description="steps after each of which the rate falls to a tenth; no power")
-    head_multiplier: NonNegative
-    embedding_multiplier: NonNegative
-    hardness_multiplier: NonNegative
-    frozen: tuple[str, ...] = Field(description="layers that are not trained: their names begin so")
-    gradient_clip: GradientNorm | None
-    precision: Precision
-
-
-class FlowTrain(Section):
-    """Optimisation with Adam; see `segaware.training.Optimization`."""
-
-    epochs: Count
-    steps: Count | None = Field(description="end after so many steps, if the epochs do not end before")
-    learning_rate: LearningRate
-    weight_decay: WeightDecay
-    halve_at: tuple[Count, ...] = Field(description="steps at each of which the rate falls to a half")
-    embedding_multiplier: NonNegative
-    hardness_multiplier: NonNegative
-    frozen: tuple[str, ...] = Field(description="layers that are not trained: their names begin so")
+    head_multiplier: NonNegative = Field(description="factor on the rate of the layers that score; 0 freezes them")
+    embedding_multiplier: NonNegative = Field(description="factor on the rate of an embedding network inside a network")
+    hardness_multiplier: NonNegative = Field(
+        description="factor on the rate of hardness and of all that filter and CRF at the end of a network learn"
+    )
+    frozen: tuple[str, ...] = Field(description="submodules and parameters that are not trained, by their dotted names")
     gradient_clip: GradientNorm | None
     precision: Precision
 
@@ -235,9 +258,9 @@ class Recipe(Section):
     title: str
     seed: Seed
     data: SampleData
-    embedding: Embedding | None
+    embedding: EmbeddingOptions | None
     start: Section
-    train: Train | FlowTrain | None = Field(description="null trains nothing: the network is what it starts from")
+    train: Train | None = Field(description="null trains nothing: the network is what it starts from")
     evaluation: SampleEvaluation
 
 
@@ -246,7 +269,7 @@ class EmbeddingRecipe(Recipe):
 
     stage: Literal["embedding"]
     data: Data
-    embedding: Embedding
+    embedding: EmbeddingOptions
     loss: Loss
     start: EmbeddingStart
     train: Train
@@ -258,7 +281,7 @@ class AnySegmentationRecipe(Recipe):
 
     published: Number | None = Field(description="mean IoU in the paper, in percent; null where it has none")
     data: Data
-    model: Refinement
+    model: ScoreRefinementOptions
     loss_at: LossAt = Field(description="where scores are compared with labels; see `SegmentationStage`")
     train_on: Literal["images", "cached_scores"] = Field(
         description="cached_scores trains filter, CRF and embedding alone, on scores of the network it starts from, "
@@ -358,7 +381,7 @@ class FlowRecipe(Recipe):
     data: FlowData
     model: FlowModel
     start: Start
-    train: FlowTrain | None
+    train: Train | None
     evaluation: FlowEvaluation
 
 

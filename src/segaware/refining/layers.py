@@ -8,17 +8,17 @@ from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF
 from segaware.ops.window import IntPair
 
 Method: TypeAlias = Literal["filter", "segaware_crf", "dense_crf"]
-Layer: TypeAlias = BilateralFilter2d | SegAwareCRF | DenseCRF
+RefiningLayer: TypeAlias = BilateralFilter2d | SegAwareCRF | DenseCRF
 
 
 def build_layer(
-    method: Method | Layer,
+    method: Method | RefiningLayer,
     num_classes: int,
     kernel_size: IntPair | None,
     iterations: int | None,
     hardness: float | None,
     color: bool,
-) -> Layer:
+) -> RefiningLayer:
     """Return the layer of a method, with the project's measured defaults where an option is None.
 
     Those are, of docs/results.md: for the filter, the row of the sharpening table with the embeddings that come with
@@ -30,7 +30,7 @@ def build_layer(
     """
     options = {"kernel_size": kernel_size, "iterations": iterations, "hardness": hardness}
     given = {name: value for name, value in options.items() if value is not None}
-    if isinstance(method, Layer):
+    if isinstance(method, RefiningLayer):
         if given:
             raise ValueError(f"{next(iter(given))} is an option of the layer that was given as method; set it there")
         if isinstance(method, SegAwareCRF) and method.num_classes != num_classes:

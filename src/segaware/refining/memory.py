@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet
-from segaware.refining.layers import Layer
+from segaware.refining.layers import RefiningLayer
 from segaware.refining.tiles import Extent
 
 _UNITS = {"": 1, "B": 1, **{f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT")}} | {
@@ -93,7 +93,7 @@ def embedding_cost(network: EmbeddingNet | ColorEmbedding, extent: Extent) -> fl
     return 4 * floats * extent.padded[0] * extent.padded[1]
 
 
-def layer_cost(layer: Layer, channels: int, dim: int, stride: int, scores_stride: int, extent: Extent) -> float:
+def layer_cost(layer: RefiningLayer, channels: int, dim: int, stride: int, scores_stride: int, extent: Extent) -> float:
     """Return the bytes that refining a tile takes.
 
     Args:

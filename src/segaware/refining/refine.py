@@ -10,18 +10,18 @@ from torch import Tensor
 
 from segaware.ops.window import IntPair
 from segaware.refining.kinds import Kind
-from segaware.refining.layers import Layer, Method
+from segaware.refining.layers import Method, RefiningLayer
 from segaware.refining.memory import parse_memory
 from segaware.refining.refinement import Arrays
-from segaware.refining.settings import Array, Embedding, Network, Settings, to_embeddings, to_images, to_numpy
+from segaware.refining.settings import Array, EmbeddingSource, Network, Settings, to_embeddings, to_images, to_numpy
 
 
 def refine(
     image: Array,
     scores: Array,
-    method: Method | Layer = "filter",
+    method: Method | RefiningLayer = "filter",
     kind: Kind = "scores",
-    embedding: Embedding = "pretrained",
+    embedding: EmbeddingSource = "pretrained",
     *,
     kernel_size: IntPair | None = None,
     iterations: int | None = None,

@@ -15,7 +15,7 @@ from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNe
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.refining.kinds import UNKNOWN, Kind, decode, decode_labels, encode, says_something, to_means
-from segaware.refining.layers import Layer, reach
+from segaware.refining.layers import RefiningLayer, reach
 from segaware.refining.memory import (
     RESERVE,
     embedding_cost,
@@ -83,7 +83,7 @@ class Refinement:
         size: tuple[int, int],
         channels: int,
         scores_stride: int,
-        layer: Layer,
+        layer: RefiningLayer,
         kind: Kind,
         certainty: float,
         clip: float,
@@ -308,5 +308,5 @@ def _inside(start: int, length: int) -> slice:
     return slice(start, start + length)
 
 
-def _takes_logits(layer: Layer) -> bool:
+def _takes_logits(layer: RefiningLayer) -> bool:
     return not isinstance(layer, BilateralFilter2d)

@@ -17,20 +17,20 @@ from segaware.nn.resampling import sampled_size
 from segaware.ops.arguments import check_integer, is_number
 from segaware.ops.window import IntPair, as_pair
 from segaware.refining.kinds import LARGEST, Kind, check_values
-from segaware.refining.layers import Layer, Method, build_layer
+from segaware.refining.layers import Method, RefiningLayer, build_layer
 from segaware.refining.modules import device_of, in_evaluation
 from segaware.refining.refinement import Open, Refinement, to_input
 
 Array: TypeAlias = Tensor | np.ndarray
 Network: TypeAlias = Callable[[Tensor], Tensor]
-Embedding: TypeAlias = Literal["pretrained", "color"] | Network | Tensor | np.ndarray
+EmbeddingSource: TypeAlias = Literal["pretrained", "color"] | Network | Tensor | np.ndarray
 
 
 @dataclass(frozen=True)
 class Settings:
     """How images are refined. See `refine` for what the attributes mean."""
 
-    method: Method | Layer = "filter"
+    method: Method | RefiningLayer = "filter"
     kind: Kind = "scores"
     kernel_size: IntPair | None = None
     iterations: int | None = None
@@ -135,7 +135,7 @@ def _pretrained(device: torch.device) -> EmbeddingNet:
 
 
 def to_embeddings(
-    embedding: Embedding, count: int, batched: bool, device: torch.device
+    embedding: EmbeddingSource, count: int, batched: bool, device: torch.device
 ) -> Sequence[Network | np.ndarray]:
     """Return what embeds each of `count` images, or its embedding (E, H, W).
 

@@ -30,9 +30,11 @@ def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
     network = EmbeddingNet.from_pretrained()
     embedding = network(image)
     coarse = coarse_scores(_outline(pixels.shape[1], pixels.shape[0]), 2, noise=0.0)
-    sharpen = Sharpener(ScoreRefinement(2, 9, 8, _HARDNESS), network)
+    sharpen = Sharpener(
+        ScoreRefinement(2, filter_kernel_size=9, filter_iterations=8, filter_hardness=_HARDNESS), network
+    )
     panels = [("photograph", pixels), ("embedding (PCA)", embedding_colors(embedding[0]))]
-    for caption, sharpener in (("rough outline", Sharpener(ScoreRefinement(2), None)), ("sharpened", sharpen)):
+    for caption, sharpener in (("rough outline", Sharpener(ScoreRefinement(2))), ("sharpened", sharpen)):
         cat = sharpener(image, coarse, COARSE_STRIDE)[0].argmax(0).numpy()
         panels.append((caption, _darken(pixels, cat)))
     return side_by_side(panels), draw_masks(pixels, _POINTS, {"mask": (embedding, _HARDNESS)}, _REACH)

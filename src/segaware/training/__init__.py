@@ -4,7 +4,7 @@ from segaware.training.batches import shuffled_batches
 from segaware.training.checkpoints import find_checkpoint, usable_checkpoint
 from segaware.training.engine import Precision, fit
 from segaware.training.flow_stage import FlowStage
-from segaware.training.optimization import Optimization
+from segaware.training.optimization import OPTIMIZERS, SCHEDULES, Optimization
 from segaware.training.stages import (
     EmbeddingStage,
     MultiscaleStage,
@@ -16,6 +16,8 @@ from segaware.training.stages import (
 from segaware.training.weights_file import load_weights, save_weights
 
 __all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
     "EmbeddingStage",
     "FlowStage",
     "MultiscaleStage",

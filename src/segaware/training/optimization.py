@@ -1,12 +1,37 @@
-"""Optimizer and learning rate of every training stage."""
+"""Optimizer, learning rate schedule and freezing of every training stage."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, PolynomialLR, StepLR
+
+from segaware.nn import parameter_groups
+
+
+def polynomial(optimizer: Optimizer, steps: int, power: float) -> LRScheduler:
+    """Let the rates fall as (1 - step / steps) ** power; a power of 0 keeps them."""
+    return PolynomialLR(optimizer, total_iters=steps, power=power)
+
+
+def step(optimizer: Optimizer, steps: int, every: int, factor: float) -> LRScheduler:
+    """Multiply the rates by a factor after every so many steps."""
+    return StepLR(optimizer, every, gamma=factor)
+
+
+def milestones(optimizer: Optimizer, steps: int, at: tuple[int, ...], factor: float) -> LRScheduler:
+    """Multiply the rates by a factor at each of these steps."""
+    return MultiStepLR(optimizer, list(at), gamma=factor)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
+SCHEDULES: dict[str, Callable[..., LRScheduler]] = {"polynomial": polynomial, "step": step, "milestones": milestones}
 
 
 @dataclass(frozen=True)
@@ -14,47 +39,40 @@ class Optimization:
     """How a stage is optimised.
 
     Attributes:
-        optimizer: "sgd" with momentum, or "adam" (decoupled weight decay).
+        optimizer: Makes the optimizer of parameter groups, such as ``partial(torch.optim.SGD, momentum=0.9)``.
+        schedule: Makes the learning rate schedule of the optimizer and the number of steps of the training, such as
+            ``partial(polynomial, power=0.9)``.
         learning_rate: Rate at the first step.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay; never applied to hardness and refinement.
-        power: The rate falls as (1 - step / steps) ** power; 0 keeps it.
-        drop_every: Instead, the rate falls to a tenth after every so many steps.
-        halve_at: Instead, the rate falls to a half at each of these steps.
-        head_multiplier: Factor on the rate of the classifier, fc8 or aspp. This factor and the next two freeze what
-            they belong to where they are 0.
-        embedding_multiplier: Factor on the rate of an embedding network inside a task network.
-        hardness_multiplier: Factor on the rate of hardness, and of all that a refinement learns: the bandwidths and
-            class weights of a CRF too.
-        frozen: Beginnings of the names of parameters that are not trained.
+        weight_decay: Weight decay; never applied to the parameter group "hardness".
+        multipliers: Factors on the rate by parameter group, see `segaware.nn.parameter_groups`; 1 for the others, and 0
+            freezes a group.
+        frozen: Names of submodules and parameters that are not trained, such as "fc6" or "fc6.hardness".
     """
 
-    optimizer: Literal["sgd", "adam"]
+    optimizer: Callable[[list[dict[str, Any]]], Optimizer]
+    schedule: Callable[[Optimizer, int], LRScheduler]
     learning_rate: float
-    momentum: float
-    weight_decay: float
-    power: float
-    head_multiplier: float = 1.0
-    embedding_multiplier: float = 1.0
-    hardness_multiplier: float = 1.0
+    weight_decay: float = 0.0
+    multipliers: Mapping[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
-    drop_every: int | None = None
-    halve_at: tuple[int, ...] = ()
 
     def freeze(self, network: nn.Module) -> None:
         """Take the frozen parameters out of the training.
 
         Raises:
-            ValueError: If a name fits no parameter, or nothing is left to train.
+            ValueError: If there is no parameter of a name, or nothing is left to train.
         """
         names = [name for name, _ in network.named_parameters()]
-        for start in self.frozen:
-            if not any(name.startswith(start) for name in names):
+        for part in self.frozen:
+            if not any(_is_within(name, (part,)) for name in names):
+                known = [name for name, _ in network.named_modules() if name] + names
+                near = difflib.get_close_matches(part, known, n=3, cutoff=0.0)
                 raise ValueError(
-                    f"frozen: no parameter's name begins with {start!r}; there are {', '.join(names[:6])} ..."
+                    f"frozen: the network has no parameters at {part!r}; did you mean {' or '.join(near)}?"
                 )
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad_(not name.startswith(self.frozen) and self._rate(name) > 0)
+        for group, parameters in parameter_groups(network).items():
+            for name, parameter in parameters.items():
+                parameter.requires_grad_(not _is_within(name, self.frozen) and self._rate(group) > 0)
         if names and not any(parameter.requires_grad for parameter in network.parameters()):
             raise ValueError(
                 f"nothing is left to train: frozen={list(self.frozen)} and multipliers of 0 freeze all {len(names)} "
@@ -70,54 +88,29 @@ class Optimization:
         for name, module in network.named_modules():
             parameters = list(module.parameters())
             # Without parameters of its own, as batch normalisation may be, a module is known by its name.
-            is_frozen = not any(p.requires_grad for p in parameters) if parameters else name.startswith(self.frozen)
+            is_frozen = not any(p.requires_grad for p in parameters) if parameters else _is_within(name, self.frozen)
             if is_frozen and (parameters or name):
                 modules.append(module)
         return modules
 
     def configure(self, network: nn.Module, steps: int) -> dict[str, Any]:
         """Return optimizer and per-step schedule in the form Lightning's `configure_optimizers` wants."""
-        groups = self._groups(network)
-        optimizer: torch.optim.Optimizer = (
-            torch.optim.SGD(groups, lr=self.learning_rate, momentum=self.momentum)
-            if self.optimizer == "sgd"
-            else torch.optim.AdamW(groups, lr=self.learning_rate)
-        )
-        schedule: torch.optim.lr_scheduler.LRScheduler = (
-            torch.optim.lr_scheduler.StepLR(optimizer, self.drop_every, gamma=0.1)
-            if self.drop_every is not None
-            else torch.optim.lr_scheduler.MultiStepLR(optimizer, list(self.halve_at), gamma=0.5)
-            if self.halve_at
-            else torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps, power=self.power)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _groups(self, network: nn.Module) -> list[dict[str, Any]]:
-        groups: dict[str, dict[str, Any]] = {}
-        for name, parameter in network.named_parameters():
-            kind = _kind(name)
-            decay = 0.0 if kind == "hardness" else self.weight_decay
-            if parameter.requires_grad and self._rate(name) > 0:
-                group = groups.setdefault(kind, {"params": [], "lr": self._rate(name), "weight_decay": decay})
-                group["params"].append(parameter)
-        return [groups[kind] for kind in _KINDS if kind in groups]
-
-    def _rate(self, name: str) -> float:
-        factors = {
-            "base": 1.0,
-            "head": self.head_multiplier,
-            "embedding": self.embedding_multiplier,
-            "hardness": self.hardness_multiplier,
+        groups = []
+        for group, parameters in parameter_groups(network).items():
+            trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
+            if trained and self._rate(group) > 0:
+                decay = 0.0 if group == "hardness" else self.weight_decay
+                groups.append({"params": trained, "lr": self._rate(group), "weight_decay": decay})
+        optimizer = self.optimizer(groups)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.schedule(optimizer, steps), "interval": "step"},
         }
-        return self.learning_rate * factors[_kind(name)]
+
+    def _rate(self, group: str) -> float:
+        return self.learning_rate * self.multipliers.get(group, 1.0)
 
 
-_KINDS = ("base", "head", "embedding", "hardness")  # the order of the optimizer's groups, which checkpoints go by
-
-
-def _kind(name: str) -> Literal["base", "head", "embedding", "hardness"]:
-    if name.endswith("hardness") or name.startswith("refinement."):
-        return "hardness"
-    if name.startswith("embedding."):
-        return "embedding"
-    return "head" if name.startswith(("fc8.", "aspp.")) else "base"
+def _is_within(name: str, parts: tuple[str, ...]) -> bool:
+    """Tell whether a dotted name is that of one of these parts of a network, or of something inside of it."""
+    return any(f"{name}.".startswith(f"{part}.") for part in parts)

@@ -55,7 +55,7 @@ def deeplab(kind: str, width: float, side: int, batch: int = 1) -> DeepLabLargeF
     if kind == PLAIN:
         return DeepLabLargeFOV(CLASSES, width)
     embedding = _GivenEmbedding(side, batch) if kind == GIVEN else EmbeddingNet(width)
-    return DeepLabLargeFOV(CLASSES, width, segaware="all", hardness=0.02, embedding=embedding)
+    return DeepLabLargeFOV(CLASSES, width, segaware_layers="all", hardness=0.02, embedding=embedding)
 
 
 def _time(settings: Settings, title: str, width: float, side: int) -> list[dict[str, Any]]:

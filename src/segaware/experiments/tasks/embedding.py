@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from segaware.data import Sample
-from segaware.experiments.tasks.networks import build_embedding, optimization
+from segaware.experiments.tasks.networks import optimization
 from segaware.experiments.tasks.scores import ImageScores
 from segaware.experiments.tasks.segmentation.samples import open_images
 from segaware.experiments.tasks.task import Task
@@ -28,7 +28,7 @@ class EmbeddingTask(Task[EmbeddingRecipe, ImageScores]):
         """Return the untrained embedding network."""
         if recipe.embedding.kind != "learned":
             raise ValueError("an embedding stage trains embedding.kind=learned")
-        return build_embedding(recipe.embedding)
+        return EmbeddingNet(recipe.embedding.width, recipe.embedding.dim)
 
     def samples(
         self, recipe: EmbeddingRecipe, split: Literal["train", "val"], data_root: Path | None

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from segaware.nn import ColorEmbedding, EmbeddingNet
-from segaware.recipes.schema import Embedding, FlowTrain, Train
-from segaware.training import Optimization
+from segaware.recipes.schema import EmbeddingOptions, Train
+from segaware.training import OPTIMIZERS, SCHEDULES, Optimization
 
 
-def build_embedding(embedding: Embedding) -> EmbeddingNet | ColorEmbedding:
-    """Return an untrained embedding network."""
+def build_embedding(embedding: EmbeddingOptions | None) -> EmbeddingNet | ColorEmbedding | None:
+    """Return an untrained embedding network, if there is one."""
+    if embedding is None:
+        return None
     return EmbeddingNet(embedding.width, embedding.dim) if embedding.kind == "learned" else ColorEmbedding()
 
 
-def optimization(train: Train | FlowTrain) -> Optimization:
+def optimization(train: Train) -> Optimization:
     """Return how a recipe is optimised."""
-    if isinstance(train, FlowTrain):
-        return Optimization(
-            "adam",
-            train.learning_rate,
-            momentum=0,
-            weight_decay=train.weight_decay,
-            power=0,
-            embedding_multiplier=train.embedding_multiplier,
-            hardness_multiplier=train.hardness_multiplier,
-            frozen=train.frozen,
-            halve_at=train.halve_at,
-        )
+    optimizer, schedule = (section.model_dump(exclude={"type"}) for section in (train.optimizer, train.schedule))
     return Optimization(
-        train.optimizer,
+        partial(OPTIMIZERS[train.optimizer.type], **optimizer),
+        partial(SCHEDULES[train.schedule.type], **schedule),
         train.learning_rate,
-        train.momentum,
         train.weight_decay,
-        train.power,
-        train.head_multiplier,
-        train.embedding_multiplier,
-        train.hardness_multiplier,
+        {group: getattr(train, f"{group}_multiplier") for group in ("head", "embedding", "hardness")},
         train.frozen,
-        train.drop_every,
     )

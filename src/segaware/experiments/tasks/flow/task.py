@@ -46,15 +46,15 @@ class FlowTask(Task[FlowRecipe, FlowScores]):
     def network(self, recipe: FlowRecipe) -> nn.Module:
         """Return the untrained FlowNet."""
         model = recipe.model
-        embedding = None if recipe.embedding is None else build_embedding(recipe.embedding)
+        embedding = build_embedding(recipe.embedding)
         variational = VariationalRefinement() if model.variational else None
         is_segaware = model.segaware_prediction or model.filter_kernel_size > 0
         if model.network == "flownetc":
             if is_segaware or embedding is not None:
                 raise ValueError("model.network=flownetc has no segmentation-aware form; use flownets")
-            return FlowNetC(model.width, model.batch_norm, variational=variational)
+            return FlowNetC(model.width, batch_norm=model.batch_norm, variational=variational)
         if not is_segaware and embedding is None:
-            return FlowNetS(model.width, model.batch_norm, variational=variational)
+            return FlowNetS(model.width, batch_norm=model.batch_norm, variational=variational)
         options = model.model_dump(exclude={"network", "variational"})
         return SegAwareFlowNetS(**options, variational=variational, embedding=embedding)
 

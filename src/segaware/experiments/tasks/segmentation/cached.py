@@ -40,7 +40,7 @@ class Cache:
         self.network = network.eval()
         self.dtype = _AUTOCAST[precision]
         self.stride = network.refinement.stride
-        others = ("refinement.", "embedding.") if network.segaware == "none" else ("refinement.",)
+        others = ("refinement.", "embedding.") if network.segaware_layers == "none" else ("refinement.",)
         trunk = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(others)}
         self.scores = folder / f"{recipe.data.name}-scores-{_digest(trunk)}-{precision}"
         self.embeddings: Path | None = None

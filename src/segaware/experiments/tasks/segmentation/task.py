@@ -29,8 +29,7 @@ from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import (
     AnySegmentationRecipe,
     MultiscaleRecipe,
-    Refinement,
-    RefinementV2,
+    ScoreRefinementV2Options,
     SegmentationRecipe,
     SharpeningRecipe,
 )
@@ -48,7 +47,13 @@ class SegmentationTask(Task[AnySegmentationRecipe, SegmentationScores]):
 
     def network(self, recipe: AnySegmentationRecipe) -> nn.Module:
         """Return the untrained DeepLab."""
-        return DeepLabLargeFOV(num_classes(recipe), **_options(recipe.model), embedding=_embedding(recipe))
+        return self._deeplab(recipe, DeepLabLargeFOV)
+
+    def _deeplab(self, recipe: AnySegmentationRecipe, network: type[DeepLab]) -> nn.Module:
+        options = recipe.model.model_dump(exclude=set(ScoreRefinementV2Options.model_fields))
+        return network(
+            num_classes(recipe), **options, refinement=_refinement(recipe), embedding=build_embedding(recipe.embedding)
+        )
 
     def samples(
         self, recipe: AnySegmentationRecipe, split: Literal["train", "val"], data_root: Path | None
@@ -161,12 +166,7 @@ class MultiscaleTask(SegmentationTask):
 
     def network(self, recipe: AnySegmentationRecipe) -> nn.Module:
         """Return the untrained DeepLabV2."""
-        options = _options(recipe.model)
-        refinement = {key: options.pop(key, None) for key in RefinementV2.model_fields}
-        classes = num_classes(recipe)
-        return DeepLabV2(
-            classes, **options, refinement=ScoreRefinement(classes, **refinement), embedding=_embedding(recipe)
-        )
+        return self._deeplab(recipe, DeepLabV2)
 
 
 class SharpeningTask(SegmentationTask):
@@ -178,7 +178,7 @@ class SharpeningTask(SegmentationTask):
 
     def network(self, recipe: AnySegmentationRecipe) -> nn.Module:
         """Return the untrained sharpener."""
-        return Sharpener(ScoreRefinement(num_classes(recipe), **_options(recipe.model)), _embedding(recipe))
+        return Sharpener(_refinement(recipe), build_embedding(recipe.embedding))
 
     def check_untrained(self, recipe: AnySegmentationRecipe) -> None:
         """Raise RecipeError if its embedding is untrained; filter and CRF are as the recipe says."""
@@ -230,13 +230,9 @@ def trains_on_cached_scores(recipe: AnySegmentationRecipe) -> bool:
     return True
 
 
-def _options(model: Refinement) -> dict[str, Any]:
-    """Return constructor arguments from a recipe's `model`."""
-    options = model.model_dump(exclude={"dense_crf"})
-    if model.dense_crf is not None:
-        options["dense_crf"] = DenseCRF(**model.dense_crf.model_dump())
-    return options
-
-
-def _embedding(recipe: AnySegmentationRecipe) -> nn.Module | None:
-    return None if recipe.embedding is None else build_embedding(recipe.embedding)
+def _refinement(recipe: AnySegmentationRecipe) -> ScoreRefinement:
+    """Return what sharpens the scores of a recipe's network."""
+    options = recipe.model.model_dump(include=set(ScoreRefinementV2Options.model_fields))
+    if options["dense_crf"] is not None:
+        options["dense_crf"] = DenseCRF(**options["dense_crf"])
+    return ScoreRefinement(num_classes(recipe), **options)
