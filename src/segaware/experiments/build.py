@@ -18,9 +18,8 @@ from segaware.data import (
     RandomScale,
     Sample,
     Transform,
-    build_dataset,
     coarse_scores,
-    dataset_info,
+    dataset,
 )
 from segaware.data.flow import FlowSample
 from segaware.experiments.flow_build import flow_network, flow_optimization, open_pairs
@@ -94,7 +93,7 @@ def num_classes(recipe: SegmentationRecipe) -> int:
     Raises:
         RecipeError: If its labels are regions, not classes.
     """
-    count = dataset_info(recipe.data.name).num_classes
+    count = dataset(recipe.data.name).num_classes
     if count is None:
         raise RecipeError(
             f"data.name: {recipe.data.name} has regions and no classes, so no segmentation can be learned"
@@ -208,8 +207,8 @@ def open_data(
 def _open_images(
     recipe: EmbeddingRecipe | SegmentationRecipe, split: Literal["train", "val"], root: Path | None
 ) -> Dataset[Sample]:
-    data = recipe.data
-    if (data.length is None) == (data.name == "scenes"):
+    data, record = recipe.data, dataset(recipe.data.name)
+    if (data.length is None) == record.is_generated:
         raise RecipeError(f"data.length: scenes need a number and other data null, got {data.length} for {data.name}")
     transform = None
     if split == "train":
@@ -217,8 +216,9 @@ def _open_images(
         if not trains_on_cached_scores(recipe):  # which are cut out of whole images, with their scores
             parts += [RandomCrop(*data.crop), RandomFlip(data.flip), ColorJitter(data.jitter)]
         transform = Compose(parts)
-    length = _VALIDATION_SCENES if split == "val" else data.length
-    return build_dataset(data.name, split, root, transform, length or 1, data.crop)
+    if not record.is_generated:
+        return record.open(split, root, transform)
+    return record.open(split, root, transform, _VALIDATION_SCENES if split == "val" else data.length, data.crop)
 
 
 def validation_batches(recipe: Recipe, root: Path | None, limit: int | None) -> DataLoader[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segaware.data import Sample, dataset_info
+from segaware.data import Sample, dataset
 from segaware.data.flow import FlowSample
 from segaware.experiments.build import network_inputs, open_data
 from segaware.experiments.evaluation import Scores
@@ -97,7 +97,7 @@ def _row(
 ) -> np.ndarray:
     image, label, name = sample
     assert isinstance(recipes[1], SegmentationRecipe)
-    palette = dataset_info(recipes[1].data.name).palette
+    palette = dataset(recipes[1].data.name).palette
     truth = label.numpy()
     batch = Sample(image[None], label[None], name)
     predictions = []

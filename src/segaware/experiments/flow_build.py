@@ -8,6 +8,7 @@ from typing import Literal
 from torch import nn
 from torch.utils.data import Dataset
 
+from segaware.data import dataset
 from segaware.data.flow import (
     FlowColorJitter,
     FlowCompose,
@@ -16,14 +17,12 @@ from segaware.data.flow import (
     FlowRandomFlip,
     FlowSample,
     FlowTransform,
-    build_flow_dataset,
 )
 from segaware.models import FlowNetC, FlowNetS, SegAwareFlowNetS, VariationalRefinement
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import FlowRecipe, FlowTrain
 from segaware.training import Optimization
 
-GENERATED = ("flying_shapes", "flying_voc")
 _VALIDATION_PAIRS = 160  # of generated ones; data sets on disk have their own number
 
 
@@ -68,9 +67,9 @@ def open_pairs(recipe: FlowRecipe, split: Literal["train", "val"], root: Path | 
         RecipeError: If a number or size of pairs is missing for generated ones, or given for another data set.
         DataError: If files are missing.
     """
-    data = recipe.data
+    data, record = recipe.data, dataset(recipe.data.name, "flow")
     for key in ("length", "size"):
-        if (getattr(data, key) is None) == (data.name in GENERATED):
+        if (getattr(data, key) is None) == record.is_generated:
             raise RecipeError(
                 f"data.{key}: generated pairs need it and other data null, got {getattr(data, key)} for {data.name}"
             )
@@ -83,5 +82,5 @@ def open_pairs(recipe: FlowRecipe, split: Literal["train", "val"], root: Path | 
         if data.color is not None:
             parts.append(FlowColorJitter(**data.color.model_dump()))
         transform = FlowCompose(parts)
-    length = _VALIDATION_PAIRS if split == "val" else data.length
-    return build_flow_dataset(data.name, split, root, transform, length or 1, data.size or (1, 1))
+    length = _VALIDATION_PAIRS if split == "val" and record.is_generated else data.length
+    return record.open(split, root, transform, length, data.size)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from segaware.data import DataError
-from segaware.data.flow import FlowDatasetName, FlowSample, build_flow_dataset
+from segaware.data import DataError, dataset
+from segaware.data.flow import FlowSample
 from segaware.experiments.build import validation_batches
 from segaware.experiments.image_scores import ImageScores
 from segaware.metrics import flow_error_sums, mean_flow_errors
@@ -57,20 +57,20 @@ def evaluate_flow(recipe: FlowRecipe, network: nn.Module, root: Path | None) -> 
     return _score(pairs, network, recipe.evaluation.distances, recipe.title)
 
 
-def evaluate_other(recipe: FlowRecipe, network: nn.Module, root: Path | None, name: FlowDatasetName) -> FlowScores:
+def evaluate_other(recipe: FlowRecipe, network: nn.Module, root: Path | None, name: str) -> FlowScores:
     """Score a trained network on the validation pairs of another data set.
 
     Raises:
         DataError: If it is not there.
     """
-    pairs = build_flow_dataset(name, "val", root)
+    pairs = dataset(name, "flow").open("val", root)
     return _score(DataLoader(pairs, 1), network, recipe.evaluation.distances, f"{recipe.title} on {name}")
 
 
-def open_other(name: FlowDatasetName, root: Path | None) -> Dataset[FlowSample] | None:
+def open_other(name: str, root: Path | None) -> Dataset[FlowSample] | None:
     """Return the validation pairs of a data set, or None if it is not there."""
     try:
-        return build_flow_dataset(name, "val", root)
+        return dataset(name, "flow").open("val", root)
     except DataError:
         return None
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from segaware.data.flow import FlowDatasetName
 from segaware.experiments.flow_evaluation import DISPLACEMENTS, FlowScores, evaluate_flow, evaluate_other, open_other
 from segaware.experiments.rows import interval_values, unscored
 from segaware.experiments.run import load_network
@@ -51,12 +50,12 @@ def flow_rows(table: Table, recipes: dict[str, Recipe], runs: Path, root: Path |
 
 
 def _scores(
-    name: str, recipe: Recipe, runs: Path, root: Path | None, others: list[FlowDatasetName]
-) -> dict[FlowDatasetName | None, FlowScores]:
+    name: str, recipe: Recipe, runs: Path, root: Path | None, others: list[str]
+) -> dict[str | None, FlowScores]:
     """Return the scores on the recipe's own data set, under None, and on others; they are kept in the run's folder."""
     assert isinstance(recipe, FlowRecipe)
     weights, network = weights_path(runs, name), None
-    scores: dict[FlowDatasetName | None, FlowScores] = {}
+    scores: dict[str | None, FlowScores] = {}
     for other in (None, *others):
         path = run_folder(runs, name) / ("scores.npz" if other is None else f"scores_{other}.npz")
         if not is_up_to_date(path, weights):
@@ -66,12 +65,12 @@ def _scores(
     return scores
 
 
-def _evaluate(recipe: FlowRecipe, network: nn.Module, root: Path | None, other: FlowDatasetName | None) -> FlowScores:
+def _evaluate(recipe: FlowRecipe, network: nn.Module, root: Path | None, other: str | None) -> FlowScores:
     return evaluate_flow(recipe, network, root) if other is None else evaluate_other(recipe, network, root, other)
 
 
 def _row(
-    name: str, recipe: Recipe, scores: FlowScores, control: FlowScores, also: dict[FlowDatasetName, FlowScores]
+    name: str, recipe: Recipe, scores: FlowScores, control: FlowScores, also: dict[str, FlowScores]
 ) -> dict[str, Any]:
     assert isinstance(recipe, FlowRecipe)
     return {

@@ -14,7 +14,7 @@ from segaware.data import (
     IMAGE_SUFFIXES,
     VOC_CLASSES,
     DataError,
-    dataset_info,
+    dataset,
     pack_voc_submission,
     read_image,
     write_png,
@@ -84,7 +84,7 @@ def predict(recipe: SegmentationRecipe, network: nn.Module, images: list[Path], 
     For an image NAME.jpg, `out/labels/NAME.png` is the label map, class indices with the data set's palette, and
     `out/pictures/NAME.png` shows the image beside the prediction.
     """
-    palette = dataset_info(recipe.data.name).palette
+    palette = dataset(recipe.data.name).palette
     network = network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     for path in images:
         image = read_image(path)
@@ -111,7 +111,7 @@ def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out:
         DataError: If the list or an image is missing, or results of other images are there, before anything is done.
         FileExistsError: If results are there, and may not be replaced.
     """
-    classes = dataset_info(recipe.data.name).classes if isinstance(recipe, SegmentationRecipe) else None
+    classes = dataset(recipe.data.name).classes if isinstance(recipe, SegmentationRecipe) else None
     if classes != VOC_CLASSES or recipe.stage == "sharpening":
         raise RecipeError(f"a submission needs a segmentation recipe for VOC's 21 classes, got {recipe.title!r}")
     if root is None:

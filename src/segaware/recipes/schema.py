@@ -18,8 +18,7 @@ from segaware.choices import (
     StrideIn,
     Trunk,
 )
-from segaware.data.flow.registry import FlowDatasetName
-from segaware.data.registry import DatasetName
+from segaware.data.registry import dataset
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.distance.reference import Metric
 from segaware.recipes.bounds import (
@@ -58,10 +57,24 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def dataset_of(task: str) -> AfterValidator:
+    """Return a check, for the annotation of a key, that a name is that of a data set for a task.
+
+    Example:
+        >>> TypeAdapter(Annotated[str, dataset_of("flow")]).validate_python("middlebury")
+        'middlebury'
+    """
+    return AfterValidator(lambda name: dataset(name, task).name)
+
+
+SegmentationDataset = Annotated[str, dataset_of("segmentation")]
+FlowDataset = Annotated[str, dataset_of("flow")]
+
+
 class Data(Section):
     """The images and how they are varied in training."""
 
-    name: DatasetName
+    name: SegmentationDataset
     length: SceneCount | None = Field(description="how many scenes to make; data sets on disk have their own number")
     crop: tuple[Side, Side] = Field(description="height and width of training crops")
     scale: Range = Field(description="range of random scales")
@@ -276,7 +289,7 @@ class ColorChange(Section):
 class FlowData(Section):
     """The pairs of images and how they are varied in training."""
 
-    name: FlowDatasetName
+    name: FlowDataset
     length: SceneCount | None = Field(description="how many pairs to make; data sets on disk have their own number")
     size: tuple[Side, Side] | None = Field(description="height and width of pairs that are made")
     crop: tuple[Side, Side] = Field(description="height and width of training crops")
@@ -326,7 +339,7 @@ class FlowEvaluation(Section):
     distances: Annotated[tuple[Side, ...], AfterValidator(increasing)] = Field(
         description="distances to a motion boundary in pixels"
     )
-    also: tuple[FlowDatasetName, ...] = Field(description="other data sets to score; those that are not there are not")
+    also: tuple[FlowDataset, ...] = Field(description="other data sets to score; those that are not there are not")
 
 
 class FlowRecipe(Section):
