@@ -1,5 +1,6 @@
 """Data sets in their own layouts, joint transforms, and procedural scenes."""
 
+from segaware.constants import IGNORE_INDEX
 from segaware.data import flow
 from segaware.data.bsds500 import BSDS500
 from segaware.data.camvid import CamVid
@@ -18,7 +19,7 @@ from segaware.data.images import (
 from segaware.data.palettes import class_palette, voc_palette
 from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, dataset, dataset_names, register_dataset
-from segaware.data.sample import IGNORE_INDEX, Sample, ScoredSample, Transform
+from segaware.data.sample import Sample, ScoredSample, Transform
 from segaware.data.sbd import SBD, VOCTrainAug
 from segaware.data.scenes import Scenes, generate_scene
 from segaware.data.transforms import ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale

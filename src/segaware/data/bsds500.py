@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, Dataset
 
+from segaware.constants import IGNORE_INDEX
 from segaware.data.images import check_pair, find_pairs, read_image, to_sample
 from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
-from segaware.data.sample import IGNORE_INDEX, Sample, Transform
+from segaware.data.sample import Sample, Transform
 from segaware.data.voc import VOC, VOC_LAYOUT
 
 

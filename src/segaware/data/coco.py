@@ -9,11 +9,12 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from torch.utils.data import Dataset
 
+from segaware.constants import IGNORE_INDEX
 from segaware.data.folders import Finder
 from segaware.data.images import check_size, read_image, to_sample
 from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, register_dataset
-from segaware.data.sample import IGNORE_INDEX, Sample, Transform
+from segaware.data.sample import Sample, Transform
 from segaware.data.voc import VOC, VOC_CLASSES, VOC_LAYOUT
 
 COCOSplit = Literal["train2014", "val2014", "train2017", "val2017", "trainval2014"]

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import Dataset
 
+from segaware.constants import IGNORE_INDEX
 from segaware.data.folders import Finder
 from segaware.data.images import check_pair, read_image, read_label, to_sample
 from segaware.data.palettes import class_palette, voc_palette
 from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
-from segaware.data.sample import IGNORE_INDEX, Sample, Transform
+from segaware.data.sample import Sample, Transform
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",

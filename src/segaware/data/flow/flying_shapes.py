@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from segaware.constants import IGNORE_INDEX
 from segaware.data.flow.layers import Layer, render_pair
 from segaware.data.flow.sample import FlowSample, FlowTransform
 from segaware.data.images import check_pair, read_image, read_label
 from segaware.data.registry import DatasetRecord, Split, register_dataset
-from segaware.data.sample import IGNORE_INDEX
 from segaware.data.scenes import LIMB_REACH, outline, smooth
 from segaware.data.voc import VOC, VOC_CLASSES, VOC_LAYOUT
 
