@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from segaware.constants import IGNORE_INDEX
+
 
 def check_not_binary(name: str, label: ArrayLike) -> None:
     """Refuse a mask of 0 and 255: as a label map it has ground and nothing else, for 255 means "unknown".
@@ -23,7 +25,7 @@ def check_not_binary(name: str, label: ArrayLike) -> None:
         >>> check_not_binary("mask", np.array([0, 1, 255], np.uint8))
     """
     label = np.asarray(label)
-    ground, unknown = label == 0, label == 255
+    ground, unknown = label == 0, label == IGNORE_INDEX
     if ground.any() and unknown.any() and (ground | unknown).all():
         raise ValueError(
             f"{name} must not hold the values 0 and 255 alone, for 255 means that a pixel's class is not known, and no "

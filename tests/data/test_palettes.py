@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from segaware.data import CAMVID_PALETTE, SCENES_PALETTE, CamVid, Scenes, palette_for, voc_palette
+from segaware.data import CamVid, Scenes, dataset, voc_palette
 
 
 def test_voc_palette_has_the_published_colours():
@@ -26,17 +26,15 @@ def test_voc_palette_refuses(n):
 
 
 @pytest.mark.parametrize(
-    ("name", "own", "dataset"), [("camvid", CAMVID_PALETTE, CamVid), ("scenes", SCENES_PALETTE, Scenes)]
+    ("name", "reader", "last"), [("camvid", CamVid, (0, 128, 192)), ("scenes", Scenes, (165, 100, 200))]
 )
-def test_palette_for_classes(name, own, dataset):
-    palette = palette_for(name)
+def test_palette_of_classes(name, reader, last):
+    palette = dataset(name).palette
     assert palette.shape == (256, 3) and palette.dtype == np.uint8
-    assert len(own) == dataset.num_classes == len(np.unique(own, axis=0))
-    np.testing.assert_array_equal(palette[: len(own)], own)
-    assert not palette[len(own) :].any()
+    count = reader.num_classes
+    assert len(np.unique(palette[:count], axis=0)) == count and tuple(palette[count - 1]) == last
+    assert not palette[count:].any()
 
 
-def test_palette_for_others():
-    np.testing.assert_array_equal(palette_for("bsds500"), voc_palette())
-    with pytest.raises(ValueError, match="got 'cityscapes'"):
-        palette_for("cityscapes")
+def test_palette_of_others():
+    np.testing.assert_array_equal(dataset("bsds500").palette, voc_palette())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segaware.data import VOC, VOC_ANIMALS, VOC_CLASSES, DataError, build_dataset, dataset_info, write_png
+from segaware.data import VOC, VOC_ANIMALS, VOC_CLASSES, DataError, dataset, write_png
 from segaware.data.voc import voc_folder
 
 OWN = np.array([[0, 8, 255], [15, 15, 17]], np.uint8)
@@ -19,7 +19,7 @@ def write_voc(folder: Path) -> None:
         Image.fromarray(np.full((2, 3, 3), (red, 100, 100), np.uint8)).save(folder / f"JPEGImages/{name}.jpg")
         write_png(folder / f"SegmentationClassAug/{name}.png", EXTRA)
     for name in ("2007_1", "2007_2"):
-        write_png(folder / f"SegmentationClass/{name}.png", OWN, dataset_info("voc").palette)
+        write_png(folder / f"SegmentationClass/{name}.png", OWN, dataset("voc").palette)
     (folder / "ImageSets/Segmentation/train.txt").write_text("2008_1\n2007_1\n")
     (folder / "ImageSets/Segmentation/val.txt").write_text("2007_2\n")
 
@@ -45,11 +45,11 @@ def test_own_mask_goes_before_the_extra_one(root):
 
 
 def test_kept_classes_have_new_indices_and_others_become_void(root):
-    train = build_dataset("voc_animals", "train", root)
+    train = dataset("voc_animals").open("train", root)
     np.testing.assert_array_equal(train[1].label.numpy(), [[0, 1, 255], [5, 5, 6]])
     np.testing.assert_array_equal(train[0].label.numpy(), [[0, 255, 255], [3, 255, 0]])
     assert [VOC_CLASSES.index(name) for name in VOC_ANIMALS] == [0, 8, 10, 12, 13, 15, 17]
-    palette, own = dataset_info("voc_animals").palette, dataset_info("voc").palette
+    palette, own = dataset("voc_animals").palette, dataset("voc").palette
     assert (palette[1] == own[8]).all() and (palette[6] == own[17]).all() and not palette[7:].any()
 
 

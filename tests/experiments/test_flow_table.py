@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from segaware.data import DataError
-from segaware.data.flow import build_flow_dataset
+from segaware.data import DataError, dataset
 from segaware.experiments import table
 from segaware.experiments.comparison import draw_comparison
 from segaware.experiments.evaluation import evaluate
@@ -64,7 +63,7 @@ def test_errors_are_those_of_the_metrics(values: dict[str, Any], runs: Path) -> 
     recipe = load_recipe(row["recipe"], SMALL)
     network, _ = load_network(row["recipe"], recipe, Workspace(runs / "flying_voc").weights(row["recipe"]))
     metrics = [EndPointError(), AngularError(), FlAll(), BoundaryEndPointError((2, 5))]
-    pairs = build_flow_dataset("flying_shapes", "val", length=160, size=(48, 64))
+    pairs = dataset("flying_shapes").open("val", length=160, size=(48, 64))
     moved = []
     for index in (0, 53, 106):  # three of 160, evenly spread
         sample = pairs[index]

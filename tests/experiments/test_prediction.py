@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from segaware.data import DataError, dataset_info
+from segaware.data import DataError, dataset
 from segaware.experiments.build import build_network
 from segaware.experiments.tasks.segmentation.prediction import (
     find_images,
@@ -54,7 +54,7 @@ def test_labels_are_the_network_s(network: nn.Module, photos: Path, tmp_path: Pa
     out = tmp_path / "out"
     assert _predict(network, photos, out) == [photos / f"{name}.png" for name in sorted(SIZES)]
     network.eval()
-    palette = dataset_info("scenes").palette
+    palette = dataset("scenes").palette
     for name, (height, width) in SIZES.items():
         with Image.open(out / "labels" / f"{name}.png") as label:
             assert (label.mode, label.size) == ("P", (width, height))

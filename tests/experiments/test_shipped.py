@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from segaware.data import dataset_info
+from segaware.data import dataset
 from segaware.experiments.build import build_network, build_stage
 from segaware.experiments.start import SHIPPED
 from segaware.experiments.tasks.networks import build_embedding
@@ -57,7 +57,7 @@ def test_recipe_builds_a_network_that_runs(name: str) -> None:
     elif isinstance(recipe, FlowRecipe):
         channels = 2
     else:
-        channels = dataset_info(recipe.data.name).num_classes
+        channels = dataset(recipe.data.name).num_classes
     assert output.shape == (1, channels, 33, 47)
 
 

@@ -72,7 +72,11 @@ def test_override_of_a_whole_section() -> None:
         ("train.epochs=many", "train.epochs: Input should be a valid integer.*, got 'many'"),
         ("data.crop=[32]", "data.crop.1: Field required"),
         ("data.crop=[32, -1]", "data.crop.1: Input should be greater than 0, got -1"),
-        ("data.name=cityscapes", "data.name: Input should be 'scenes', 'camvid', .*, got 'cityscapes'"),
+        (
+            "data.name=cityscapes",
+            "data.name: .*unknown data set for segmentation 'cityscapes': there are bsds500",
+        ),
+        ("data.name=camvit", r"data.name: .*did you mean camvid\? there are .*, got 'camvit'"),
         ("model.segaware_layers=fc7", "model.segaware_layers: Input should be 'none', 'fc6' or 'all', got 'fc7'"),
         ("data.flip=1.5", "data.flip: Input should be less than or equal to 1, got 1.5"),
         ("train.learning_rate=.nan", "train.learning_rate: Input should be greater than 0, got nan"),

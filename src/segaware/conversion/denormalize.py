@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segaware.nn.vgg_weights import IMAGENET_MEAN, IMAGENET_STD
+from segaware.constants import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Denormalize(nn.Module):

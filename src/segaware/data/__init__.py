@@ -1,5 +1,7 @@
 """Data sets in their own layouts, joint transforms, and procedural scenes."""
 
+from segaware.constants import IGNORE_INDEX
+from segaware.data import flow
 from segaware.data.bsds500 import BSDS500
 from segaware.data.camvid import CamVid
 from segaware.data.coarse_scores import COARSE_STRIDE, coarse_scores
@@ -14,10 +16,10 @@ from segaware.data.images import (
     to_sample,
     write_png,
 )
-from segaware.data.palettes import CAMVID_PALETTE, SCENES_PALETTE, palette_for, voc_palette
+from segaware.data.palettes import class_palette, voc_palette
 from segaware.data.reading import DataError, reading
-from segaware.data.registry import DatasetInfo, DatasetName, build_dataset, dataset_info
-from segaware.data.sample import IGNORE_INDEX, Sample, ScoredSample, Transform
+from segaware.data.registry import DatasetRecord, Split, dataset, dataset_names, register_dataset
+from segaware.data.sample import Sample, ScoredSample, Transform
 from segaware.data.sbd import SBD, VOCTrainAug
 from segaware.data.scenes import Scenes, generate_scene
 from segaware.data.transforms import ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
@@ -26,13 +28,11 @@ from segaware.data.voc_submission import pack_voc_submission, write_voc_submissi
 
 __all__ = [
     "BSDS500",
-    "CAMVID_PALETTE",
     "COARSE_STRIDE",
     "COCO",
     "IGNORE_INDEX",
     "IMAGE_SUFFIXES",
     "SBD",
-    "SCENES_PALETTE",
     "VOC",
     "VOC_ANIMALS",
     "VOC_CLASSES",
@@ -40,30 +40,32 @@ __all__ = [
     "ColorJitter",
     "Compose",
     "DataError",
-    "DatasetInfo",
-    "DatasetName",
+    "DatasetRecord",
     "RandomCrop",
     "RandomFlip",
     "RandomScale",
     "Sample",
     "Scenes",
     "ScoredSample",
+    "Split",
     "Transform",
     "VOCTrainAug",
-    "build_dataset",
     "check_pair",
+    "class_palette",
     "coarse_scores",
-    "dataset_info",
+    "dataset",
+    "dataset_names",
     "files_by_stem",
     "find_pairs",
+    "flow",
     "generate_scene",
     "has_suffix",
     "pack_voc_submission",
-    "palette_for",
     "photograph",
     "read_image",
     "read_label",
     "reading",
+    "register_dataset",
     "to_sample",
     "voc_palette",
     "write_png",

@@ -1,15 +1,17 @@
 """Berkeley Segmentation Data Set: photographs, each cut into regions by several people (Arbelaez et al. 2011)."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
+from segaware.constants import IGNORE_INDEX
 from segaware.data.images import check_pair, find_pairs, read_image, to_sample
 from segaware.data.reading import DataError, reading
-from segaware.data.sample import IGNORE_INDEX, Sample, Transform
+from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
+from segaware.data.sample import Sample, Transform
+from segaware.data.voc import VOC, VOC_LAYOUT
 
 
 def _read_segments(path: Path) -> np.ndarray:
@@ -46,9 +48,8 @@ class BSDS500(Dataset[Sample]):
     classes: tuple[str, ...] = ()
     num_classes = None
 
-    def __init__(self, root: str | Path, split: Literal["train", "val"], transform: Transform | None = None) -> None:
-        if split not in ("train", "val"):
-            raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+    def __init__(self, root: str | Path, split: Split, transform: Transform | None = None) -> None:
+        check_split(split)
         folder = Path(root) / "bsds500"
         self.pairs = find_pairs(folder / "images" / split, folder / "segments" / split, ".npz")
         self.split = split
@@ -64,3 +65,14 @@ class BSDS500(Dataset[Sample]):
         check_pair(image, segments[annotator], segments_path)
         sample = to_sample(image, segments[annotator], image_path.stem)
         return self.transform(sample) if self.transform else sample
+
+
+def _read_with_voc(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:
+    """Regions of both for an embedding: VOC's are objects, BSDS500's are parts of objects and of backgrounds too."""
+    voc = VOC(root, split, transform)
+    return ConcatDataset([voc, BSDS500(root, split, transform)]) if split == "train" else voc
+
+
+_LAYOUT = "bsds500/images/{train,val}/ID.jpg and bsds500/segments/{train,val}/ID.npz"
+register_dataset(DatasetRecord("bsds500", "segmentation", BSDS500, _LAYOUT))
+register_dataset(DatasetRecord("voc_bsds500", "segmentation", _read_with_voc, f"{_LAYOUT}; and {VOC_LAYOUT}"))

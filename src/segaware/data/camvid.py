@@ -1,12 +1,27 @@
 """CamVid street video with the eleven classes of SegNet (Brostow et al. 2009, Badrinarayanan et al. 2017)."""
 
 from pathlib import Path
-from typing import Literal
 
 from torch.utils.data import Dataset
 
 from segaware.data.images import check_pair, find_pairs, read_image, read_label, to_sample
+from segaware.data.palettes import class_palette
+from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
 from segaware.data.sample import Sample, Transform
+
+_COLOURS = {
+    "Sky": (128, 128, 128),
+    "Building": (128, 0, 0),
+    "Pole": (192, 192, 128),
+    "Road": (128, 64, 128),
+    "Pavement": (60, 40, 222),
+    "Tree": (128, 128, 0),
+    "SignSymbol": (192, 128, 128),
+    "Fence": (64, 64, 128),
+    "Car": (64, 0, 128),
+    "Pedestrian": (64, 64, 0),
+    "Bicyclist": (0, 128, 192),
+}
 
 
 class CamVid(Dataset[Sample]):
@@ -27,24 +42,11 @@ class CamVid(Dataset[Sample]):
         ValueError: `split` is unknown.
     """
 
-    classes: tuple[str, ...] = (
-        "Sky",
-        "Building",
-        "Pole",
-        "Road",
-        "Pavement",
-        "Tree",
-        "SignSymbol",
-        "Fence",
-        "Car",
-        "Pedestrian",
-        "Bicyclist",
-    )
-    num_classes = 11
+    classes = tuple(_COLOURS)
+    num_classes = len(_COLOURS)
 
-    def __init__(self, root: str | Path, split: Literal["train", "val"], transform: Transform | None = None) -> None:
-        if split not in ("train", "val"):
-            raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+    def __init__(self, root: str | Path, split: Split, transform: Transform | None = None) -> None:
+        check_split(split)
         folder = Path(root) / "camvid"
         self.pairs = find_pairs(folder / "images" / split, folder / "labels" / split, ".png")
         self.transform = transform
@@ -58,3 +60,15 @@ class CamVid(Dataset[Sample]):
         check_pair(image, label, label_path)
         sample = to_sample(image, label, image_path.stem)
         return self.transform(sample) if self.transform else sample
+
+
+register_dataset(
+    DatasetRecord(
+        "camvid",
+        "segmentation",
+        CamVid,
+        layout="camvid/images/{train,val}/NAME.jpg and camvid/labels/{train,val}/NAME.png",
+        classes=CamVid.classes,
+        palette=class_palette(list(_COLOURS.values())),
+    )
+)

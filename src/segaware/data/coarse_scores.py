@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segaware.data.sample import IGNORE_INDEX
+from segaware.constants import IGNORE_INDEX
 
 COARSE_STRIDE = 8
 

@@ -9,11 +9,13 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from torch.utils.data import Dataset
 
+from segaware.constants import IGNORE_INDEX
 from segaware.data.folders import Finder
 from segaware.data.images import check_size, read_image, to_sample
 from segaware.data.reading import DataError, reading
-from segaware.data.sample import IGNORE_INDEX, Sample, Transform
-from segaware.data.voc import VOC_CLASSES
+from segaware.data.registry import DatasetRecord, Split, register_dataset
+from segaware.data.sample import Sample, Transform
+from segaware.data.voc import VOC, VOC_CLASSES, VOC_LAYOUT
 
 COCOSplit = Literal["train2014", "val2014", "train2017", "val2017", "trainval2014"]
 
@@ -203,3 +205,19 @@ class COCO(Dataset[Sample]):
         check_size(listed.size, image, listed.path)
         sample = to_sample(image, _paint(listed, *image.shape[:2]), listed.path.stem)
         return self.transform(sample) if self.transform else sample
+
+
+def _read_coco(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:
+    """COCO is for pre-training: what it is scored on is VOC."""
+    return COCO(root, "trainval2014", transform) if split == "train" else VOC(root, "val", transform)
+
+
+register_dataset(
+    DatasetRecord(
+        "coco",
+        "segmentation",
+        _read_coco,
+        "coco/{train2014,val2014}/ and coco/annotations/instances_{train2014,val2014}.json; and " + VOC_LAYOUT,
+        VOC_CLASSES,
+    )
+)

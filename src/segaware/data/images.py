@@ -10,9 +10,10 @@ import torch
 from PIL import ExifTags, Image
 
 from segaware.atomic import replaced
+from segaware.constants import IGNORE_INDEX
 from segaware.data.folders import IMAGE_SUFFIXES, files_by_stem
 from segaware.data.reading import DataError, reading
-from segaware.data.sample import IGNORE_INDEX, Sample
+from segaware.data.sample import Sample
 from segaware.labels import check_not_binary
 
 # Pillow transposes what it has decoded into what a photograph's orientation, the key, says.

@@ -1,127 +1,170 @@
-"""Data sets by name."""
+"""Data sets by name: what is known of each without reading it, and how it is opened.
 
+A data set is one record, which the module of its reader registers at its end. To add one to segaware, write that
+module and import it in `segaware/data/__init__.py` (`segaware/data/flow/__init__.py` for optical flow). To use one of
+your own, of whatever task, register its record before a recipe names it. Modules of readers import packages such as
+SciPy or pycocotools where they use them, so that no name costs what only a reader needs.
+"""
+
+from __future__ import annotations
+
+import difflib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import Dataset
 
-from segaware.data.bsds500 import BSDS500
-from segaware.data.camvid import CamVid
-from segaware.data.coco import COCO
-from segaware.data.palettes import palette_for
+from segaware.data.palettes import voc_palette
 from segaware.data.reading import DataError
-from segaware.data.sample import Sample, Transform
-from segaware.data.sbd import VOCTrainAug
-from segaware.data.scenes import Scenes
-from segaware.data.voc import VOC, VOC_ANIMALS, VOC_CLASSES
 
-DatasetName = Literal["scenes", "camvid", "bsds500", "voc", "voc_train_aug", "voc_animals", "voc_bsds500", "coco"]
 Split = Literal["train", "val"]
 
 
-def _voc_bsds500(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:
-    """Regions of both for an embedding: VOC's are objects, BSDS500's are parts of objects and of backgrounds too."""
-    voc = VOC(root, split, transform)
-    return ConcatDataset([voc, BSDS500(root, split, transform)]) if split == "train" else voc
-
-
-def _voc_train_aug(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:
-    return VOCTrainAug(root, transform) if split == "train" else VOC(root, "val", transform)
-
-
-def _coco(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:
-    """COCO is for pre-training: what it is scored on is VOC."""
-    return COCO(root, "trainval2014", transform) if split == "train" else VOC(root, "val", transform)
-
-
-class _OnDisk(NamedTuple):
-    classes: tuple[str, ...]
-    open: Callable[[Path, Split, Transform | None], Dataset[Sample]]
-
-
-_ON_DISK: dict[str, _OnDisk] = {
-    "camvid": _OnDisk(CamVid.classes, CamVid),
-    "bsds500": _OnDisk((), BSDS500),
-    "voc": _OnDisk(VOC_CLASSES, VOC),
-    "voc_train_aug": _OnDisk(VOC_CLASSES, _voc_train_aug),
-    "voc_animals": _OnDisk(VOC_ANIMALS, lambda root, split, transform: VOC(root, split, transform, VOC_ANIMALS)),
-    "voc_bsds500": _OnDisk((), _voc_bsds500),
-    "coco": _OnDisk(VOC_CLASSES, _coco),
-}
-
-
-class DatasetInfo(NamedTuple):
-    """What is known of a data set without reading it.
+@dataclass(frozen=True, eq=False)
+class DatasetRecord:
+    """A data set: what is known of it without reading it, and how it is opened.
 
     Attributes:
-        classes: Class names in index order; empty if labels are regions without meaning.
-        num_classes: Number of classes, or None.
-        palette: uint8 RGB (256, 3), see `palette_for`.
-    """
-
-    classes: tuple[str, ...]
-    num_classes: int | None
-    palette: np.ndarray
-
-
-def dataset_info(name: DatasetName) -> DatasetInfo:
-    """Describe a data set.
-
-    Args:
-        name: One of `DatasetName`.
-
-    Returns:
-        Its class names, class count and palette.
+        name: By which recipes know it.
+        task: What its targets are: `"segmentation"`, `"flow"`, or a task of your own.
+        reader: Called as `reader(root, split, transform)`, with `length` and `size` by keyword where they are given;
+            returns the samples of a split.
+        layout: The files that are read, as paths below the data root; `""` if nothing is.
+        classes: Class names in index order; empty if there are none: labels are regions, or the task has other targets.
+        palette: Colours in which label maps are drawn, uint8 RGB (256, 3); VOC's by default.
+        splits: Those that there are.
+        is_generated: Whether samples are made as they are asked for, in any number and size.
 
     Raises:
-        ValueError: The name is unknown.
+        ValueError: `palette` has another shape or type.
+    """
+
+    name: str
+    task: str
+    reader: Callable[..., Dataset[Any]]
+    layout: str
+    classes: tuple[str, ...] = ()
+    palette: np.ndarray = field(default_factory=voc_palette)
+    splits: tuple[str, ...] = get_args(Split)
+    is_generated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.palette.shape != (256, 3) or self.palette.dtype != np.uint8:
+            raise ValueError(f"palette must be uint8 (256, 3), got {self.palette.dtype} {self.palette.shape}")
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes, None if there are none."""
+        return len(self.classes) or None
+
+    def open(
+        self,
+        split: str,
+        root: Path | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        length: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Dataset[Any]:
+        """Open a split.
+
+        Args:
+            split: One of `splits`. Generated data sets make two series that share no sample. Data sets of flow that
+                their authors did not split are for scoring, so that nobody scores on what was trained on: their
+                `"val"` is all of them, and they have no `"train"`. To train on one, open its class.
+            root: The data root, which holds the data set's own folder; may be None if nothing is read.
+            transform: Applied to each sample.
+            length: Number of samples to generate; None is the reader's own choice.
+            size: (height, width) of generated samples in pixels; None is the reader's own choice.
+
+        Returns:
+            The samples.
+
+        Raises:
+            ValueError: There is no such split, `length` or `size` is given for data that are not generated, or is out
+                of range.
+            DataError: The data set is on disk and `root` is None, or files are missing.
+
+        Example:
+            >>> pairs = dataset("flying_shapes").open("val", length=2, size=(64, 96))
+            >>> len(pairs), pairs[0].flow.shape
+            (2, torch.Size([2, 64, 96]))
+        """
+        if split not in self.splits:
+            splits = " or ".join(map(repr, self.splits))
+            raise ValueError(f"split must be {splits} for data set {self.name!r}, which has no others, got {split!r}")
+        generated = {key: value for key, value in (("length", length), ("size", size)) if value is not None}
+        if generated and not self.is_generated:
+            raise ValueError(f"data set {self.name!r} has its own length and size, but got {generated}")
+        if self.layout and root is None:
+            raise DataError(
+                f"data set {self.name!r} is read from disk: pass --data-root FOLDER or set SEGAWARE_DATA=FOLDER, "
+                f"with {self.layout} in it"
+            )
+        try:
+            return self.reader(root, split, transform, **generated)
+        except DataError as error:
+            raise DataError(f"{error}; data set {self.name!r} wants {self.layout} below {root}") from error
+
+
+_records: dict[str, DatasetRecord] = {}
+
+
+def register_dataset(record: DatasetRecord) -> None:
+    """Make a data set known by its name, in recipes too.
+
+    Raises:
+        ValueError: The name is taken.
 
     Example:
-        >>> dataset_info("scenes").classes
-        ('ground', 'stripes', 'checker', 'dots', 'grain', 'waves')
+        >>> from torch.utils.data import TensorDataset
+        >>> def read_steps(root, split, transform, length=1000):
+        ...     return TensorDataset(torch.arange(length))
+        >>> register_dataset(DatasetRecord("steps", "counting", read_steps, layout="", is_generated=True))
+        >>> len(dataset("steps").open("train", length=7)), dataset_names("counting")
+        (7, ('steps',))
     """
-    _check_name(name)
-    classes = Scenes.classes if name == "scenes" else _ON_DISK[name].classes
-    return DatasetInfo(classes, len(classes) or None, palette_for(name))
+    if record.name in _records:
+        raise ValueError(f"there is a data set {record.name!r} already, for {_records[record.name].task}")
+    _records[record.name] = record
 
 
-def build_dataset(
-    name: DatasetName,
-    split: Split,
-    root: Path | None = None,
-    transform: Transform | None = None,
-    length: int = 1000,
-    size: tuple[int, int] = (96, 96),
-) -> Dataset[Sample]:
-    """Open a data set.
+def dataset_names(task: str | None = None) -> tuple[str, ...]:
+    """Return the names of all data sets, or of those for a task, in order.
+
+    Example:
+        >>> dataset_names("segmentation")[:3]
+        ('bsds500', 'camvid', 'coco')
+    """
+    return tuple(sorted(name for name, record in _records.items() if task in (None, record.task)))
+
+
+def dataset(name: str, task: str | None = None) -> DatasetRecord:
+    """Return the record of a data set.
 
     Args:
-        name: One of `DatasetName`.
-        split: `"train"` or `"val"`; for scenes, two series that share no scene.
-        root: Folder that holds the data set's own folder; scenes need none.
-        transform: Applied to each sample.
-        length: Number of scenes; data sets on disk have their own.
-        size: (height, width) of scenes in pixels; data sets on disk have their own.
-
-    Returns:
-        The data set.
+        name: One of `dataset_names(task)`.
+        task: The task that it must be for; None takes any.
 
     Raises:
-        ValueError: `name` or `split` is unknown, or an argument of the scenes is out of range.
-        DataError: The data set is on disk and `root` is None, or files are missing.
+        ValueError: The name is unknown. The message has the nearest and all known ones.
+
+    Example:
+        >>> dataset("scenes").classes
+        ('ground', 'stripes', 'checker', 'dots', 'grain', 'waves')
     """
-    _check_name(name)
-    if split not in ("train", "val"):
+    known = dataset_names(task)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        kind = "data set" if task is None else f"data set for {task}"
+        raise ValueError(f"unknown {kind} {name!r}: {hint}there are {', '.join(known) or 'none'}")
+    return _records[name]
+
+
+def check_split(split: str) -> None:
+    """Raise a ValueError unless `split` is one of `Split`."""
+    if split not in get_args(Split):
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")
-    if name == "scenes":
-        return Scenes(length, size, seed=0 if split == "train" else 1, transform=transform)
-    if root is None:
-        raise DataError(f"data set {name!r} is read from disk: pass --data-root FOLDER or set SEGAWARE_DATA=FOLDER")
-    return _ON_DISK[name].open(root, split, transform)
-
-
-def _check_name(name: str) -> None:
-    if name not in get_args(DatasetName):
-        raise ValueError(f"name must be one of {', '.join(map(repr, get_args(DatasetName)))}, got {name!r}")

@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-IGNORE_INDEX = 255
-
 
 class Sample(NamedTuple):
     """One image with its labels. A `DataLoader` stacks samples into a `Sample` of batches.

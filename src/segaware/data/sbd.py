@@ -1,7 +1,6 @@
 """Semantic Boundaries Dataset: VOC's classes on some 11,000 photographs of VOC's (Hariharan et al. 2011)."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -10,8 +9,9 @@ from segaware.data.folders import Finder, has_suffix
 from segaware.data.images import check_pair, read_image, read_label, to_sample
 from segaware.data.mat_files import read_struct_field
 from segaware.data.reading import DataError, reading
+from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
 from segaware.data.sample import Sample, Transform
-from segaware.data.voc import VOC_CLASSES, read_voc_list, voc_folder
+from segaware.data.voc import VOC, VOC_CLASSES, VOC_LAYOUT, read_voc_list, voc_folder
 
 
 def sbd_folder(root: str | Path) -> Path:
@@ -74,9 +74,8 @@ class SBD(Dataset[Sample]):
     classes = VOC_CLASSES
     num_classes = len(VOC_CLASSES)
 
-    def __init__(self, root: str | Path, split: Literal["train", "val"], transform: Transform | None = None) -> None:
-        if split not in ("train", "val"):
-            raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+    def __init__(self, root: str | Path, split: Split, transform: Transform | None = None) -> None:
+        check_split(split)
         folder = sbd_folder(root)
         find = Finder()
         self.pairs = [_sbd_pair(folder, name, find) for name in _read_list(folder, split)]
@@ -136,3 +135,18 @@ def _read_pair(image_path: Path, mask_path: Path) -> Sample:
     mask = _read_mask(mask_path) if has_suffix(mask_path, (".mat",)) else read_label(mask_path, len(VOC_CLASSES))
     check_pair(image, mask, mask_path)
     return to_sample(image, mask, image_path.stem)
+
+
+def _read_train_aug(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:
+    return VOCTrainAug(root, transform) if split == "train" else VOC(root, "val", transform)
+
+
+register_dataset(
+    DatasetRecord(
+        "voc_train_aug",
+        "segmentation",
+        _read_train_aug,
+        f"{VOC_LAYOUT}; and sbd/ or benchmark_RELEASE/dataset/ with img/NAME.jpg, cls/NAME.mat and {{train,val}}.txt",
+        VOC_CLASSES,
+    )
+)

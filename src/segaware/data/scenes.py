@@ -6,13 +6,25 @@ therefore meets as many edges inside an object as around it, while a network tha
 the textures apart. Labels are exact by construction.
 """
 
+from pathlib import Path
+
 import numpy as np
 from torch.utils.data import Dataset
 
 from segaware.data.images import to_sample
+from segaware.data.palettes import class_palette
+from segaware.data.registry import DatasetRecord, Split, register_dataset
 from segaware.data.sample import Sample, Transform
 
-CLASSES = ("ground", "stripes", "checker", "dots", "grain", "waves")
+_COLOURS = {
+    "ground": (128, 128, 128),
+    "stripes": (230, 80, 70),
+    "checker": (70, 130, 230),
+    "dots": (245, 190, 60),
+    "grain": (80, 180, 110),
+    "waves": (165, 100, 200),
+}
+CLASSES = tuple(_COLOURS)
 
 LIMB_REACH = 1.8  # how far limbs reach from an object's centre, in body radii
 
@@ -216,3 +228,22 @@ class Scenes(Dataset[Sample]):
         image, label = generate_scene(np.random.SeedSequence(self.seed, spawn_key=(index,)), self.size)
         sample = to_sample(image, label, f"{index:06d}")
         return self.transform(sample) if self.transform else sample
+
+
+def _read_scenes(
+    root: Path | None, split: Split, transform: Transform | None, length: int = 1000, size: tuple[int, int] = (96, 96)
+) -> Scenes:
+    return Scenes(length, size, seed=0 if split == "train" else 1, transform=transform)
+
+
+register_dataset(
+    DatasetRecord(
+        "scenes",
+        "segmentation",
+        _read_scenes,
+        layout="",
+        classes=CLASSES,
+        palette=class_palette(list(_COLOURS.values())),
+        is_generated=True,
+    )
+)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segaware.data.sample import IGNORE_INDEX, Sample, Transform
+from segaware.constants import IGNORE_INDEX, IMAGENET_MEAN
+from segaware.data.sample import Sample, Transform
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -108,7 +108,7 @@ class RandomCrop:
         if height >= self.height and width >= self.width:
             return sample
         padded = (max(height, self.height), max(width, self.width))
-        image = _per_channel(_IMAGENET_MEAN).to(sample.image).repeat(1, *padded)
+        image = _per_channel(IMAGENET_MEAN).to(sample.image).repeat(1, *padded)
         image[:, :height, :width] = sample.image
         label = sample.label.new_full(padded, IGNORE_INDEX)
         label[:height, :width] = sample.label

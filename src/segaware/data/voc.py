@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from segaware.constants import IGNORE_INDEX
 from segaware.data.folders import Finder
 from segaware.data.images import check_pair, read_image, read_label, to_sample
+from segaware.data.palettes import class_palette, voc_palette
 from segaware.data.reading import DataError, reading
-from segaware.data.sample import IGNORE_INDEX, Sample, Transform
+from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
+from segaware.data.sample import Sample, Transform
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -19,6 +21,11 @@ VOC_CLASSES = (
 
 # The classes with enough pixels where photographs of animals are all there is.
 VOC_ANIMALS = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
+
+VOC_LAYOUT = (
+    "voc/ or VOCdevkit/VOC2012/ with JPEGImages/NAME.jpg, SegmentationClass/NAME.png (or SegmentationClassAug/) and "
+    "ImageSets/Segmentation/{train,val}.txt"
+)
 
 
 def voc_folder(root: str | Path) -> Path:
@@ -73,12 +80,11 @@ class VOC(Dataset[Sample]):
     def __init__(
         self,
         root: str | Path,
-        split: Literal["train", "val"],
+        split: Split,
         transform: Transform | None = None,
         classes: Sequence[str] = VOC_CLASSES,
     ) -> None:
-        if split not in ("train", "val"):
-            raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+        check_split(split)
         unknown = [name for name in classes if name not in VOC_CLASSES]
         if unknown:
             raise ValueError(f"classes must be among VOC's {', '.join(VOC_CLASSES)}, got {unknown[0]!r}")
@@ -111,3 +117,20 @@ def _find_mask(folder: Path, name: str, find: Finder) -> Path:
     """Return VOC's own mask, or the extra one where VOC has none."""
     own = find(folder / "SegmentationClass" / f"{name}.png", (".png",))
     return own if own.is_file() else find(folder / "SegmentationClassAug" / f"{name}.png", (".png",))
+
+
+def _read_animals(root: Path, split: Split, transform: Transform | None) -> VOC:
+    return VOC(root, split, transform, VOC_ANIMALS)
+
+
+register_dataset(DatasetRecord("voc", "segmentation", VOC, VOC_LAYOUT, VOC_CLASSES))
+register_dataset(
+    DatasetRecord(
+        "voc_animals",
+        "segmentation",
+        _read_animals,
+        VOC_LAYOUT,
+        VOC_ANIMALS,
+        class_palette(voc_palette()[[VOC_CLASSES.index(name) for name in VOC_ANIMALS]]),
+    )
+)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from segaware.data.flow import build_flow_dataset
+from segaware.data import dataset
 from segaware.experiments.build import validation_batches
 from segaware.experiments.tasks import ImageScores, task_of
 from segaware.experiments.workspace import Workspace
@@ -44,7 +44,7 @@ def evaluate(
         title, samples = recipe.title, validation_batches(recipe, workspace.data_root)
     else:
         title = f"{recipe.title} on {other}"
-        samples = DataLoader(build_flow_dataset(other, "val", workspace.data_root), 1)
+        samples = DataLoader(dataset(other).open("val", workspace.data_root), 1)
     predictor = task.predictor(recipe, network, workspace.cache if share else None)
     count = partial(task.count, recipe)
     return task.scores_type.measure(predictor, samples, count, title, **task.constants(recipe))

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segaware.data import DataError
-from segaware.data.flow import build_flow_dataset
+from segaware.data import DataError, dataset
 from segaware.experiments.build import open_data
 from segaware.experiments.cost import measure_cost
 from segaware.experiments.evaluation import evaluate
@@ -183,7 +182,7 @@ def _scores(
 
 def _is_there(name: str, data_root: Path | None) -> bool:
     try:
-        build_flow_dataset(name, "val", data_root)
+        dataset(name).open("val", data_root)
     except DataError:
         return False
     return True

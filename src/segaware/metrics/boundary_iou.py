@@ -7,12 +7,17 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from segaware.constants import IGNORE_INDEX
 from segaware.metrics.iou import confusion_cells
 from segaware.metrics.precision import DoubleMetric, to_double
 
 
 def boundary_counts(
-    prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int | None = 255, dilation_ratio: float = 0.02
+    prediction: Tensor,
+    target: Tensor,
+    num_classes: int,
+    ignore_index: int | None = IGNORE_INDEX,
+    dilation_ratio: float = 0.02,
 ) -> Tensor:
     """Intersection and union, in pixels, of the boundary regions of each class in each image.
 
@@ -144,7 +149,7 @@ class BoundaryIoU(DoubleMetric):
 
     counts: Tensor
 
-    def __init__(self, num_classes: int, ignore_index: int | None = 255, dilation_ratio: float = 0.02) -> None:
+    def __init__(self, num_classes: int, ignore_index: int | None = IGNORE_INDEX, dilation_ratio: float = 0.02) -> None:
         super().__init__()
         _check_dilation_ratio(dilation_ratio)
         self.num_classes = num_classes

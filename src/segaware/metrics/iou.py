@@ -3,11 +3,14 @@
 import torch
 from torch import Tensor
 
+from segaware.constants import IGNORE_INDEX
 from segaware.metrics.precision import DoubleMetric, to_double
 from segaware.ops.arguments import INTEGERS
 
 
-def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int | None = 255) -> Tensor:
+def confusion_matrix(
+    prediction: Tensor, target: Tensor, num_classes: int, ignore_index: int | None = IGNORE_INDEX
+) -> Tensor:
     """Count how often each true class was predicted as each class.
 
     Args:
@@ -151,7 +154,7 @@ class MeanIoU(DoubleMetric):
 
     confusion: Tensor
 
-    def __init__(self, num_classes: int, ignore_index: int | None = 255) -> None:
+    def __init__(self, num_classes: int, ignore_index: int | None = IGNORE_INDEX) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.ignore_index = ignore_index

@@ -7,9 +7,14 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from segaware.constants import UNKNOWN_FLOW_THRESHOLD
 from segaware.metrics.precision import double_device
 
-UNKNOWN_FLOW = 1e9  # pixels; data sets in Middlebury's format write such a number where the flow is not known
+
+def is_motion(flow: Tensor) -> Tensor:
+    """Tell where a flow (..., 2, H, W) holds a motion, not a marker for an unknown one: finite and at most 1e9."""
+    # In half precision, which holds no 1e9, infinity would be as large as the threshold.
+    return (flow.isfinite() & (flow.abs() <= UNKNOWN_FLOW_THRESHOLD)).all(-3)
 
 
 def known_flow(flow: Tensor, valid: Tensor) -> Tensor:
@@ -20,13 +25,13 @@ def known_flow(flow: Tensor, valid: Tensor) -> Tensor:
         valid: (H, W) or (N, H, W) bool, where the data set knows the flow.
 
     Returns:
-        Bool, shaped like `valid`. False as well where a component is nan, infinite, or 1e9 or more either way.
+        Bool, shaped like `valid`. False as well where a component is nan, infinite, or above 1e9 either way.
 
     Raises:
         ValueError: a shape or dtype is wrong.
 
     Example:
-        >>> flow = torch.tensor([[[1.0, 1e9, torch.nan, 1.0]], [[0.0, 1e9, 0.0, 0.0]]])
+        >>> flow = torch.tensor([[[1.0, 2e9, torch.nan, 1.0]], [[0.0, 2e9, 0.0, 0.0]]])
         >>> known_flow(flow, torch.tensor([[True, True, True, False]]))
         tensor([[ True, False, False, False]])
     """
@@ -38,7 +43,7 @@ def known_flow(flow: Tensor, valid: Tensor) -> Tensor:
     shape = (*flow.shape[:-3], *flow.shape[-2:])
     if valid.shape != shape or valid.dtype != torch.bool:
         raise ValueError(f"valid must be bool of shape {shape}, got {valid.dtype} of shape {tuple(valid.shape)}")
-    return valid & (flow.abs() < UNKNOWN_FLOW).all(-3)  # False for nan
+    return valid & is_motion(flow)
 
 
 def motion_boundaries(flow: Tensor, valid: Tensor, threshold: float = 1.0) -> Tensor:

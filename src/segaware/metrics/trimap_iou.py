@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from segaware.constants import IGNORE_INDEX
 from segaware.metrics.iou import check_integer, confusion_cells, known_labels, mean_iou
 from segaware.metrics.precision import DoubleMetric
 from segaware.ops.arguments import as_integer
@@ -72,7 +73,7 @@ def trimap_confusion(
     target: Tensor,
     num_classes: int,
     half_widths: Sequence[int],
-    ignore_index: int | None = 255,
+    ignore_index: int | None = IGNORE_INDEX,
     border: Border = "any",
 ) -> Tensor:
     """Confusion matrix within each of several bands along the borders of the target.
@@ -159,7 +160,7 @@ class TrimapIoU(DoubleMetric):
         self,
         num_classes: int,
         half_widths: Sequence[int] = (1, 3, 10),
-        ignore_index: int | None = 255,
+        ignore_index: int | None = IGNORE_INDEX,
         border: Border = "any",
     ) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segaware.choices import Average, Hinge
+from segaware.constants import IGNORE_INDEX
 from segaware.ops import embedding_distance
 from segaware.ops.arguments import (
     INTEGERS,
@@ -54,7 +55,7 @@ class PairLoss(nn.Module):
         beta: float = 2.0,
         kernel_size: IntPair = 3,
         dilations: Sequence[int] = (1, 2, 5),
-        ignore_index: int | None = 255,
+        ignore_index: int | None = IGNORE_INDEX,
         average: Average = "near_far",
         hinge: Hinge = "linear",
         metric: Metric = "l1",

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segaware.constants import IMAGENET_MEAN, IMAGENET_STD
 from segaware.ops.arguments import check_devices, check_rgb, is_number
 
 # What torchvision's weights and all networks here expect: RGB in 0..1, less this mean, divided by this deviation.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 # What Caffe's weights expect: BGR in 0..255, less this mean.
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 _BLOCKS = {13: (2, 2, 3, 3, 3), 16: (2, 2, 4, 4, 4)}  # convolutions in each block of VGG-16 and VGG-19

@@ -18,8 +18,7 @@ from segaware.choices import (
     StrideIn,
     Trunk,
 )
-from segaware.data.flow.registry import FlowDatasetName
-from segaware.data.registry import DatasetName
+from segaware.data.registry import dataset
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.distance.reference import Metric
 from segaware.recipes.bounds import (
@@ -58,6 +57,20 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def dataset_of(task: str) -> AfterValidator:
+    """Return a check, for the annotation of a key, that a name is that of a data set for a task.
+
+    Example:
+        >>> TypeAdapter(Annotated[str, dataset_of("flow")]).validate_python("middlebury")
+        'middlebury'
+    """
+    return AfterValidator(lambda name: dataset(name, task).name)
+
+
+SegmentationDataset = Annotated[str, dataset_of("segmentation")]
+FlowDataset = Annotated[str, dataset_of("flow")]
+
+
 class SampleData(Section):
     """What all recipes say of their data."""
 
@@ -71,7 +84,7 @@ class SampleData(Section):
 class Data(SampleData):
     """Labelled images and how they are varied in training."""
 
-    name: DatasetName
+    name: SegmentationDataset
     scale: Range = Field(description="range of random scales")
     flip: Fraction = Field(description="probability of mirroring")
     jitter: Fraction = Field(description="strength of random brightness, contrast and saturation")
@@ -340,7 +353,7 @@ class ColorChange(Section):
 class FlowData(SampleData):
     """The pairs of images and how they are varied in training."""
 
-    name: FlowDatasetName
+    name: FlowDataset
     size: tuple[Side, Side] | None = Field(description="height and width of pairs that are made")
     flip: tuple[Fraction, Fraction] = Field(description="probabilities of mirroring left and right, top and bottom")
     affine: Affine | None
@@ -369,7 +382,7 @@ class FlowEvaluation(SampleEvaluation):
     distances: Annotated[tuple[Side, ...], AfterValidator(increasing)] = Field(
         description="distances to a motion boundary in pixels"
     )
-    also: tuple[FlowDatasetName, ...] = Field(description="other data sets to score; those that are not there are not")
+    also: tuple[FlowDataset, ...] = Field(description="other data sets to score; those that are not there are not")
 
 
 class FlowRecipe(Recipe):

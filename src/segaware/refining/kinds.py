@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segaware.constants import IGNORE_INDEX
 from segaware.labels import check_not_binary
 from segaware.ops.arguments import check_integer
 
 Kind: TypeAlias = Literal["scores", "probabilities", "labels", "values"]
 
-UNKNOWN = 255  # the label of pixels whose class is not known
 LARGEST = 1e20  # of numbers that are given, so that float32 holds their sums
 _LEAST = 1e-6  # of the weights, a part that says nothing
 _TIE = 1e-5  # classes less far apart are equal: a tile rounds otherwise than the whole image
@@ -39,7 +39,7 @@ def encode(array: Tensor, kind: Kind, logits: bool, num_classes: int, certainty:
         return torch.cat([torch.where(known, array, 0), known]).float()[None]
     if kind == "labels":
         rest = (1 - certainty) / (num_classes - 1)
-        known = array != UNKNOWN
+        known = array != IGNORE_INDEX
         channels = torch.full((num_classes, *array.shape), rest, device=array.device)
         channels.scatter_(0, torch.where(known, array, 0).long()[None], certainty)
         # With zeros, a filter's sum over the classes is the part of its weights that lies on known pixels.
@@ -61,7 +61,7 @@ def decode(channels: Tensor, kind: Kind, logits: bool) -> Tensor:
 
 
 def decode_labels(channels: Tensor, known: Tensor, own: Tensor) -> Tensor:
-    """Return the class of the highest channel, or `UNKNOWN` where nothing is known.
+    """Return the class of the highest channel, or `IGNORE_INDEX` where nothing is known.
 
     Of equal classes, a pixel keeps its own, or takes the first if its own is none of them.
 
@@ -71,8 +71,8 @@ def decode_labels(channels: Tensor, known: Tensor, own: Tensor) -> Tensor:
         own: The labels before, (H, W).
     """
     tied = channels.sub_(channels.amax(0)).ge_(-_TIE)
-    keeps = (own != UNKNOWN) & (tied.gather(0, own.clamp(max=len(tied) - 1)[None])[0] > 0)
-    return torch.where(known, torch.where(keeps, own, tied.argmax(0)), UNKNOWN)
+    keeps = (own != IGNORE_INDEX) & (tied.gather(0, own.clamp(max=len(tied) - 1)[None])[0] > 0)
+    return torch.where(known, torch.where(keeps, own, tied.argmax(0)), IGNORE_INDEX)
 
 
 def to_means(channels: Tensor) -> Tensor:
@@ -166,8 +166,8 @@ def _check_labels(labels: np.ndarray, num_classes: int | None) -> int:
             f"scores of kind 'labels' must be integers, got {labels.dtype}: of a mask of True and False, give 1 and 0"
         )
     if num_classes is not None:
-        num_classes = check_integer("num_classes", num_classes, 2, UNKNOWN)
-    known = labels[labels != UNKNOWN]
+        num_classes = check_integer("num_classes", num_classes, 2, IGNORE_INDEX)
+    known = labels[labels != IGNORE_INDEX]
     least, most = (int(known.min()), int(known.max())) if known.size else (0, 0)
     check_not_binary("labels", labels)
     if num_classes is None and most >= _GUESSED:
@@ -177,6 +177,6 @@ def _check_labels(labels: np.ndarray, num_classes: int | None) -> int:
     num_classes = max(most + 1, 2) if num_classes is None else num_classes
     if least < 0 or most >= num_classes:
         raise ValueError(
-            f"labels must be in 0..{num_classes - 1} or {UNKNOWN} (unknown), got {least}..{most}; {_MATTE}"
+            f"labels must be in 0..{num_classes - 1} or {IGNORE_INDEX} (unknown), got {least}..{most}; {_MATTE}"
         )
     return num_classes

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segaware.constants import IGNORE_INDEX
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
-from segaware.refining.kinds import UNKNOWN, Kind, decode, decode_labels, encode, says_something, to_means
+from segaware.refining.kinds import Kind, decode, decode_labels, encode, says_something, to_means
 from segaware.refining.layers import RefiningLayer, reach
 from segaware.refining.memory import (
     RESERVE,
@@ -254,7 +255,7 @@ class Refinement:
 
         Their own logits do not say, for classes may be equal. If all known pixels have the same class, none are.
         """
-        known = labels != UNKNOWN
+        known = labels != IGNORE_INDEX
         if known.all():
             return known.new_ones(())
         return says_something(self._apply(torch.where(known, 0, labels), compared, tile)[0])

@@ -16,6 +16,7 @@ from numpy.lib import format as npy
 from PIL import Image
 from safetensors import safe_open
 
+from segaware.constants import UNKNOWN_FLOW
 from segaware.data import DataError, reading, voc_palette, write_png
 from segaware.data.flow.files import known_flow, read_flo, read_pfm, write_flo, write_kitti_flow, write_pfm
 from segaware.data.images import pixel_limit
@@ -27,7 +28,6 @@ from segaware.refining.settings import Settings, to_numpy
 READ_SUFFIXES = (".npy", ".npz", ".safetensors", ".png", ".flo", ".pfm")
 WRITTEN_SUFFIXES = (".npy", ".png", ".flo", ".pfm")
 _PHOTOGRAPH_BYTES = 16  # that decoding takes a pixel, at most
-_UNKNOWN_FLOW = 1666666752.0  # Middlebury's
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def write_output(path: Path, array: np.ndarray, scores: Scores, unknown: float |
         else:
             write_png(path, array.astype(np.uint8), voc_palette() if scores.palette is None else scores.palette)
         return
-    unknown = _UNKNOWN_FLOW if unknown is None and suffix == ".flo" else unknown
+    unknown = UNKNOWN_FLOW if unknown is None and suffix == ".flo" else unknown
     if unknown is not None and scores.mode != FLOW:
         array = np.where(np.isnan(array), unknown, array.astype(np.float64))
     if suffix == ".png" and scores.mode in GRAY_MODES:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segaware.data import Sample, dataset_info, write_png
+from segaware.data import Sample, dataset, write_png
 from segaware.experiments.build import open_data
 from segaware.experiments.run import load_network
 from segaware.experiments.tasks.segmentation.prediction import predict_label
@@ -84,7 +84,7 @@ def write_page(
 
 
 def _predictions(sample: Sample, networks: dict[str, DeepLabLargeFOV]) -> np.ndarray:
-    palette = dataset_info("scenes").palette
+    palette = dataset("scenes").palette
     image, truth = image_picture(sample.image), sample.label.numpy()
     before, after = (predict_label(networks[name], image) for name in (CONTROL, SEGAWARE))
     return side_by_side(

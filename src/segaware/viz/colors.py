@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segaware.constants import IGNORE_INDEX
 from segaware.ops.arguments import as_integer
 from segaware.ops.window import as_pair
 
@@ -66,7 +67,7 @@ def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray, opacity: 
     return np.rint((1 - opacity) * image + opacity * colors).astype(np.uint8)
 
 
-def error_map(prediction: np.ndarray, target: np.ndarray, ignore_index: int | None = 255) -> np.ndarray:
+def error_map(prediction: np.ndarray, target: np.ndarray, ignore_index: int | None = IGNORE_INDEX) -> np.ndarray:
     """Paint wrong pixels red, right ones light grey and void ones black.
 
     Args:

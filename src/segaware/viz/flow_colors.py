@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from segaware.metrics.motion_boundary import is_motion
 from segaware.viz.colors import describe
 
-UNKNOWN_FLOW = 1e9  # pixels; from here on a number marks flow that is not known, as in Middlebury's files
 MIN_LEGEND = 64  # pixels; smaller numbers cannot be read
 
 
@@ -29,7 +29,7 @@ def flow_colors(flow: Tensor, max_norm: float | None = None, valid: Tensor | Non
         valid: (H, W) bool, where the flow is known; None takes it for known everywhere.
 
     Returns:
-        Picture, uint8, shape (H, W, 3). Black where the flow is not known: not valid, not finite, or 1e9 and more.
+        Picture, uint8, shape (H, W, 3). Black where the flow is not known: not valid, not finite, or above 1e9.
 
     Raises:
         ValueError: an argument has another type, shape or range.
@@ -44,7 +44,7 @@ def flow_colors(flow: Tensor, max_norm: float | None = None, valid: Tensor | Non
         raise ValueError(f"valid must be a bool tensor of shape {tuple(flow.shape[1:])}, got {describe(valid)}")
     if max_norm is not None:
         _check_max_norm(max_norm)
-    known = (flow.abs() < UNKNOWN_FLOW).all(0)  # False for nan
+    known = is_motion(flow)
     if valid is not None:
         known &= valid
     u, v = torch.where(known, flow.detach(), 0.0).cpu().double().numpy()

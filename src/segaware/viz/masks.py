@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from segaware.data import IGNORE_INDEX
+from segaware.constants import IGNORE_INDEX
 from segaware.metrics import border_distance
 from segaware.ops import attention_mask, embedding_distance
 from segaware.viz import mark_points, mask_picture, side_by_side

@@ -1,14 +1,11 @@
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from segaware.data import DataError, write_png
+from segaware.data import DataError, dataset, dataset_names, write_png
 from segaware.data.flow.files import write_flo
 from segaware.data.flow.flying_shapes import FlyingShapes, VOCPhotographs
-from segaware.data.flow.registry import FlowDatasetName, build_flow_dataset
 
 GENERATED = ("flying_shapes", "flying_voc")
 WITH_SPLIT = ("flying_chairs", "flying_things3d_clean", "flying_things3d_final")
@@ -26,10 +23,9 @@ FOLDERS = {
 
 
 def test_series_of_the_splits_are_disjoint():
-    train = build_flow_dataset("flying_shapes", "train", length=2, size=(32, 48))
-    val = build_flow_dataset(
-        "flying_shapes", "val", length=2, size=(32, 48), transform=lambda sample: sample._replace(name="changed")
-    )
+    shapes = dataset("flying_shapes", "flow")
+    train = shapes.open("train", length=2, size=(32, 48))
+    val = shapes.open("val", length=2, size=(32, 48), transform=lambda sample: sample._replace(name="changed"))
     assert len(train) == len(val) == 2
     assert train[0].flow.shape == (2, 32, 48) and val[0].name == "changed"
     assert not any(torch.equal(a.image1, b.image1) for a in train for b in val)
@@ -45,26 +41,26 @@ def test_flying_voc_takes_the_photographs_of_the_split(tmp_path):
         (folder / f"ImageSets/Segmentation/{split}.txt").write_text(f"{name}\n")
     seeds = set()
     for split, name in (("train", "a"), ("val", "b")):
-        dataset = build_flow_dataset("flying_voc", split, tmp_path, length=3, size=(24, 32))
-        assert isinstance(dataset, FlyingShapes) and isinstance(dataset.photographs, VOCPhotographs)
-        assert [image.stem for image, _ in dataset.photographs.pairs] == [name]
-        assert len(dataset) == 3 and dataset[0].flow.shape == (2, 24, 32)
-        seeds.add(dataset.seed)
+        pairs = dataset("flying_voc").open(split, tmp_path, length=3, size=(24, 32))
+        assert isinstance(pairs, FlyingShapes) and isinstance(pairs.photographs, VOCPhotographs)
+        assert [image.stem for image, _ in pairs.photographs.pairs] == [name]
+        assert len(pairs) == 3 and pairs[0].flow.shape == (2, 24, 32)
+        seeds.add(pairs.seed)
     assert len(seeds) == 2
 
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_data_on_disk_needs_a_root(name, tmp_path):
     with pytest.raises(DataError, match=rf"{name}.*--data-root.*SEGAWARE_DATA"):
-        build_flow_dataset(name, "val")
+        dataset(name).open("val")
     with pytest.raises(DataError, match=rf"{FOLDERS[name]}: no such folder"):
-        build_flow_dataset(name, "val", tmp_path)
+        dataset(name).open("val", tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(set(get_args(FlowDatasetName)) - set(GENERATED) - set(WITH_SPLIT)))
+@pytest.mark.parametrize("name", sorted(set(dataset_names("flow")) - set(GENERATED) - set(WITH_SPLIT)))
 def test_sets_without_a_split_cannot_be_trained_on_by_name(name, tmp_path):
     with pytest.raises(ValueError, match=rf"split must be 'val' for data set '{name}', .* got 'train'"):
-        build_flow_dataset(name, "train", tmp_path)
+        dataset(name).open("train", tmp_path)
 
 
 def test_flying_chairs_by_split_and_whole(tmp_path):
@@ -75,9 +71,9 @@ def test_flying_chairs_by_split_and_whole(tmp_path):
             Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(folder / f"{number}_{image}.ppm")
         write_flo(folder / f"{number}_flow.flo", np.zeros((2, 3, 2), np.float32))
     (folder / "FlyingChairs_train_val.txt").write_text("1\n2\n1\n")
-    names = [[sample.name for sample in build_flow_dataset("flying_chairs", s, tmp_path)] for s in ("train", "val")]
+    names = [[sample.name for sample in dataset("flying_chairs").open(s, tmp_path)] for s in ("train", "val")]
     assert names == [["00001", "00003"], ["00002"]]
-    whole = build_flow_dataset("flying_chairs_all", "val", tmp_path, lambda sample: sample._replace(name="changed"))
+    whole = dataset("flying_chairs_all").open("val", tmp_path, lambda sample: sample._replace(name="changed"))
     assert [sample.name for sample in whole] == ["changed"] * 3
 
 
@@ -88,11 +84,11 @@ def test_passes(name, passes, tmp_path):
     (tmp_path / "flyingthings3d").mkdir()
     for pass_name in ("clean", "final"):
         with pytest.raises(DataError, match=passes.format(pass_name)):
-            build_flow_dataset(f"{name}_{pass_name}", "val", tmp_path)
+            dataset(f"{name}_{pass_name}").open("val", tmp_path)
 
 
 def test_unknown_names_are_told():
-    with pytest.raises(ValueError, match=r"'flying_shapes', 'flying_voc', .*, got 'camvid'"):
-        build_flow_dataset("camvid", "train")
-    with pytest.raises(ValueError, match="split must be 'train' or 'val', got 'test'"):
-        build_flow_dataset("flying_shapes", "test")
+    with pytest.raises(ValueError, match=r"unknown data set for flow 'camvid': there are .* flying_shapes, flying_th"):
+        dataset("camvid", "flow")
+    with pytest.raises(ValueError, match=r"split must be 'train' or 'val' for data set 'flying_shapes', .* got 'test'"):
+        dataset("flying_shapes").open("test")

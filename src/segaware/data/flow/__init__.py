@@ -15,7 +15,6 @@ from segaware.data.flow.flying_things3d import FlyingThings3D
 from segaware.data.flow.frames import Frames, open_frames
 from segaware.data.flow.kitti import KITTI
 from segaware.data.flow.middlebury import Middlebury
-from segaware.data.flow.registry import FlowDatasetName, build_flow_dataset
 from segaware.data.flow.sample import FlowSample, FlowTransform
 from segaware.data.flow.sintel import Sintel
 from segaware.data.flow.transforms import (
@@ -30,7 +29,6 @@ __all__ = [
     "KITTI",
     "FlowColorJitter",
     "FlowCompose",
-    "FlowDatasetName",
     "FlowRandomAffine",
     "FlowRandomCrop",
     "FlowRandomFlip",
@@ -43,7 +41,6 @@ __all__ = [
     "Middlebury",
     "Sintel",
     "VOCPhotographs",
-    "build_flow_dataset",
     "generate_pair",
     "known_flow",
     "open_frames",

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from segaware.atomic import write_atomically
+from segaware.constants import UNKNOWN_FLOW_THRESHOLD
 from segaware.data.images import check_pixels
 from segaware.data.reading import DataError, reading
 from segaware.extras import import_extra
@@ -18,7 +19,6 @@ from segaware.extras import import_extra
 KITTI_RANGE = (-512, 511.984375)  # pixels; 16 bits in steps of 1/64
 
 _FLO_MAGIC = b"PIEH"  # The float32 202021.25, little endian.
-_UNKNOWN = 1e9  # Middlebury's own threshold; its files mark unknown flow by 1666666752.
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -35,7 +35,7 @@ def known_flow(flow: np.ndarray) -> np.ndarray:
         >>> known_flow(np.array([[[3, -4], [1666666752, 0], [0, np.nan]]], np.float32))
         array([[ True, False, False]])
     """
-    return (np.abs(flow) <= _UNKNOWN).all(axis=-1)
+    return (np.abs(flow) <= np.float64(UNKNOWN_FLOW_THRESHOLD)).all(axis=-1)
 
 
 def read_flo(path: str | Path) -> np.ndarray:

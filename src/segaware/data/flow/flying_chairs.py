@@ -9,6 +9,7 @@ from segaware.data.flow.pairs import FlowPairs, Motion, Pair, find_folder
 from segaware.data.flow.sample import FlowTransform
 from segaware.data.folders import files_by_stem
 from segaware.data.reading import DataError, reading
+from segaware.data.registry import DatasetRecord, register_dataset
 
 _SPLIT_FILE = "FlyingChairs_train_val.txt"
 _MARKS = {"train": "1", "val": "2"}
@@ -78,3 +79,16 @@ def _read_split(paths: list[Path], numbers: list[str]) -> list[str]:
     if set(marks) != set(_MARKS.values()):
         raise DataError(f"{path}: its lines must be 1 (training) and 2 (validation), found {sorted(set(marks))[:5]}")
     return marks
+
+
+_LAYOUT = "flyingchairs/ or FlyingChairs_release/data/ with NUMBER_img1.ppm, NUMBER_img2.ppm and NUMBER_flow.flo"
+register_dataset(DatasetRecord("flying_chairs", "flow", FlyingChairs, f"{_LAYOUT}; and {_SPLIT_FILE}"))
+register_dataset(
+    DatasetRecord(
+        "flying_chairs_all",
+        "flow",
+        lambda root, split, transform: FlyingChairs(root, "all", transform),
+        _LAYOUT,
+        splits=("val",),
+    )
+)

@@ -1,21 +1,21 @@
 """Generated pairs in the spirit of FlyingChairs (Dosovitskiy et al. 2015): shapes and cut-outs fly over photographs."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from segaware.constants import IGNORE_INDEX
 from segaware.data.flow.layers import Layer, render_pair
 from segaware.data.flow.sample import FlowSample, FlowTransform
 from segaware.data.images import check_pair, read_image, read_label
-from segaware.data.sample import IGNORE_INDEX
+from segaware.data.registry import DatasetRecord, Split, register_dataset
 from segaware.data.scenes import LIMB_REACH, outline, smooth
-from segaware.data.voc import VOC, VOC_CLASSES
+from segaware.data.voc import VOC, VOC_CLASSES, VOC_LAYOUT
 
 WORLD = (384, 512)  # height and width of FlyingChairs' images; smaller images show a part of such a world
 
@@ -44,7 +44,7 @@ class VOCPhotographs:
         ValueError: `split` is unknown.
     """
 
-    def __init__(self, root: str | Path, split: Literal["train", "val"]) -> None:
+    def __init__(self, root: str | Path, split: Split) -> None:
         self.pairs = VOC(root, split).pairs
 
     def __len__(self) -> int:
@@ -169,6 +169,8 @@ def _find_cut_outs(photograph: Image.Image, label: np.ndarray | None) -> list[tu
     """Return photograph and mask of every region of objects that is large enough."""
     if label is None:
         return []
+    from scipy import ndimage  # slow to import
+
     regions, _ = ndimage.label((label > 0) & (label != IGNORE_INDEX))
     cut_outs = []
     for index, (rows, columns) in enumerate(ndimage.find_objects(regions), 1):
@@ -281,3 +283,22 @@ class FlyingShapes(Dataset[FlowSample]):
         seed = np.random.SeedSequence(self.seed, spawn_key=(index,))
         sample = generate_pair(seed, self.size, self.photographs)._replace(name=f"{index:06d}")
         return self.transform(sample) if self.transform else sample
+
+
+def _read_shapes(
+    root: Path | None,
+    split: Split,
+    transform: FlowTransform | None,
+    length: int = 1000,
+    size: tuple[int, int] = WORLD,
+    photographs: PhotographSource | None = None,
+) -> FlyingShapes:
+    return FlyingShapes(length, size, 0 if split == "train" else 1, photographs, transform)
+
+
+def _read_voc(root: Path, split: Split, transform: FlowTransform | None, **generated: Any) -> FlyingShapes:
+    return _read_shapes(root, split, transform, photographs=VOCPhotographs(root, split), **generated)
+
+
+register_dataset(DatasetRecord("flying_shapes", "flow", _read_shapes, layout="", is_generated=True))
+register_dataset(DatasetRecord("flying_voc", "flow", _read_voc, VOC_LAYOUT, is_generated=True))

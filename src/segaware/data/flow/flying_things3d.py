@@ -1,14 +1,17 @@
 """FlyingThings3D: rendered objects on long random paths (Mayer et al. 2016)."""
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from segaware.data.flow.files import read_pfm
 from segaware.data.flow.pairs import FlowPairs, Motion, Pair, find_folder
 from segaware.data.flow.sample import FlowTransform
+from segaware.data.flow.sintel import Pass
 from segaware.data.folders import IMAGE_SUFFIXES, files_by_stem
 from segaware.data.reading import DataError
+from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
 
 
 class FlyingThings3D(FlowPairs):
@@ -32,12 +35,11 @@ class FlyingThings3D(FlowPairs):
     def __init__(
         self,
         root: str | Path,
-        split: Literal["train", "val"],
-        pass_name: Literal["clean", "final"],
+        split: Split,
+        pass_name: Pass,
         transform: FlowTransform | None = None,
     ) -> None:
-        if split not in ("train", "val"):
-            raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+        check_split(split)
         if pass_name not in ("clean", "final"):
             raise ValueError(f"pass_name must be 'clean' or 'final', got {pass_name!r}")
         folder = find_folder(root, "flyingthings3d", "FlyingThings3D")
@@ -67,3 +69,19 @@ class FlyingThings3D(FlowPairs):
         if flow.ndim != 3:
             raise DataError(f"{pair.flow}: a flow has 3 channels, u, v and 0, found a PFM of one channel")
         return Motion(flow[..., :2])
+
+
+def _read_pass(pass_name: Pass, root: Path, split: Split, transform: FlowTransform | None) -> FlyingThings3D:
+    return FlyingThings3D(root, split, pass_name, transform)
+
+
+for _name in get_args(Pass):
+    register_dataset(
+        DatasetRecord(
+            f"flying_things3d_{_name}",
+            "flow",
+            partial(_read_pass, _name),
+            "flyingthings3d/ or FlyingThings3D/ with frames_{cleanpass,finalpass}/{TRAIN,TEST}/{A,B,C}/NNNN/left/"
+            "NNNN.png and optical_flow/{TRAIN,TEST}/{A,B,C}/NNNN/into_future/left/OpticalFlowIntoFuture_NNNN_L.pfm",
+        )
+    )

@@ -9,6 +9,7 @@ from segaware.data.flow.pairs import FlowPairs, Motion, Pair, check_size, find_f
 from segaware.data.flow.sample import FlowTransform
 from segaware.data.folders import files_by_stem
 from segaware.data.reading import DataError
+from segaware.data.registry import DatasetRecord, register_dataset
 
 _ARCHIVES = {2012: "data_stereo_flow", 2015: "data_scene_flow"}
 _IMAGES = {2012: ("colored_0", "image_0"), 2015: ("image_2",)}  # image_0 is in gray
@@ -64,3 +65,24 @@ class KITTI(FlowPairs):
         _, visible = read_kitti_flow(pair.masks[0])
         check_size(visible, pair.masks[0], flow, pair.flow)
         return Motion(flow, valid, valid & ~visible)
+
+
+register_dataset(
+    DatasetRecord(
+        "kitti2012",
+        "flow",
+        lambda root, split, transform: KITTI(root, 2012, transform),
+        "kitti2012/ or data_stereo_flow/ with training/colored_0/NNNNNN_{10,11}.png (or image_0) and "
+        "training/flow_occ/NNNNNN_10.png",
+        splits=("val",),
+    )
+)
+register_dataset(
+    DatasetRecord(
+        "kitti2015",
+        "flow",
+        lambda root, split, transform: KITTI(root, 2015, transform),
+        "kitti2015/ or data_scene_flow/ with training/image_2/NNNNNN_{10,11}.png and training/flow_occ/NNNNNN_10.png",
+        splits=("val",),
+    )
+)

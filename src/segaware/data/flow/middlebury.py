@@ -7,6 +7,7 @@ from segaware.data.flow.pairs import FlowPairs, Motion, Pair, find_folder
 from segaware.data.flow.sample import FlowTransform
 from segaware.data.folders import files_by_stem
 from segaware.data.reading import DataError
+from segaware.data.registry import DatasetRecord, register_dataset
 
 
 class Middlebury(FlowPairs):
@@ -40,3 +41,14 @@ class Middlebury(FlowPairs):
 
     def _read_motion(self, pair: Pair) -> Motion:
         return Motion(read_flo(pair.flow))
+
+
+register_dataset(
+    DatasetRecord(
+        "middlebury",
+        "flow",
+        lambda root, split, transform: Middlebury(root, transform),
+        "middlebury/ with other-data/NAME/frame{10,11}.png and other-gt-flow/NAME/flow10.flo",
+        splits=("val",),
+    )
+)

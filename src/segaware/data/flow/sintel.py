@@ -1,8 +1,9 @@
 """MPI Sintel: scenes of an animated film (Butler et al. 2012)."""
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from segaware.data.flow.sample import FlowTransform
 from segaware.data.folders import files_by_stem
 from segaware.data.images import read_image
 from segaware.data.reading import DataError
+from segaware.data.registry import DatasetRecord, Split, register_dataset
+
+Pass = Literal["clean", "final"]  # how the frames are rendered
 
 
 class Sintel(FlowPairs):
@@ -31,9 +35,7 @@ class Sintel(FlowPairs):
         ValueError: `pass_name` is unknown.
     """
 
-    def __init__(
-        self, root: str | Path, pass_name: Literal["clean", "final"], transform: FlowTransform | None = None
-    ) -> None:
+    def __init__(self, root: str | Path, pass_name: Pass, transform: FlowTransform | None = None) -> None:
         if pass_name not in ("clean", "final"):
             raise ValueError(f"pass_name must be 'clean' or 'final', got {pass_name!r}")
         folder = find_folder(root, "sintel", "MPI-Sintel", "MPI-Sintel-complete") / "training"
@@ -65,3 +67,20 @@ def _read_mask(path: Path, flow: np.ndarray, flow_path: Path) -> np.ndarray:
     mask = read_image(path)[..., 0] > 0
     check_size(mask, path, flow, flow_path)
     return mask
+
+
+def _read_pass(pass_name: Pass, root: Path, split: Split, transform: FlowTransform | None) -> Sintel:
+    return Sintel(root, pass_name, transform)
+
+
+for _name in get_args(Pass):
+    register_dataset(
+        DatasetRecord(
+            f"sintel_{_name}",
+            "flow",
+            partial(_read_pass, _name),
+            "sintel/, MPI-Sintel/ or MPI-Sintel-complete/ with training/{clean,final}/SCENE/frame_NNNN.png, "
+            "training/flow/SCENE/frame_NNNN.flo and training/{invalid,occlusions}/SCENE/frame_NNNN.png",
+            splits=("val",),
+        )
+    )

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from segaware.data import dataset
 from segaware.data.flow import (
     FlowColorJitter,
     FlowCompose,
@@ -18,7 +19,6 @@ from segaware.data.flow import (
     FlowRandomFlip,
     FlowSample,
     FlowTransform,
-    build_flow_dataset,
 )
 from segaware.experiments.tasks.flow.panels import draw_pairs
 from segaware.experiments.tasks.flow.scores import DISPLACEMENTS, FlowScores, count_errors, flow_row
@@ -31,7 +31,6 @@ from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import FlowRecipe
 from segaware.training import FlowStage
 
-_GENERATED = ("flying_shapes", "flying_voc")
 _VALIDATION_PAIRS = 160  # of generated ones; data sets on disk have their own number
 
 
@@ -62,9 +61,9 @@ class FlowTask(Task[FlowRecipe, FlowScores]):
         self, recipe: FlowRecipe, split: Literal["train", "val"], data_root: Path | None
     ) -> Dataset[FlowSample]:
         """Return pairs of images with their flow."""
-        data = recipe.data
+        data, record = recipe.data, dataset(recipe.data.name)
         for key in ("length", "size"):
-            if (getattr(data, key) is None) == (data.name in _GENERATED):
+            if (getattr(data, key) is None) == record.is_generated:
                 raise RecipeError(
                     f"data.{key}: generated pairs need it and other data null, got {getattr(data, key)} for {data.name}"
                 )
@@ -77,8 +76,8 @@ class FlowTask(Task[FlowRecipe, FlowScores]):
             if data.color is not None:
                 parts.append(FlowColorJitter(**data.color.model_dump()))
             transform = FlowCompose(parts)
-        length = _VALIDATION_PAIRS if split == "val" else data.length
-        return build_flow_dataset(data.name, split, data_root, transform, length or 1, data.size or (1, 1))
+        length = _VALIDATION_PAIRS if split == "val" and record.is_generated else data.length
+        return record.open(split, data_root, transform, length, data.size)
 
     def stage(self, recipe: FlowRecipe, network: nn.Module) -> FlowStage:
         """Return the training with end-point errors on all scales."""

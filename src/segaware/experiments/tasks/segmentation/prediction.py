@@ -14,7 +14,7 @@ from segaware.data import (
     IMAGE_SUFFIXES,
     VOC_CLASSES,
     DataError,
-    dataset_info,
+    dataset,
     pack_voc_submission,
     read_image,
     write_png,
@@ -27,7 +27,7 @@ from segaware.experiments.tasks import task_of
 from segaware.outputs import check_outputs
 from segaware.progress import progress
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import AnySegmentationRecipe, Recipe
+from segaware.recipes.schema import Recipe
 from segaware.viz import overlay, side_by_side
 
 
@@ -80,13 +80,13 @@ def predict_label(network: nn.Module, image: np.ndarray) -> np.ndarray:
     return network(batch)[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 
-def predict(recipe: AnySegmentationRecipe, network: nn.Module, images: list[Path], out: Path) -> Iterator[Path]:
+def predict(recipe: Recipe, network: nn.Module, images: list[Path], out: Path) -> Iterator[Path]:
     """Predict images one by one, yielding each when its files are written.
 
     For an image NAME.jpg, `out/labels/NAME.png` is the label map, class indices with the data set's palette, and
     `out/pictures/NAME.png` shows the image beside the prediction.
     """
-    palette = dataset_info(recipe.data.name).palette
+    palette = dataset(recipe.data.name).palette
     network = network.to(default_device()).eval()
     for path in images:
         image = read_image(path)
@@ -114,7 +114,7 @@ def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out:
         FileExistsError: If results are there, and may not be replaced.
     """
     task = task_of(recipe)
-    if task.name != "segmentation" or task.images != 1 or dataset_info(recipe.data.name).classes != VOC_CLASSES:
+    if task.name != "segmentation" or task.images != 1 or dataset(recipe.data.name).classes != VOC_CLASSES:
         raise RecipeError(f"a submission needs a segmentation recipe for VOC's 21 classes, got {recipe.title!r}")
     if root is None:
         raise DataError("VOC's test images are read from disk: pass --data-root FOLDER or set SEGAWARE_DATA=FOLDER")

@@ -15,7 +15,7 @@ from segaware.data import (
     RandomScale,
     Sample,
     Transform,
-    build_dataset,
+    dataset,
 )
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Data
@@ -38,7 +38,8 @@ def open_images(
         RecipeError: If a number of images is missing for scenes, or given for another data set.
         DataError: If files are missing.
     """
-    if (data.length is None) == (data.name == "scenes"):
+    record = dataset(data.name)
+    if (data.length is None) == record.is_generated:
         raise RecipeError(f"data.length: scenes need a number and other data null, got {data.length} for {data.name}")
     transform = None
     if split == "train":
@@ -46,5 +47,6 @@ def open_images(
         if not whole:
             parts += [RandomCrop(*data.crop), RandomFlip(data.flip), ColorJitter(data.jitter)]
         transform = Compose(parts)
-    length = _VALIDATION_SCENES if split == "val" else data.length
-    return build_dataset(data.name, split, data_root, transform, length or 1, data.crop)
+    if not record.is_generated:
+        return record.open(split, data_root, transform)
+    return record.open(split, data_root, transform, _VALIDATION_SCENES if split == "val" else data.length, data.crop)

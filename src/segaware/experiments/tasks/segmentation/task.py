@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from segaware.data import COARSE_STRIDE, Sample, coarse_scores, dataset_info
+from segaware.data import COARSE_STRIDE, Sample, coarse_scores, dataset
 from segaware.devices import default_device
 from segaware.experiments.tasks.networks import build_embedding, optimization
 from segaware.experiments.tasks.scores import Predictor
@@ -154,7 +154,7 @@ class SegmentationTask(Task[AnySegmentationRecipe, SegmentationScores]):
                 for recipe, network in zip(recipes, networks, strict=True)
             ]
         titles = [recipe.title for recipe in recipes]
-        palette = dataset_info(recipes[1].data.name).palette
+        palette = dataset(recipes[1].data.name).palette
         return draw_images(sample, palette, titles, predictions, networks[1], caption, reduce)
 
 
@@ -198,7 +198,7 @@ def num_classes(recipe: AnySegmentationRecipe) -> int:
     Raises:
         RecipeError: If its labels are regions, not classes.
     """
-    count = dataset_info(recipe.data.name).num_classes
+    count = dataset(recipe.data.name).num_classes
     if count is None:
         raise RecipeError(
             f"data.name: {recipe.data.name} has regions and no classes, so no segmentation can be learned"
