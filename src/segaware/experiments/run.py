@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import seed_everything
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -23,7 +22,7 @@ from segaware.locking import locked
 from segaware.provenance import provenance
 from segaware.recipes.files import RecipeError, read_stored_recipe
 from segaware.recipes.schema import Recipe, Train
-from segaware.training import fit, save_weights, shuffled_batches, usable_checkpoint
+from segaware.training import fit, save_weights, seed_everything, shuffled_batches, usable_checkpoint
 
 _WORDS = {"title", "published"}  # what a training does not depend on
 

@@ -1,5 +1,7 @@
 """Training stages and the engine that runs them; the only room that imports Lightning."""
 
+from lightning.pytorch import seed_everything
+
 from segaware.training.batches import shuffled_batches
 from segaware.training.checkpoints import find_checkpoint, usable_checkpoint
 from segaware.training.engine import Precision, fit
@@ -31,6 +33,7 @@ __all__ = [
     "fit",
     "load_weights",
     "save_weights",
+    "seed_everything",
     "shuffled_batches",
     "usable_checkpoint",
 ]
