@@ -10,16 +10,13 @@ import yaml
 from rich.console import Console
 
 from segaware.atomic import check_folder
-from segaware.cli.bench.gpu.tune import tune as tune_tiles
-from segaware.cli.bench.plan import Settings
-from segaware.cli.bench.run import check_settings, choose_groups, run_groups
-from segaware.cli.bench.tables import show_case
 from segaware.cli.doctor import report_lines
 from segaware.cli.flow import flow
 from segaware.cli.flow_tables import draw_errors, flow_cells, flow_scores_cells, is_flow
 from segaware.cli.options import DataRoot, Overrides, Overwrite, RecipeName, Runs, Weights, errors, read_recipe
 from segaware.cli.refine import refine
 from segaware.cli.tables import draw_trimap, scores_cells, show, table_cells, table_path
+from segaware.cli.tune import tune
 from segaware.data import write_png
 from segaware.experiments.comparison import draw_comparison
 from segaware.experiments.evaluation import evaluate
@@ -32,7 +29,7 @@ from segaware.experiments.run import train as train_recipe
 from segaware.experiments.seeds import run_seeds
 from segaware.experiments.table import run_table
 from segaware.experiments.trained import run_folder, weights_path
-from segaware.outputs import check_apart, check_folder_can_be_written, check_outputs, wrote_table
+from segaware.outputs import check_apart, check_outputs, wrote_table
 from segaware.progress import progress
 from segaware.provenance import provenance, write_json
 from segaware.recipes.files import RecipeError, choose_data, load_recipe, recipe_names, table_names
@@ -267,44 +264,7 @@ def table(
         print(path)
 
 
-@app.command()
-def bench(
-    groups: Annotated[
-        list[str] | None,
-        typer.Argument(help="Of layers, distance, filter, crf, overhead, network, recipes, curves; or gpu."),
-    ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="The long form: larger batches, longer, and the curves.")
-    ] = False,
-    threads: Annotated[int, typer.Option("--threads", help="Threads of PyTorch.")] = 2,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the inputs and of the order of contenders.")] = 0,
-    peers: Annotated[Path, typer.Option("--peers", help="Folder of what to compare with.")] = Path("benchmarks/peers"),
-    out: Annotated[Path, typer.Option("--out", help="Folder for a JSON file per group.")] = Path("results/bench"),
-) -> None:
-    """Measure operators and networks beside plain convolution and other implementations (a few minutes)."""
-    with errors("the files of groups that were not finished are as before"):
-        names = choose_groups(groups or [], full)
-        settings = Settings(peers, full, seed, threads)
-        check_settings(settings)
-        _make_folder(out)
-        for values in run_groups(names, settings, out):
-            for case in values["cases"]:
-                show_case(console, values["group"], case)
-            print(out / f"{values['group']}.json")
-
-
-@app.command()
-def tune(
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the inputs.")] = 0,
-    out: Annotated[Path, typer.Option("--out", help="The JSON file to write.")] = Path("src/segaware/ops/tiles.json"),
-) -> None:
-    """Search the tiles of the GPU kernels for the layers of the benchmark, and write the fastest (an hour on a GPU)."""
-    with errors():
-        settings = Settings(Path("benchmarks/peers"), seed=seed)
-        _make_folder(out.parent)
-        for line in tune_tiles(settings, out):
-            print(line, flush=True)
-        print(out)
+app.command()(tune)
 
 
 @app.command()
@@ -312,9 +272,3 @@ def doctor() -> None:
     """Print versions, and which backends can run here or why they cannot."""
     for line in report_lines():
         print(line)
-
-
-def _make_folder(folder: Path) -> None:
-    """Create a folder and check that it can be written, before any work is done."""
-    check_folder_can_be_written(folder)
-    folder.mkdir(parents=True, exist_ok=True)
