@@ -28,10 +28,10 @@ check: install
 	$(BIN)/lint-imports
 
 docs: install
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 bench: .venv/installed-bench
-	$(BIN)/segaware bench
+	$(BIN)/python -m benchmarks
 
 install: .venv/installed
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from architectures import find_libraries
 
 import segaware
+from benchmarks.architectures import find_libraries
 
 find_libraries()  # the README converts a network of torchvision
 

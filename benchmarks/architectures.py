@@ -172,7 +172,7 @@ def check(architecture: Architecture, programs: bool = False) -> dict[str, Any]:
         "difference": max(differences),
         "changes": all(changes),
         "trains": all(p.grad is not None and bool(p.grad.isfinite().all()) for p in [*hardness, *trained])
-        and all(bool(p.grad.any()) for p in trained),
+        and all(p.grad is not None and bool(p.grad.any()) for p in trained),
     }
     if programs and architecture.programs:
         model = converted.eval()

@@ -1,6 +1,6 @@
 """A torchvision DeepLabV3, and the same converted to segmentation-aware convolutions, trained on CamVid.
 
-    python benchmarks/convert_camvid.py --data-root DATA
+    python -m benchmarks convert_camvid --data-root DATA
 
 trains DeepLabV3 on ResNet-50 from random weights, then goes on from there: the network as it is (the control), and
 converted, each over the same batches. Writes results/conversion/camvid.json, from which `make docs` makes a section of
@@ -13,20 +13,19 @@ import argparse
 import io
 import json
 import math
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from architectures import find_libraries
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, Subset
 
 import segaware
+from benchmarks.architectures import find_libraries
 from segaware.atomic import write_atomically
 from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
 from segaware.experiments.tasks.segmentation import SegmentationScores, count_classes, segmentation_row
@@ -60,7 +59,7 @@ def deeplab() -> nn.Module:
     from torchvision.models.segmentation import deeplabv3_resnet50
 
     network = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=CamVid.num_classes)
-    return ClassScores(network).to(memory_format=torch.channels_last)
+    return ClassScores(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def convert(network: nn.Module, embedding: nn.Module, layers: str | int) -> nn.Module:
@@ -80,9 +79,9 @@ ROWS: dict[str, tuple[str, Callable[[nn.Module], nn.Module]]] = {
 }
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Train, predict, score, compare, and write the results file."""
-    options = _options()
+    options = _options(arguments)
     titles = {"baseline": "DeepLabV3"} | {name: ROWS[name][0] for name in options.rows}
     for name in titles:
         if name == "baseline":
@@ -124,8 +123,10 @@ def main() -> None:
     )
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks convert_camvid", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", type=Path, required=True, help="folder that holds camvid/")
     parser.add_argument("--out", type=Path, default=Path("results/conversion/camvid.json"))
     parser.add_argument("--runs", type=Path, default=Path("runs/conversion"), help="where weights and logs are kept")
@@ -139,7 +140,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--predict-only", action="store_true", help="leave scores for later: they need no GPU")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if CONTROL not in options.rows:
         parser.error(f"--rows needs {CONTROL}, which the others are compared with")
     return options
@@ -240,11 +241,7 @@ def _file(options: argparse.Namespace, name: str, suffix: str) -> Path:
 
 
 def _provenance() -> dict[str, Any]:
-    values = provenance("python", sys.argv[0])
+    values = provenance("python", "-m", "benchmarks")
     if torch.cuda.is_available():
         values["machine"] = f"{torch.cuda.get_device_name()}; {values['machine']}"
     return values
-
-
-if __name__ == "__main__":
-    main()

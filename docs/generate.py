@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segaware.cli.bench.curves import LABELS
-from segaware.cli.bench.run import GROUPS, PACKAGES
-from segaware.cli.bench.tables import HEADERS, case_rows
+from benchmarks.groups.curves import LABELS
+from benchmarks.harness.plan import PACKAGES
+from benchmarks.harness.tables import HEADERS, case_rows
+from benchmarks.registry import GROUPS
 from segaware.data import write_png
 from segaware.experiments.tasks.flow.tables import draw_displacements, draw_errors, flow_cells, other_cells
 from segaware.experiments.tasks.segmentation.tables import draw_trimap, table_cells
@@ -30,12 +31,12 @@ NO_GPU = (
     "Nothing has been measured on a GPU yet. The Triton kernels are interpreted against their references and compiled "
     "for compute capability 8.0 and 9.0 in the tests, which says nothing about their speed; their tiles are untuned "
     "guesses. On a machine with an NVIDIA GPU, `make test-gpu` tests them there, `segaware tune` searches tiles, and "
-    "`segaware bench gpu --full` measures layers beside cuDNN, unfold and the card's own ceilings, distances beside "
-    "their memory floor, filters beside NATTEN, SegAwareCRF and whole networks, and writes results/bench/gpu.json, "
-    "from which `make docs` makes this section. The goals: masked convolution at most 1.3 times plain convolution "
-    "forward and 1.6 times with gradients for 3x3 layers of 128 or more channels in bfloat16, at least 5 times as "
-    "fast and as lean as unfold, distances within 1.5 times their memory floor, SegAwareCRF on 8 images of 65x65 in 1 "
-    "ms."
+    "`python -m benchmarks gpu --full` measures layers beside cuDNN, unfold and the card's own ceilings, distances "
+    "beside their memory floor, filters beside NATTEN, SegAwareCRF and whole networks, and writes "
+    "results/bench/gpu.json, from which `make docs` makes this section. The goals: masked convolution at most 1.3 "
+    "times plain convolution forward and 1.6 times with gradients for 3x3 layers of 128 or more channels in bfloat16, "
+    "at least 5 times as fast and as lean as unfold, distances within 1.5 times their memory floor, SegAwareCRF on 8 "
+    "images of 65x65 in 1 ms."
 )
 
 
@@ -164,7 +165,7 @@ TASKS = {
 
 def load_groups(folder: Path) -> list[dict[str, Any]]:
     """Return the groups of the benchmark that were measured, in the order in which they run."""
-    paths = [folder / f"{name}.json" for name in (*GROUPS, "conversion_cpu", "conversion_cuda")]
+    paths = [folder / f"{name}.json" for name, group in GROUPS.items() if group.rows == "cases"]
     return [json.loads(path.read_text()) for path in paths if path.is_file()]
 
 
@@ -173,10 +174,11 @@ def benchmarks_page(folder: Path) -> str:
     parts = [
         "# Benchmarks",
         "Made by `make docs` from the files in [results/bench/](../results/bench), which `make bench` (the quick form) "
-        "and `segaware bench --full` write; the contenders are in [benchmarks/peers/](../benchmarks/peers). Contenders "
-        "take turns in one process, round after round in random order. A time is the median over the rounds, in "
-        "brackets the 10th and 90th percentile. A ratio is that of two times in the same round, again as median and "
-        "percentiles. The first call of a contender is timed apart: it may import, compile or read compiled code.",
+        "and `python -m benchmarks --full` write; the contenders are in [benchmarks/peers/](../benchmarks/peers). "
+        "Contenders take turns in one process, round after round in random order. A time is the median over the "
+        "rounds, in brackets the 10th and 90th percentile. A ratio is that of two times in the same round, again as "
+        "median and percentiles. The first call of a contender is timed apart: it may import, compile or read compiled "
+        "code.",
     ]
     groups = {group["group"]: group for group in load_groups(folder)}
     curves = groups.pop("curves", None)
@@ -270,7 +272,7 @@ def compatibility_page(folder: Path) -> str:
     measured = values["measured"]
     parts = [
         "# Networks that are converted",
-        "Made by `make docs` from what `python benchmarks/compatibility.py` finds; the tests convert the same "
+        "Made by `make docs` from what `python -m benchmarks compatibility` finds; the tests convert the same "
         "networks. All convolutions whose window is larger than 1x1 become segmentation-aware. The largest difference "
         "is that to the original at hardness 0, relative to the largest output, in double precision, at two image "
         "sizes, with random weights. A network trains if gradients reach its weights, every hardness and the embedding "

@@ -69,6 +69,12 @@ def check_folder_can_be_written(folder: Path) -> None:
         raise type(error)(f"cannot write into {folder}: {error.strerror or error}") from error
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder if it is not there, and raise OSError unless files can be written into it."""
+    check_folder_can_be_written(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def wrote_table(path: Path, name: str) -> bool:
     """Tell whether a file is the JSON of the table of this name, which the same command may replace."""
     with suppress(OSError, ValueError, RecursionError):

@@ -24,19 +24,9 @@ def segaware() -> Segaware:
 
 
 @pytest.fixture(scope="session")
-def fails(segaware: Segaware) -> Callable[..., str]:
+def fails(segaware: Segaware, error_line: Callable[[Result, int], str]) -> Callable[..., str]:
     """Run `segaware ARGUMENTS...`, check that it fails as it should, and return the line it fails with."""
-
-    def run(*arguments: str | Path, status: int = 1) -> str:
-        result = segaware(*arguments)
-        assert isinstance(result.exception, SystemExit), result.exception  # nothing else escaped
-        assert result.exit_code == status
-        lines = [line for line in result.stderr.splitlines() if line.startswith("segaware: ")]
-        assert len(lines) == 1 and result.stderr.endswith(lines[0] + "\n")
-        assert "Traceback" not in result.output
-        return lines[0].removeprefix("segaware: ")
-
-    return run
+    return lambda *arguments, status=1: error_line(segaware(*arguments), status)
 
 
 @pytest.fixture

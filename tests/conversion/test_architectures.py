@@ -1,7 +1,8 @@
-"""Networks that people use, with random weights; benchmarks/compatibility.py finds out more of the same ones."""
+"""Networks that people use, with random weights; `python -m benchmarks compatibility` finds out more of them."""
 
 import pytest
-from architectures import ARCHITECTURES, Architecture, check
+
+from benchmarks.architectures import ARCHITECTURES, Architecture, check
 
 PROGRAMS = ("vgg11",)  # to be compiled and exported here
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from segaware.cli.bench.measure import Goal, Samples, summarize
+from benchmarks.harness.measure import Goal, Samples, summarize
 
 ROOT = Path(__file__).parents[2]
 

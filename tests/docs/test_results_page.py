@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("segaware ", "python benchmarks/")
+COMMANDS = ("segaware ", "python benchmarks/", "python -m benchmarks ")
 
 
 def test_committed_page_is_made_from_the_committed_results(generate: ModuleType) -> None:

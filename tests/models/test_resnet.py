@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import find_libraries
 from torch import Tensor, nn
 
+from benchmarks.architectures import find_libraries
 from segaware.models import DeepLabV2
 from segaware.models.resnet import FrozenBatchNorm2d, ResNet101
 

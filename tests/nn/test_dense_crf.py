@@ -12,12 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.harness.plan import Settings
 from segaware import use_backend
-from segaware.cli.bench.plan import Settings
 from segaware.nn.dense_crf import DenseCRF, dense_crf
 
 RECORDED = Path(__file__).with_name("pydensecrf.npz")
-PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 OTHER: dict[str, Any] = {
     "gaussian_sxy": 2, "gaussian_compat": 2, "bilateral_sxy": 12, "bilateral_srgb": 20, "bilateral_compat": 4,
     "iterations": 5,
@@ -81,7 +80,7 @@ def test_pydensecrf_recorded() -> None:
 @pytest.mark.parametrize(("classes", "height", "width"), [(2, 40, 30), (21, 90, 110), (5, 1, 50), (3, 2, 1)])
 def test_pydensecrf_live(classes: int, height: int, width: int, options: dict[str, Any]) -> None:
     pytest.importorskip("pydensecrf.densecrf")
-    peer = Settings(PEERS).peer("pydensecrf_crf", "dense_crf")
+    peer = Settings().peer("pydensecrf_crf", "dense_crf")
     assert callable(peer)
     log_probabilities, image = random_arguments(classes, height, width)
     pixels = (255 * image).round().to(torch.uint8)

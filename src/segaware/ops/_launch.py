@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -11,11 +9,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from segaware.ops._tuned_tiles import Tile, tile_key, tuned_tiles
 from segaware.ops.window import Window
 
 INTERPRETED = triton.knobs.runtime.interpret  # whether kernels are run by the interpreter, on CPU tensors, or compiled
 PROGRAMS = 264  # that keep a GPU busy: two on each of an H100's 132 multiprocessors
-TUNED_FILE = Path(__file__).with_name("tiles.json")
 
 _TYPES = {
     torch.float16: tl.float16,
@@ -24,32 +22,13 @@ _TYPES = {
     torch.float64: tl.float64,
 }
 
-
-class Tile(NamedTuple):
-    """What one program computes: rows x columns of results, `depth` of what it sums at a time, and how it is run."""
-
-    rows: int
-    columns: int
-    depth: int
-    warps: int
-    stages: int
-
-
 # By kernel and precision: a tile, or the larger one and the one for calls too small for that to fill a GPU.
 Tiles: TypeAlias = dict[tuple[str, str], tuple[Tile, ...]]
-
-# The winners of `segaware tune`, by `tile_key`; none until it has run on a GPU.
-TUNED: dict[str, Tile] = {key: Tile(*tile) for key, tile in json.loads(TUNED_FILE.read_text())["tiles"].items()}
-
-
-def tile_key(kernel: str, precision: str, images: int, rows: int, columns: int, depth: int) -> str:
-    """Return what a tuned tile is listed by; the number of rows counts to the power of two below."""
-    return f"{kernel} {precision}: 2^{max(images * rows, 1).bit_length() - 1} x {columns} x {depth}"
 
 
 def choose_tile(tiles: Tiles, kernel: str, precision: str, images: int, rows: int, columns: int, depth: int) -> Tile:
     """Return the tile for so many products of this size: the tuned one, or that of the table; no larger than needed."""
-    tile = TUNED.get(tile_key(kernel, precision, images, rows, columns, depth))
+    tile = tuned_tiles().get(tile_key(kernel, precision, images, rows, columns, depth))
     if tile is None:
         tile = tiles[kernel, precision][0]
         if images * triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns) < PROGRAMS:

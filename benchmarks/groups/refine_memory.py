@@ -1,0 +1,79 @@
+"""Time and memory of `segaware refine` on 12 megapixels.
+
+Every command runs in a process of its own, whose peak is that of all its life, libraries included. The image is the
+photograph that comes with segaware, enlarged and repeated.
+"""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.harness.plan import Group, Measurement, Settings
+from segaware.data import photograph, read_image
+from segaware.nn import upsample
+
+MAX_MEMORY = "4GB"
+SIZE, CLASSES, STRIDE = (3000, 4000), 21, 8
+CASES = {  # the scores, and what else the command is given
+    "filter, scores at stride 8": ("coarse", "filter"),
+    "filter, scores of the image's size": ("full", "filter"),
+    "segmentation-aware CRF, scores at stride 8": ("coarse", "segaware_crf"),
+}
+# The peak in /proc is that of the process alone; getrusage's begins with that of the process that started it.
+RUN = """
+import sys
+from segaware.cli.main import app
+from segaware.refining.memory import process_memory
+app(sys.argv[1:], standalone_mode=False)
+print(process_memory("VmHWM"))
+"""
+
+
+def plan(settings: Settings) -> list[Measurement]:
+    """Return one measurement per case."""
+    return [Measurement(title, functools.partial(_measure, settings, title)) for title in CASES]
+
+
+def _measure(settings: Settings, title: str) -> list[dict[str, Any]]:
+    scores, method = CASES[title]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_inputs(folder, settings.seed)
+        command = [str(folder / "image.jpg"), str(folder / f"{scores}.npy"), "--out", str(folder / "out.npy")]
+        options = ["--method", method, "--max-memory", MAX_MEMORY]
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, "refine", *command, *options], check=True, stdout=subprocess.PIPE, text=True
+        )
+        seconds = time.perf_counter() - started
+    return [{"title": title, "seconds": seconds, "peak_mb": float(done.stdout.splitlines()[-1])}]
+
+
+def _write_inputs(folder: Path, seed: int) -> None:
+    tile = Image.fromarray(read_image(photograph())).resize((SIZE[1] // 4, SIZE[0] // 4), Image.Resampling.BICUBIC)
+    Image.fromarray(np.tile(np.array(tile), (4, 4, 1))).save(folder / "image.jpg", quality=92)
+    coarse = torch.randn(CLASSES, SIZE[0] // STRIDE, SIZE[1] // STRIDE, generator=torch.Generator().manual_seed(seed))
+    np.save(folder / "coarse.npy", coarse.numpy())
+    full = np.lib.format.open_memmap(folder / "full.npy", "w+", np.float32, (CLASSES, *SIZE))
+    for written, scores in zip(full, coarse, strict=True):
+        written[:] = upsample(scores[None, None], STRIDE, SIZE)[0, 0].numpy()
+
+
+GROUP = Group(
+    "Refining a photograph of 12 megapixels",
+    f"`segaware refine` with `--max-memory {MAX_MEMORY}`, each in a process of its own.",
+    plan,
+    runs="named",
+    rows="rows",
+    facts={"size": SIZE, "classes": CLASSES, "max_memory": MAX_MEMORY},
+)

@@ -1,0 +1,1 @@
+"""What all groups of the benchmark share: timing in turn, fresh processes, running, results files and tables."""

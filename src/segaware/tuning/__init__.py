@@ -1,0 +1,1 @@
+"""Searching what is fastest on the GPU at hand."""
