@@ -33,7 +33,7 @@ CASES = {  # the scores, and what else the command is given
 RUN = """
 import sys
 from segaware.cli.main import app
-from segaware.refining.memory import process_memory
+from segaware.process_memory import process_memory
 app(sys.argv[1:], standalone_mode=False)
 print(process_memory("VmHWM"))
 """

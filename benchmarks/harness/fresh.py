@@ -15,7 +15,7 @@ import torch
 from benchmarks.harness.measure import Samples, interleave
 from benchmarks.harness.plan import Contender, Settings
 from segaware.fresh_process import run_fresh
-from segaware.refining.memory import process_memory
+from segaware.process_memory import process_memory
 
 
 def measure_fresh(

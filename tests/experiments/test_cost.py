@@ -14,8 +14,8 @@ from segaware.experiments.run import train
 from segaware.experiments.tasks.segmentation import SegmentationTask
 from segaware.experiments.workspace import Workspace
 from segaware.fresh_process import run_fresh
+from segaware.process_memory import process_memory
 from segaware.recipes.files import RecipeError, load_recipe
-from segaware.refining.memory import process_memory
 
 from .tiny_data import write_data
 

@@ -11,7 +11,6 @@ import json
 import statistics
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,9 @@ from segaware.experiments.run import load_network
 from segaware.experiments.tasks import Task, task_of
 from segaware.experiments.workspace import is_up_to_date
 from segaware.fresh_process import run_fresh
+from segaware.process_memory import forget_peak, process_memory
 from segaware.provenance import provenance, write_json
 from segaware.recipes.files import RecipeError, load_recipe
-from segaware.refining.memory import process_memory
 
 _CALLS = 5
 _CORNER = 33  # pixels
@@ -104,8 +103,7 @@ def _memory(device: torch.device, peak: bool) -> float | None:
     if not Path("/proc/self/status").is_file():
         return None
     if not peak:
-        with suppress(OSError):  # forget the peak of loading the network, where that is allowed
-            Path("/proc/self/clear_refs").write_text("5")
+        forget_peak()  # of loading the network
     return process_memory("VmHWM" if peak else "VmRSS")
 
 

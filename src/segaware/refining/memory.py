@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
 import re
-from contextlib import suppress
-from pathlib import Path
-from typing import Literal
 
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet
+from segaware.process_memory import process_memory
 from segaware.refining.layers import RefiningLayer
 from segaware.refining.tiles import Extent
 
@@ -39,27 +35,6 @@ def parse_memory(text: str | int) -> int:
     return int(float(match.group(1)) * _UNITS[unit])
 
 
-def process_memory(field: Literal["VmRSS", "VmHWM"]) -> float:
-    """Return how much memory of this process is resident, or the most that ever was, in MB.
-
-    Raises:
-        OSError: If the system is not Linux.
-    """
-    # getrusage's ru_maxrss would not do: it begins with the peak of the process that started this one.
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise OSError(f"/proc/self/status has no {field}")
-
-
-def machine_memory() -> float:
-    """Return the bytes of memory of this machine; infinity where the system does not tell."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):
-        return math.inf
-
-
 def memory_left(limit: int, held: int) -> float:
     """Return the bytes that a tile may take: of the limit, what the process has not taken, less a reserve.
 
@@ -72,12 +47,6 @@ def memory_left(limit: int, held: int) -> float:
     except OSError:
         resident = _RESIDENT
     return (limit - resident - held - _RETAINED) * (1 - RESERVE)
-
-
-def release_memory() -> None:
-    """Give freed memory back to the system, where the allocator can (glibc): it grew by 300 MB over 40 tiles."""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 # The figures below are peaks above what the process held before, measured on 1024x1024 pixels for several numbers of

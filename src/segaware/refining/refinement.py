@@ -15,16 +15,10 @@ from segaware.constants import IGNORE_INDEX
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
+from segaware.process_memory import machine_memory, release_memory
 from segaware.refining.kinds import Kind, decode, decode_labels, encode, says_something, to_means
 from segaware.refining.layers import RefiningLayer, reach
-from segaware.refining.memory import (
-    RESERVE,
-    embedding_cost,
-    layer_cost,
-    machine_memory,
-    memory_left,
-    release_memory,
-)
+from segaware.refining.memory import RESERVE, embedding_cost, layer_cost, memory_left
 from segaware.refining.modules import device_of
 from segaware.refining.tiles import Extent, Span, Tile, split
 

@@ -20,8 +20,8 @@ from segaware.constants import UNKNOWN_FLOW
 from segaware.data import DataError, reading, voc_palette, write_png
 from segaware.data.flow.files import known_flow, read_flo, read_pfm, write_flo, write_kitti_flow, write_pfm
 from segaware.data.images import pixel_limit
+from segaware.process_memory import process_memory
 from segaware.refining import Kind
-from segaware.refining.memory import process_memory
 from segaware.refining.score_pngs import FLOW, GRAY_MODES, read_png, write_gray_png
 from segaware.refining.settings import Settings, to_numpy
 
