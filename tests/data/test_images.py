@@ -1,5 +1,7 @@
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -122,6 +124,28 @@ def test_the_limit_of_pixels_is_pillows_unless_it_is_given(tmp_path, monkeypatch
     np.testing.assert_array_equal(read_label(tmp_path / "label.png", 3, max_pixels=6), INDICES)
     with pytest.raises(DataError, match="more than the limit of 5,"):
         read_label(tmp_path / "label.png", 3)
+
+
+def _gray_png(path, indices, bits):
+    """Write gray of fewer than 8 bits, which Pillow cannot; rows must fill whole bytes."""
+    unpacked = (indices[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = np.packbits(unpacked.reshape(len(indices), -1), axis=1)
+    data = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())  # each row begins with its filter, 0
+    header = struct.pack(">IIBBBBB", indices.shape[1], len(indices), bits, 0, 0, 0, 0)
+    content = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_label_of_few_bits_has_the_indices_of_its_file(tmp_path, bits):
+    indices = np.arange(2**bits, dtype=np.uint8).reshape(-1, 4)
+    _gray_png(tmp_path / "a.png", indices, bits)
+    np.testing.assert_array_equal(read_label(tmp_path / "a.png", 2**bits), indices)
+    with pytest.raises(DataError, match=f"label value {2**bits - 1} at row"):
+        read_label(tmp_path / "a.png", 2**bits - 1)
 
 
 def test_label_out_of_range_names_value_place_and_range(tmp_path):

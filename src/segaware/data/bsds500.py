@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset
 
 from segaware.constants import IGNORE_INDEX
-from segaware.data.images import check_pair, find_pairs, read_image, to_sample
+from segaware.data.images import find_pairs
+from segaware.data.labelled_images import LabelledImages
 from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
 from segaware.data.sample import Sample, Transform
@@ -27,7 +28,7 @@ def _read_segments(path: Path) -> np.ndarray:
     return segments - 1
 
 
-class BSDS500(Dataset[Sample]):
+class BSDS500(LabelledImages):
     """Photographs with one annotator's regions as labels, for the embedding alone: a region number means nothing.
 
     Reads `root/bsds500/images/SPLIT/ID.jpg` (or any of `IMAGE_SUFFIXES`, in any case) and
@@ -51,20 +52,12 @@ class BSDS500(Dataset[Sample]):
     def __init__(self, root: str | Path, split: Split, transform: Transform | None = None) -> None:
         check_split(split)
         folder = Path(root) / "bsds500"
-        self.pairs = find_pairs(folder / "images" / split, folder / "segments" / split, ".npz")
+        super().__init__(find_pairs(folder / "images" / split, folder / "segments" / split, ".npz"), transform)
         self.split = split
-        self.transform = transform
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        image_path, segments_path = self.pairs[index]
-        image, segments = read_image(image_path), _read_segments(segments_path)
-        annotator = int(torch.randint(len(segments), ())) if self.split == "train" else 0
-        check_pair(image, segments[annotator], segments_path)
-        sample = to_sample(image, segments[annotator], image_path.stem)
-        return self.transform(sample) if self.transform else sample
+    def _read_label(self, path: Path) -> np.ndarray:
+        segments = _read_segments(path)
+        return segments[int(torch.randint(len(segments), ())) if self.split == "train" else 0]
 
 
 def _read_with_voc(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:

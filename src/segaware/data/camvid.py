@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from torch.utils.data import Dataset
+import numpy as np
 
-from segaware.data.images import check_pair, find_pairs, read_image, read_label, to_sample
+from segaware.data.images import find_pairs, read_label
+from segaware.data.labelled_images import LabelledImages
 from segaware.data.palettes import class_palette
 from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
-from segaware.data.sample import Sample, Transform
+from segaware.data.sample import Transform
 
 _COLOURS = {
     "Sky": (128, 128, 128),
@@ -24,7 +25,7 @@ _COLOURS = {
 }
 
 
-class CamVid(Dataset[Sample]):
+class CamVid(LabelledImages):
     """Street scenes with a class index for each pixel, 255 where unlabelled.
 
     Reads `root/camvid/images/SPLIT/NAME.jpg` (or any of `IMAGE_SUFFIXES`, in any case) and
@@ -48,18 +49,10 @@ class CamVid(Dataset[Sample]):
     def __init__(self, root: str | Path, split: Split, transform: Transform | None = None) -> None:
         check_split(split)
         folder = Path(root) / "camvid"
-        self.pairs = find_pairs(folder / "images" / split, folder / "labels" / split, ".png")
-        self.transform = transform
+        super().__init__(find_pairs(folder / "images" / split, folder / "labels" / split, ".png"), transform)
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        image_path, label_path = self.pairs[index]
-        image, label = read_image(image_path), read_label(label_path, self.num_classes)
-        check_pair(image, label, label_path)
-        sample = to_sample(image, label, image_path.stem)
-        return self.transform(sample) if self.transform else sample
+    def _read_label(self, path: Path) -> np.ndarray:
+        return read_label(path, self.num_classes)
 
 
 register_dataset(

@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from segaware.constants import IGNORE_INDEX
-from segaware.data.folders import Finder
+from segaware.data.folders import Finder, check_listed
 from segaware.data.images import check_size, read_image, to_sample
 from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, register_dataset
@@ -84,9 +84,7 @@ def _read_split(folder: Path, split: str) -> list[_Image]:
             for key in sorted(images)
             if any(item.value != IGNORE_INDEX for item in images[key].objects)
         ]
-    missing = [image.path for image in shown if not image.path.is_file()]
-    if missing:
-        raise DataError(f"{missing[0]}: no such file, but {path.name} names it; {len(missing)} are missing")
+    check_listed((image.path for image in shown), path.name)
     return shown
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from segaware.data.reading import DataError
+from segaware.data.reading import DataError, reading
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -54,3 +55,42 @@ class Finder:
         if key not in self._listed:
             self._listed[key] = files_by_stem(*key)
         return self._listed[key].get(path.stem, path)
+
+
+def first_folder(root: str | Path, *names: str) -> Path:
+    """Return the first of the folders `root/NAME` that is there.
+
+    Raises:
+        DataError: If none is.
+    """
+    folders = [Path(root, name) for name in names]
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    raise DataError(f"{folders[0]}: no such folder, nor {', '.join(map(str, folders[1:]))}")
+
+
+def read_names(path: Path, dataset_name: str) -> list[str]:
+    """Return the names of images in the list of a split.
+
+    Raises:
+        DataError: If there is no such list, or it is empty.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; {dataset_name} names the images of a split there")
+    with reading(path, "a list of names"):
+        names = path.read_text().split()
+    if not names:
+        raise DataError(f"{path}: names no image")
+    return names
+
+
+def check_listed(paths: Iterable[Path], source: str) -> None:
+    """Check that the files which a list names are there; `source` is what an error calls the list.
+
+    Raises:
+        DataError: A file is missing.
+    """
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"{missing[0]}: no such file, but {source} names it; {len(missing)} are missing")

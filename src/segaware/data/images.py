@@ -1,5 +1,6 @@
 """Reads and writes image and label files, and checks that they fit together."""
 
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,6 +27,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PILLOWS_LIMIT = threading.Lock()
 
 
@@ -51,6 +53,17 @@ def check_pixels(path: str | Path, width: int, height: int, max_pixels: int | No
             f"{path}: has {width}x{height} (width x height) = {width * height} pixels, more than the limit of "
             f"{max_pixels}, which keeps small files from filling the memory; a larger max_pixels allows it"
         )
+
+
+def png_header(content: bytes) -> tuple[int, int, int, int] | None:
+    """Return width, height, bits per channel and colour type (0 gray, 2 RGB, 3 palette) of a PNG file; None of others.
+
+    Args:
+        content: The file, or its first 26 bytes.
+    """
+    if content[:8] != PNG_SIGNATURE or len(content) < 26:
+        return None
+    return struct.unpack(">IIBB", content[16:26])  # after signature, length and name of the first chunk
 
 
 def _decode(path: str | Path, max_pixels: int | None) -> Image.Image:
@@ -108,8 +121,10 @@ def photograph() -> Path:
 def read_label(path: str | Path, num_classes: int, max_pixels: int | None = None) -> np.ndarray:
     """Read a map of class indices from a one-channel PNG; a palette's colours do not matter, its indices do.
 
+    Pillow spreads gray of 2 or 4 bits over 0..255; here it is read as the indices that the file holds.
+
     Args:
-        path: PNG file in mode L (8-bit grayscale) or P (palette).
+        path: PNG file in Pillow's mode L (gray of 2 to 8 bits) or P (palette).
         num_classes: Number of classes; legal values are 0..num_classes-1 and 255 (unlabelled).
         max_pixels: As in `read_image`.
 
@@ -127,6 +142,10 @@ def read_label(path: str | Path, num_classes: int, max_pixels: int | None = None
             f"with {len(image.getbands())} channel(s)"
         )
     label = np.array(image)
+    with open(path, "rb") as file:
+        header = png_header(file.read(26))
+    if image.mode == "L" and header is not None and header[2] < 8:
+        label //= 255 // (2 ** header[2] - 1)
     wrong = (label >= num_classes) & (label != IGNORE_INDEX)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]

@@ -1,14 +1,16 @@
 """Semantic Boundaries Dataset: VOC's classes on some 11,000 photographs of VOC's (Hariharan et al. 2011)."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from segaware.data.folders import Finder, has_suffix
-from segaware.data.images import check_pair, read_image, read_label, to_sample
+from segaware.data.folders import Finder, check_listed, first_folder, has_suffix, read_names
+from segaware.data.images import read_label
+from segaware.data.labelled_images import LabelledImages
 from segaware.data.mat_files import read_struct_field
-from segaware.data.reading import DataError, reading
+from segaware.data.reading import DataError
 from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
 from segaware.data.sample import Sample, Transform
 from segaware.data.voc import VOC, VOC_CLASSES, VOC_LAYOUT, read_voc_list, voc_folder
@@ -20,28 +22,7 @@ def sbd_folder(root: str | Path) -> Path:
     Raises:
         DataError: If neither is there.
     """
-    folders = [Path(root) / "sbd", Path(root) / "benchmark_RELEASE" / "dataset"]
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    raise DataError(f"{folders[0]}: no such folder, nor {folders[1]}")
-
-
-def _read_list(folder: Path, split: str) -> list[str]:
-    path = folder / f"{split}.txt"
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; SBD names the images of a split there")
-    with reading(path, "a list of names"):
-        names = path.read_text().split()
-    if not names:
-        raise DataError(f"{path}: names no image")
-    return names
-
-
-def _check_files(pairs: list[tuple[Path, Path]]) -> None:
-    missing = [path for pair in pairs for path in pair if not path.is_file()]
-    if missing:
-        raise DataError(f"{missing[0]}: no such file, but a list names it; {len(missing)} are missing")
+    return first_folder(root, "sbd", "benchmark_RELEASE/dataset")
 
 
 def _read_mask(path: Path) -> np.ndarray:
@@ -54,7 +35,21 @@ def _read_mask(path: Path) -> np.ndarray:
     return mask
 
 
-class SBD(Dataset[Sample]):
+class _VOCOrSBD(LabelledImages):
+    """Pairs with masks of either data set."""
+
+    classes = VOC_CLASSES
+    num_classes = len(VOC_CLASSES)
+
+    def __init__(self, pairs: list[tuple[Path, Path]], transform: Transform | None) -> None:
+        check_listed(chain(*pairs), "a list")
+        super().__init__(pairs, transform)
+
+    def _read_label(self, path: Path) -> np.ndarray:
+        return _read_mask(path) if has_suffix(path, (".mat",)) else read_label(path, len(VOC_CLASSES))
+
+
+class SBD(_VOCOrSBD):
     """Photographs with one of VOC's 21 class indices for each pixel, and no void outlines.
 
     Reads `img/NAME.jpg` (or any of `IMAGE_SUFFIXES`, in any case) and `cls/NAME.mat` of the names in `SPLIT.txt`. That
@@ -71,26 +66,15 @@ class SBD(Dataset[Sample]):
         ValueError: `split` is unknown.
     """
 
-    classes = VOC_CLASSES
-    num_classes = len(VOC_CLASSES)
-
     def __init__(self, root: str | Path, split: Split, transform: Transform | None = None) -> None:
         check_split(split)
         folder = sbd_folder(root)
         find = Finder()
-        self.pairs = [_sbd_pair(folder, name, find) for name in _read_list(folder, split)]
-        _check_files(self.pairs)
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = _read_pair(*self.pairs[index])
-        return self.transform(sample) if self.transform else sample
+        names = read_names(folder / f"{split}.txt", "SBD")
+        super().__init__([_sbd_pair(folder, name, find) for name in names], transform)
 
 
-class VOCTrainAug(Dataset[Sample]):
+class VOCTrainAug(_VOCOrSBD):
     """The 10,582 images known as `train_aug`: VOC's `train` and both splits of SBD, less VOC's `val`.
 
     A mask is VOC's own, with its void outlines, where `SegmentationClass` has one, and SBD's elsewhere; the photograph
@@ -104,37 +88,20 @@ class VOCTrainAug(Dataset[Sample]):
         DataError: As in `VOC` and `SBD`.
     """
 
-    classes = VOC_CLASSES
-    num_classes = len(VOC_CLASSES)
-
     def __init__(self, root: str | Path, transform: Transform | None = None) -> None:
         voc, sbd = voc_folder(root), sbd_folder(root)
-        names = {*read_voc_list(voc, "train"), *_read_list(sbd, "train"), *_read_list(sbd, "val")}
-        self.pairs, find = [], Finder()
+        names = set(read_voc_list(voc, "train"))
+        names.update(*(read_names(sbd / f"{split}.txt", "SBD") for split in ("train", "val")))
+        pairs, find = [], Finder()
         for name in sorted(names - {*read_voc_list(voc, "val")}):
             own_mask = find(voc / "SegmentationClass" / f"{name}.png", (".png",))
             own_pair = find(voc / "JPEGImages" / f"{name}.jpg"), own_mask
-            self.pairs.append(own_pair if own_mask.is_file() else _sbd_pair(sbd, name, find))
-        _check_files(self.pairs)
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = _read_pair(*self.pairs[index])
-        return self.transform(sample) if self.transform else sample
+            pairs.append(own_pair if own_mask.is_file() else _sbd_pair(sbd, name, find))
+        super().__init__(pairs, transform)
 
 
 def _sbd_pair(folder: Path, name: str, find: Finder) -> tuple[Path, Path]:
     return find(folder / "img" / f"{name}.jpg"), find(folder / "cls" / f"{name}.mat", (".mat",))
-
-
-def _read_pair(image_path: Path, mask_path: Path) -> Sample:
-    image = read_image(image_path)
-    mask = _read_mask(mask_path) if has_suffix(mask_path, (".mat",)) else read_label(mask_path, len(VOC_CLASSES))
-    check_pair(image, mask, mask_path)
-    return to_sample(image, mask, image_path.stem)
 
 
 def _read_train_aug(root: Path, split: Split, transform: Transform | None) -> Dataset[Sample]:

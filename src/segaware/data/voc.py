@@ -1,18 +1,18 @@
 """PASCAL VOC 2012 segmentation (Everingham et al. 2010)."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from segaware.constants import IGNORE_INDEX
-from segaware.data.folders import Finder
-from segaware.data.images import check_pair, read_image, read_label, to_sample
+from segaware.data.folders import Finder, check_listed, first_folder, read_names
+from segaware.data.images import read_label
+from segaware.data.labelled_images import LabelledImages
 from segaware.data.palettes import class_palette, voc_palette
-from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, check_split, register_dataset
-from segaware.data.sample import Sample, Transform
+from segaware.data.sample import Transform
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -34,11 +34,7 @@ def voc_folder(root: str | Path) -> Path:
     Raises:
         DataError: If neither is there.
     """
-    folders = [Path(root) / "voc", Path(root) / "VOCdevkit" / "VOC2012"]
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    raise DataError(f"{folders[0]}: no such folder, nor {folders[1]}")
+    return first_folder(root, "voc", "VOCdevkit/VOC2012")
 
 
 def read_voc_list(folder: Path, split: str) -> list[str]:
@@ -47,17 +43,10 @@ def read_voc_list(folder: Path, split: str) -> list[str]:
     Raises:
         DataError: If there is no such list, or it is empty.
     """
-    path = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; VOC names the images of a split there")
-    with reading(path, "a list of names"):
-        names = path.read_text().split()
-    if not names:
-        raise DataError(f"{path}: names no image")
-    return names
+    return read_names(folder / "ImageSets" / "Segmentation" / f"{split}.txt", "VOC")
 
 
-class VOC(Dataset[Sample]):
+class VOC(LabelledImages):
     """Photographs with a class index for each pixel, 255 on the outlines of objects.
 
     Reads `JPEGImages/NAME.jpg` and `SegmentationClass/NAME.png` of the names in `ImageSets/Segmentation/SPLIT.txt`; a
@@ -90,27 +79,16 @@ class VOC(Dataset[Sample]):
             raise ValueError(f"classes must be among VOC's {', '.join(VOC_CLASSES)}, got {unknown[0]!r}")
         folder = voc_folder(root)
         find = Finder()
-        self.pairs = [
-            (find(folder / "JPEGImages" / f"{name}.jpg"), _find_mask(folder, name, find))
-            for name in read_voc_list(folder, split)
-        ]
-        missing = [path for pair in self.pairs for path in pair if not path.is_file()]
-        if missing:
-            raise DataError(f"{missing[0]}: no such file, but the list of {split} names it; {len(missing)} are missing")
-        self.transform = transform
+        names = read_voc_list(folder, split)
+        pairs = [(find(folder / "JPEGImages" / f"{name}.jpg"), _find_mask(folder, name, find)) for name in names]
+        check_listed(chain(*pairs), f"the list of {split}")
+        super().__init__(pairs, transform)
         self._index = np.full(256, IGNORE_INDEX, np.uint8)
         for new, name in enumerate(classes):
             self._index[VOC_CLASSES.index(name)] = new
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        image_path, label_path = self.pairs[index]
-        image, label = read_image(image_path), read_label(label_path, len(VOC_CLASSES))
-        check_pair(image, label, label_path)
-        sample = to_sample(image, self._index[label], image_path.stem)
-        return self.transform(sample) if self.transform else sample
+    def _read_label(self, path: Path) -> np.ndarray:
+        return self._index[read_label(path, len(VOC_CLASSES))]
 
 
 def _find_mask(folder: Path, name: str, find: Finder) -> Path:

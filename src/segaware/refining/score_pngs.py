@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +11,12 @@ from PIL import Image
 from segaware.atomic import replaced
 from segaware.data import DataError, read_label
 from segaware.data.flow.files import read_kitti_flow
-from segaware.data.images import check_pixels, pixel_limit
+from segaware.data.images import check_pixels, pixel_limit, png_header
 from segaware.refining import Kind
 
 FLOW = "flow"  # KITTI's 16-bit RGB, which Pillow has no mode for
 GRAY_MODES: dict[str | None, type] = {"1": bool, "L": np.uint8, "I;16": np.uint16}
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _RGB = 0, 2  # types of colour
 _FLOW_BYTES, _GRAY_BYTES = 32, 8  # that reading takes a pixel, at most
 
@@ -42,10 +40,10 @@ def read_png(
         DataError: If the file is no PNG, too large, or one of colours.
     """
     with path.open("rb") as file:
-        header = file.read(26)
-    if header[:8] != _SIGNATURE or len(header) < 26:
+        header = png_header(file.read(26))
+    if header is None:
         raise DataError(f"{path}: not a PNG file, or cut off")
-    width, height, bits, color = struct.unpack(">IIBB", header[16:])
+    width, height, bits, color = header
     check_pixels(path, width, height, Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels)
     check(width * height * (_FLOW_BYTES if color == _RGB else _GRAY_BYTES))
     if (bits, color) == (16, _RGB):

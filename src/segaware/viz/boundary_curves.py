@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -11,8 +10,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from segaware.atomic import write_atomically
 from segaware.viz.curves import line_styles
+from segaware.viz.plots import check_plot_path, new_figure, style_axes, write_plot
 
 _Interval = tuple[float, float, float]
 
@@ -40,7 +39,7 @@ def boundary_curve(
         ValueError: another suffix, unsorted distances, no curves, a curve of another length or with negative errors,
             or differences of other methods.
     """
-    _require_suffix(path)
+    check_plot_path(path)
     _require_ascending("distances", distances)
     _require_values("curve", curves, len(distances) + 2)
     for name, errors in curves.items():
@@ -50,8 +49,7 @@ def boundary_curve(
         _require_differences(differences, curves)
     categories = [*(f"≤ {distance:g}" for distance in distances), f"> {distances[-1]:g}", "all"]
     panels = 1 if differences is None else 2
-    # No pyplot: no display, no global state.
-    figure = Figure(figsize=(6.4 * panels, 4.8), dpi=150, layout="constrained")
+    figure = new_figure(panels)
     absolute, *relative = figure.subplots(1, panels, squeeze=False)[0]
     positions = range(len(categories))
     for style, (name, errors) in zip(line_styles(), curves.items(), strict=False):
@@ -88,13 +86,13 @@ def displacement_histogram(histograms: Mapping[str, Sequence[float]], edges: Seq
     Raises:
         ValueError: another suffix, unsorted edges, no histograms, or one of another length or range.
     """
-    _require_suffix(path)
+    check_plot_path(path)
     _require_ascending("edges", edges)
     _require_values("histogram", histograms, len(edges) - 1)
     for name, shares in histograms.items():
         if not all(0 <= share <= 1 for share in shares):
             raise ValueError(f"histogram {name!r} must lie in 0..1, got {list(shares)}")
-    figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
+    figure = new_figure(1)
     axes = figure.subplots()
     positions = range(len(edges))
     for style, (name, shares) in zip(line_styles(), histograms.items(), strict=False):
@@ -119,21 +117,11 @@ def displacement_histogram(histograms: Mapping[str, Sequence[float]], edges: Seq
 
 def _finish(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
     """Give a figure its grid and legend, and write it."""
-    for axes in panels:
-        axes.grid(color="0.88")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+    style_axes(panels)
     # Above the panels it hides no curve.
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=len(panels) + 1, fontsize="small")
-    content = io.BytesIO()
-    figure.savefig(content, format=Path(path).suffix[1:].lower())
-    write_atomically(path, content.getvalue())
-
-
-def _require_suffix(path: Path) -> None:
-    if Path(path).suffix.lower() not in (".png", ".svg"):
-        raise ValueError(f"path must end in .png or .svg, got {path}")
+    write_plot(figure, path)
 
 
 def _require_ascending(name: str, values: Sequence[float]) -> None:

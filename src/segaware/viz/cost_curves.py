@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from segaware.atomic import write_atomically
+from segaware.viz.plots import style_axes, write_plot
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -31,10 +30,6 @@ def cost_curves(panels: Mapping[str, Curves], xlabel: str, path: Path) -> None:
         axes.set_xticks([], minor=True)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
-        axes.grid(color="0.88")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        style_axes([axes])
         axes.legend(frameon=False, fontsize="small")
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    write_atomically(path, content.getvalue())
+    write_plot(figure, path)

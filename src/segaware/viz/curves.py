@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, product
@@ -11,7 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from segaware.atomic import write_atomically
+from segaware.viz.plots import check_plot_path, new_figure, plot_bytes, style_axes, write_plot
 
 Curves = Mapping[str, Sequence[float | None]]
 Interval = tuple[float | None, float | None, float | None]
@@ -37,10 +36,8 @@ def trimap_curve(
         ValueError: another suffix, no curves, a curve of another length or range, unsorted half-widths, or differences
             of other methods.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".png", ".svg"):
-        raise ValueError(f"path must end in .png or .svg, got {path}")
-    write_atomically(path, _render(curves, half_widths, suffix[1:], differences))
+    check_plot_path(path)
+    write_plot(_draw(curves, half_widths, differences), path)
 
 
 def curve_png(curves: Curves, half_widths: Sequence[int]) -> bytes:
@@ -61,21 +58,17 @@ def curve_png(curves: Curves, half_widths: Sequence[int]) -> bytes:
         >>> curve_png({"bilinear": [0.512, 0.680, 0.801]}, [1, 5, 20])[1:4]
         b'PNG'
     """
-    return _render(curves, half_widths, "png")
+    return plot_bytes(_draw(curves, half_widths))
 
 
-def _render(
-    curves: Curves,
-    half_widths: Sequence[int],
-    file_format: str,
-    differences: Mapping[str, Sequence[Interval]] | None = None,
-) -> bytes:
+def _draw(
+    curves: Curves, half_widths: Sequence[int], differences: Mapping[str, Sequence[Interval]] | None = None
+) -> Figure:
     _require_curves(curves, half_widths)
     if differences is not None:
         _require_differences(differences, curves, half_widths)
     panels = 1 if differences is None else 2
-    # No pyplot: no display, no global state.
-    figure = Figure(figsize=(6.4 * panels, 4.8), dpi=150, layout="constrained")
+    figure = new_figure(panels)
     absolute, *relative = figure.subplots(1, panels, squeeze=False)[0]
     for style, (name, values) in zip(line_styles(), curves.items(), strict=False):
         absolute.plot(half_widths, _percent(values), label=name, **style)
@@ -91,18 +84,14 @@ def _render(
         axes.set_xticks(half_widths, _tick_labels(half_widths))
         axes.set_xticks([], minor=True)
         axes.set_xlabel("trimap half-width [px]")
-        axes.grid(color="0.88")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+    style_axes((absolute, *relative))
     if relative:
         figure.legend(frameon=False, loc="outside upper center", ncols=3, fontsize="small")
     else:
         absolute.legend(
             frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small"
         )  # hides no curve
-    content = io.BytesIO()
-    figure.savefig(content, format=file_format)
-    return content.getvalue()
+    return figure
 
 
 def line_styles() -> Iterator[dict[str, Any]]:

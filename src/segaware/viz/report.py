@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from segaware.atomic import write_atomically
+from segaware.data.images import PNG_SIGNATURE
 from segaware.viz.colors import require_picture
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SMALL = 160  # pixels; narrower pictures are shown this wide, with hard pixel edges
 
 STYLE = """

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from segaware.data import VOC
 from segaware.data.flow import flying_shapes
 from segaware.data.flow.flying_shapes import (
     FlyingShapes,
-    VOCPhotographs,
     _find_cut_outs,
     _resize_cut_out,
     _shape,
@@ -184,7 +184,7 @@ def test_objects_move_with_the_background(monkeypatch):
 
 
 def test_voc_photographs(voc):
-    photographs = VOCPhotographs(voc, "train")
+    photographs = VOC(voc, "train")
     assert len(photographs) == 1
     image, label = photographs.read(0)
     assert np.array_equal(label, labelled_photograph()[1])
@@ -192,7 +192,7 @@ def test_voc_photographs(voc):
     batch = next(iter(DataLoader(FlyingShapes(2, (64, 80), photographs=photographs), batch_size=2)))
     assert batch.flow.shape == (2, 2, 64, 80) and list(batch.name) == ["000000", "000001"]
     with pytest.raises(DataError, match=r"two\.jpg"):
-        VOCPhotographs(voc, "val")
+        VOC(voc, "val")
 
 
 def test_transform_and_end():

@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from segaware.data import DataError, dataset, dataset_names, write_png
+from segaware.data import VOC, DataError, dataset, dataset_names, write_png
 from segaware.data.flow.files import write_flo
-from segaware.data.flow.flying_shapes import FlyingShapes, VOCPhotographs
+from segaware.data.flow.flying_shapes import FlyingShapes
 
 GENERATED = ("flying_shapes", "flying_voc")
 WITH_SPLIT = ("flying_chairs", "flying_things3d_clean", "flying_things3d_final")
@@ -42,7 +42,7 @@ def test_flying_voc_takes_the_photographs_of_the_split(tmp_path):
     seeds = set()
     for split, name in (("train", "a"), ("val", "b")):
         pairs = dataset("flying_voc").open(split, tmp_path, length=3, size=(24, 32))
-        assert isinstance(pairs, FlyingShapes) and isinstance(pairs.photographs, VOCPhotographs)
+        assert isinstance(pairs, FlyingShapes) and isinstance(pairs.photographs, VOC)
         assert [image.stem for image, _ in pairs.photographs.pairs] == [name]
         assert len(pairs) == 3 and pairs[0].flow.shape == (2, 24, 32)
         seeds.add(pairs.seed)

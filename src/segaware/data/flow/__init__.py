@@ -10,7 +10,7 @@ from segaware.data.flow.files import (
     write_pfm,
 )
 from segaware.data.flow.flying_chairs import FlyingChairs
-from segaware.data.flow.flying_shapes import FlyingShapes, VOCPhotographs, generate_pair
+from segaware.data.flow.flying_shapes import FlyingShapes, generate_pair
 from segaware.data.flow.flying_things3d import FlyingThings3D
 from segaware.data.flow.frames import Frames, open_frames
 from segaware.data.flow.kitti import KITTI
@@ -40,7 +40,6 @@ __all__ = [
     "Frames",
     "Middlebury",
     "Sintel",
-    "VOCPhotographs",
     "generate_pair",
     "known_flow",
     "open_frames",

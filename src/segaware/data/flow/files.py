@@ -12,14 +12,13 @@ from PIL import Image
 
 from segaware.atomic import write_atomically
 from segaware.constants import UNKNOWN_FLOW_THRESHOLD
-from segaware.data.images import check_pixels
+from segaware.data.images import check_pixels, png_header
 from segaware.data.reading import DataError, reading
 from segaware.extras import import_extra
 
 KITTI_RANGE = (-512, 511.984375)  # pixels; 16 bits in steps of 1/64
 
 _FLO_MAGIC = b"PIEH"  # The float32 202021.25, little endian.
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def known_flow(flow: np.ndarray) -> np.ndarray:
@@ -79,7 +78,7 @@ def write_flo(path: str | Path, flow: np.ndarray) -> None:
     """
     _check_flow(flow)
     height, width, _ = flow.shape
-    _write(path, _FLO_MAGIC + struct.pack("<ii", width, height) + flow.astype("<f4").tobytes())
+    write_atomically(Path(path), _FLO_MAGIC + struct.pack("<ii", width, height) + flow.astype("<f4").tobytes())
 
 
 def read_pfm(path: str | Path) -> np.ndarray:
@@ -136,7 +135,7 @@ def write_pfm(path: str | Path, array: np.ndarray) -> None:
         raise ValueError(f"array must be float32 (H, W) or (H, W, 3) and not empty, got {array.dtype} {array.shape}")
     height, width = array.shape[:2]
     header = f"{'PF' if channels else 'Pf'}\n{width} {height}\n-1.0\n"
-    _write(path, header.encode() + array[::-1].astype("<f4").tobytes())
+    write_atomically(Path(path), header.encode() + array[::-1].astype("<f4").tobytes())
 
 
 def read_kitti_flow(path: str | Path, max_pixels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -165,15 +164,15 @@ def read_kitti_flow(path: str | Path, max_pixels: int | None = None) -> tuple[np
     cv2 = _opencv()
     with reading(path, "a PNG file"):
         content = Path(path).read_bytes()
-    if content[:8] != _PNG_SIGNATURE or len(content) < 26:
+    header = png_header(content)
+    if header is None:
         raise DataError(f"{path}: KITTI's flow is a PNG file, found one that starts with {content[:8]!r}")
-    depth, color_type = content[24:26]  # After signature, length and name of the first chunk, width and height.
+    width, height, depth, color_type = header
     if (depth, color_type) != (16, 2):
         raise DataError(
             f"{path}: KITTI's flow is a PNG of 16 bits and colour type 2 (RGB), "
             f"found {depth} bits and colour type {color_type}"
         )
-    width, height = struct.unpack(">II", content[16:24])
     check_pixels(path, width, height, Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels)
     with reading(path, "a PNG file", "cannot be decoded"):
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -207,7 +206,7 @@ def write_kitti_flow(path: str | Path, flow: np.ndarray, valid: np.ndarray | Non
     pixels = np.zeros((*valid.shape, 3), np.uint16)
     pixels[valid, 0] = 1  # OpenCV's order is BGR.
     pixels[valid, 2:0:-1] = steps
-    _write(path, _opencv().imencode(".png", pixels)[1].tobytes())
+    write_atomically(Path(path), _opencv().imencode(".png", pixels)[1].tobytes())
 
 
 def _opencv() -> ModuleType:
@@ -235,8 +234,3 @@ def _is_float32(array: np.ndarray) -> bool:
 def _check_flow(flow: np.ndarray) -> None:
     if not _is_float32(flow) or flow.ndim != 3 or flow.shape[2] != 2 or not flow.size:
         raise ValueError(f"flow must be float32 (H, W, 2) and not empty, got {flow.dtype} {flow.shape}")
-
-
-def _write(path: str | Path, content: bytes) -> None:
-    """Write under a temporary name and move it into place, so that no half-written file is ever seen."""
-    write_atomically(Path(path), content)

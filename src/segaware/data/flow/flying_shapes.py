@@ -12,10 +12,9 @@ from torch.utils.data import Dataset
 from segaware.constants import IGNORE_INDEX
 from segaware.data.flow.layers import Layer, render_pair
 from segaware.data.flow.sample import FlowSample, FlowTransform
-from segaware.data.images import check_pair, read_image, read_label
 from segaware.data.registry import DatasetRecord, Split, register_dataset
 from segaware.data.scenes import LIMB_REACH, outline, smooth
-from segaware.data.voc import VOC, VOC_CLASSES, VOC_LAYOUT
+from segaware.data.voc import VOC, VOC_LAYOUT
 
 WORLD = (384, 512)  # height and width of FlyingChairs' images; smaller images show a part of such a world
 
@@ -30,36 +29,6 @@ class PhotographSource(Protocol):
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return an image, uint8 (H, W, 3), and its class map, uint8 (H, W), 0 for background, if there is one."""
-
-
-class VOCPhotographs:
-    """The photographs of VOC, and the class maps that objects are cut out with.
-
-    Args:
-        root: Folder that holds `voc/` or `VOCdevkit/VOC2012/`, see `VOC`.
-        split: `"train"` or `"val"`.
-
-    Raises:
-        DataError: A folder, list or file is missing.
-        ValueError: `split` is unknown.
-    """
-
-    def __init__(self, root: str | Path, split: Split) -> None:
-        self.pairs = VOC(root, split).pairs
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a photograph, uint8 (H, W, 3), and its class map, uint8 (H, W), an index into `VOC_CLASSES` or 255.
-
-        Raises:
-            DataError: A file is broken, or the two do not fit.
-        """
-        image_path, label_path = self.pairs[index]
-        image, label = read_image(image_path), read_label(label_path, len(VOC_CLASSES))
-        check_pair(image, label, label_path)
-        return image, label
 
 
 class _Spread(NamedTuple):
@@ -246,7 +215,7 @@ class FlyingShapes(Dataset[FlowSample]):
         length: Number of pairs.
         size: (height, width) in pixels.
         seed: Which series of pairs.
-        photographs: What backgrounds, textures and cut-outs are taken from, for instance `VOCPhotographs`.
+        photographs: What backgrounds, textures and cut-outs are taken from, for instance `VOC`.
         transform: Applied to each sample.
 
     Raises:
@@ -297,7 +266,7 @@ def _read_shapes(
 
 
 def _read_voc(root: Path, split: Split, transform: FlowTransform | None, **generated: Any) -> FlyingShapes:
-    return _read_shapes(root, split, transform, photographs=VOCPhotographs(root, split), **generated)
+    return _read_shapes(root, split, transform, photographs=VOC(root, split), **generated)
 
 
 register_dataset(DatasetRecord("flying_shapes", "flow", _read_shapes, layout="", is_generated=True))

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from segaware.data.flow.files import known_flow
 from segaware.data.flow.sample import FlowSample, FlowTransform
-from segaware.data.folders import Finder
+from segaware.data.folders import Finder, first_folder
 from segaware.data.images import read_image
 from segaware.data.reading import DataError
 
@@ -123,8 +123,4 @@ def find_folder(root: str | Path, *names: str) -> Path:
     Raises:
         DataError: If none is.
     """
-    folders = [Path(root, parent, name) for parent in ("", "flow") for name in names]
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    raise DataError(f"{folders[0]}: no such folder, nor {', '.join(map(str, folders[1:]))}")
+    return first_folder(root, *names, *(f"flow/{name}" for name in names))
