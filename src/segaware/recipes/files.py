@@ -12,17 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from segaware.recipes.names import SUFFIXES
-from segaware.recipes.schema import (
-    RECIPE,
-    EmbeddingRecipe,
-    FlowRecipe,
-    MultiscaleRecipe,
-    Recipe,
-    SegmentationRecipe,
-    SharpeningRecipe,
-    Table,
-    TableData,
-)
+from segaware.recipes.schema import RECIPE, Recipe, Table, TableData
 from segaware.recipes.yaml_text import parse_yaml
 
 _MAX_BYTES = 10**6  # of a file; recipes have a few thousand
@@ -256,44 +246,39 @@ def _validated(name: str, values: dict[str, Any]) -> Recipe:
         return RECIPE.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place, section = _place(*map(str, first["loc"]))
+        place, section = _place(first["loc"])
+        key = ".".join(place)
         if first["type"] == "extra_forbidden":
-            known = [".".join([*place[:-1], key]) for key in section.model_fields if key != "type"]
-            near = (
-                f"type {get_args(section.model_fields['type'].annotation)[0]} has {', '.join(known) or 'no keys'}"
-                if "type" in section.model_fields
-                else _did_you_mean(".".join(place), known)
-            )
-            raise RecipeError(f"recipe {name}: unknown key {'.'.join(place)!r}: {near}") from error
-        if place and first["type"] == "union_tag_not_found":
-            raise RecipeError(f"recipe {name}: {'.'.join(place)}.type: Field required") from error
+            known = [".".join([*place[:-1], name]) for name in section.model_fields if name != "type"]
+            near = _did_you_mean(key, known)
+            if "type" in section.model_fields:
+                (kind,) = get_args(section.model_fields["type"].annotation)
+                near = f"type {kind} has {', '.join(known) or 'no keys'}"
+            raise RecipeError(f"recipe {name}: unknown key {key!r}: {near}") from error
+        if key and first["type"] == "union_tag_not_found":
+            raise RecipeError(f"recipe {name}: {key}.type: Field required") from error
         about_key = first["type"] == "missing" or first["type"].startswith("union_tag")
         given = "" if about_key else f", got {_shown(first['input'])}"
-        raise RecipeError(f"recipe {name}: {'.'.join(place) or 'stage'}: {first['msg']}{given}") from error
+        raise RecipeError(f"recipe {name}: {key or 'stage'}: {first['msg']}{given}") from error
 
 
-_STAGES: dict[str, type[BaseModel]] = {
-    "embedding": EmbeddingRecipe,
-    "segmentation": SegmentationRecipe,
-    "multiscale": MultiscaleRecipe,
-    "sharpening": SharpeningRecipe,
-    "flow": FlowRecipe,
-}
-
-
-def _place(stage: str = "", *parts: str) -> tuple[list[str], type[BaseModel]]:
-    """Return the keys that lead to an error, without the types of sections, which pydantic has too, and its section."""
-    place: list[str] = []
-    section: type[BaseModel] = _STAGES.get(stage, BaseModel)
-    types: dict[str, type[BaseModel]] = {}  # of the section at the last key, if there are several
-    for part in parts:
-        if part in types:
-            section, types = types[part], {}
+def _place(parts: Sequence[int | str]) -> tuple[list[str], type[BaseModel]]:
+    """Return the keys that lead to an error, without the stage and types that pydantic puts in, and its section."""
+    place, section, options = [], BaseModel, _sections(Recipe, "stage")
+    for part in map(str, parts):
+        if part in options:
+            section, options = options[part], {}
             continue
         place.append(part)
-        annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        options = [annotation, *get_args(annotation)]  # "EmbeddingOptions | None" too
-        sections = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        types = {get_args(o.model_fields["type"].annotation)[0]: o for o in sections if "type" in o.model_fields}
-        section = sections[0] if sections else section
+        options = _sections(section.model_fields[part].annotation if part in section.model_fields else None, "type")
+        section = next(iter(options.values()), section)
     return place, section
+
+
+def _sections(annotation: Any, key: str) -> dict[str | None, type[BaseModel]]:
+    """Return the sections in a union such as "SGD | AdamW", by the value of their discriminator `key`, if any."""
+    return {
+        get_args(option.model_fields[key].annotation)[0] if key in option.model_fields else None: option
+        for option in (annotation, *get_args(annotation))
+        if isinstance(option, type) and issubclass(option, BaseModel)
+    }
