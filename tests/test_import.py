@@ -55,7 +55,6 @@ def test_public_names() -> None:
         "ColorEmbedding",
         "DenseCRF",
         "EmbeddingNet",
-        "HasParameterGroups",
         "MultiscaleEndPointLoss",
         "PairLoss",
         "ReleasedEmbedding",

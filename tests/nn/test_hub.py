@@ -211,7 +211,7 @@ def test_damaged_and_other_weights(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("{", r"config\.json is damaged: it does not hold arguments as JSON"),
+        ("{", r"config\.json is damaged: it does not hold constructor arguments as JSON"),
         ("[]", r"config\.json is damaged"),
         ('{"class": "FlowNetS"}', r"is of a FlowNetS, not of a EmbeddingNet: use FlowNetS\.from_pretrained"),
         ('{"depth": 3}', r"config\.json does not fit EmbeddingNet: .*'depth'"),

@@ -61,7 +61,7 @@ class SegAwareModel(nn.Module):
         Args:
             args: Arguments for a call of the network, in which sizes and the cost of layers are measured; without any,
                 the report says nothing of these.
-            kwargs: Likewise.
+            kwargs: Keyword arguments of that call.
         """
         return measure(self, self.embedding, self._left, args, kwargs)
 

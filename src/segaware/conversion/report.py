@@ -102,7 +102,7 @@ def measure(
         embedding: What embeds its images.
         left: Convolutions that are not converted, and why.
         args: Arguments of the call.
-        kwargs: Likewise.
+        kwargs: Keyword arguments of the call.
     """
     own = set(embedding.modules()) if isinstance(embedding, nn.Module) else set()
     layers = [module for module in model.modules() if isinstance(module, ConvertedConv2d) and module not in own]

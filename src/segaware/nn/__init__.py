@@ -6,7 +6,7 @@ from segaware.nn.embedding_net import ColorEmbedding, EmbeddingNet, ReleasedEmbe
 from segaware.nn.end_point_loss import MultiscaleEndPointLoss
 from segaware.nn.hardness import clamp_hardness
 from segaware.nn.pair_loss import PairLoss
-from segaware.nn.parameter_groups import HasParameterGroups, parameter_groups
+from segaware.nn.parameter_groups import parameter_groups
 from segaware.nn.resampling import resample, upsample
 from segaware.nn.segaware_conv import SegAwareConv2d
 from segaware.nn.segaware_crf import SegAwareCRF
@@ -18,7 +18,6 @@ __all__ = [
     "ColorEmbedding",
     "DenseCRF",
     "EmbeddingNet",
-    "HasParameterGroups",
     "MultiscaleEndPointLoss",
     "PairLoss",
     "ReleasedEmbedding",

@@ -57,10 +57,8 @@ class BilateralFilter2d(nn.Module):
                 fit.
             TypeError: If what must be a tensor is none.
         """
-        if (embedding is None) == (distance is None):
-            raise ValueError("give BilateralFilter2d either an embedding or a distance, and not both")
         check_image("input", input)
-        check_context(embedding, distance)
+        check_context("BilateralFilter2d", embedding, distance)
         check_devices(input=input, embedding=embedding, distance=distance, hardness=self.hardness)
         if embedding is not None:
             distance = self.distance(embedding)

@@ -1,7 +1,7 @@
 """Networks in folders and on the Hugging Face Hub, in the layout of huggingface_hub's `PyTorchModelHubMixin`.
 
-That mixin would have to be a base class, and so be imported with segaware. What it writes is simple: the arguments of
-the network in config.json, its weights in model.safetensors, and a README.md.
+That mixin would have to be a base class, and so be imported with segaware. What it writes is simple: the constructor
+arguments of the network in config.json, its weights in model.safetensors, and a README.md.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Network = TypeVar("Network", bound="Pretrained")
 
 
 class Configured(nn.Module):
-    """A module that knows the arguments it was made with.
+    """A module that knows its constructor arguments.
 
     Attributes:
-        config: They, by name and with all defaults, and the name of the class as "class". Arguments that are such
-            modules themselves are there as their own config.
+        config: All constructor arguments by name, those left at their defaults too, and the name of the class as
+            "class". An argument that is a `Configured` module stands there as its own `config`.
     """
 
     config: dict[str, Any]
@@ -74,7 +74,7 @@ class Pretrained(Configured):
             folder: The folder, made if it is not there.
 
         Raises:
-            ValueError: If an argument of the network cannot be written, such as an embedding that is not segaware's.
+            ValueError: If a constructor argument cannot be written, such as an embedding that is not segaware's.
         """
         from safetensors.torch import save_file
 
@@ -152,7 +152,7 @@ class Pretrained(Configured):
             config = json.loads(text)
             name = config.get("class", cls.__name__)  # huggingface_hub's mixin does not write it
         except (ValueError, AttributeError) as error:
-            raise ValueError(f"{file} is damaged: it does not hold arguments as JSON") from error
+            raise ValueError(f"{file} is damaged: it does not hold constructor arguments as JSON") from error
         if name != cls.__name__:
             raise ValueError(f"{file} is of a {name}, not of a {cls.__name__}: use {name}.from_pretrained")
         try:
@@ -161,7 +161,7 @@ class Pretrained(Configured):
             raise ValueError(f"{file} does not fit {cls.__name__}: {error}") from error
 
     def config_text(self) -> str:
-        """Return the arguments of the network as JSON.
+        """Return the constructor arguments of the network as JSON.
 
         Raises:
             ValueError: If one cannot be written, such as an embedding that is not segaware's.
@@ -186,7 +186,7 @@ class Pretrained(Configured):
 
 
 def _build(cls: type[Any], config: dict[str, Any]) -> Any:
-    """Make a module from its config, and those among its arguments from theirs."""
+    """Construct a module from its config, and its arguments that are modules from theirs."""
     arguments = {name: value for name, value in config.items() if name != "class"}
     for name, value in arguments.items():
         if isinstance(value, dict):

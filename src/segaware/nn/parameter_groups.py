@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 from torch import nn
 
 from segaware.nn.hardness import hardness_parameters
 
 
-@runtime_checkable
-class HasParameterGroups(Protocol):
-    """A network that says which of its parameters training treats in their own way."""
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return parameters by group, such as "head" and "embedding"; what is left out is "base".
-
-        Those of "hardness" have no weight decay. The order is that of the optimizer's groups, which checkpoints keep.
-        """
-        ...
-
-
 def parameter_groups(network: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
-    """Return all parameters of a network by group and name.
+    """Return all parameters of a network by group and name, for the groups of an optimizer.
+
+    A network declares its groups by a method ``parameter_groups(self) -> dict[str, list[nn.Parameter]]``: here "head"
+    (the layers that score), "embedding", and "hardness", which has no weight decay. Without it, and for parameters that
+    it leaves out, every hardness is in "hardness" and everything else in "base".
 
     Args:
-        network: Any network. One with a method `parameter_groups`, see `HasParameterGroups`, has the groups that it
-            declares. Every hardness is in the group "hardness", and all other parameters are in "base".
+        network: Any network.
 
     Returns:
-        The groups that are not empty: "base" first, then those that are declared, then "hardness".
+        The groups that are not empty: "base", those declared, and "hardness", in the order that checkpoints keep.
 
     Example:
         >>> from segaware.models import DeepLabLargeFOV
@@ -37,7 +26,7 @@ def parameter_groups(network: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
         >>> {group: len(parameters) for group, parameters in groups.items()}
         {'base': 30, 'head': 2}
     """
-    declared = network.parameter_groups() if isinstance(network, HasParameterGroups) else {}
+    declared: dict[str, list[nn.Parameter]] = getattr(network, "parameter_groups", dict)()
     group_of = {parameter: group for group, parameters in declared.items() for parameter in parameters}
     group_of |= dict.fromkeys(hardness_parameters(network), "hardness")
     order = ["base", *(group for group in declared if group != "hardness"), "hardness"]

@@ -105,10 +105,8 @@ class SegAwareConv2d(nn.Conv2d):
                 fit.
             TypeError: If what must be a tensor is none.
         """
-        if (embedding is None) == (distance is None):
-            raise ValueError("give SegAwareConv2d either an embedding or a distance, and not both")
         check_image("input", input)
-        check_context(embedding, distance)
+        check_context("SegAwareConv2d", embedding, distance)
         check_devices(input=input, embedding=embedding, distance=distance, weight=self.weight)
         if embedding is not None:
             if embedding.shape[-2:] != input.shape[-2:]:

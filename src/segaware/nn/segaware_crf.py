@@ -135,11 +135,9 @@ class SegAwareCRF(nn.Module):
                 is not looked at within `torch.compile` and `torch.export`.
             TypeError: If what must be a tensor is none.
         """
-        if (embedding is None) == (distance is None):
-            raise ValueError("give SegAwareCRF either an embedding or a distance, and not both")
         wanted = f"a floating-point tensor of shape (N, {self.num_classes}, H, W), with pixels"
         check_tensor("logits", logits, wanted, self._fits)
-        check_context(embedding, distance)
+        check_context("SegAwareCRF", embedding, distance)
         check_devices(logits=logits, embedding=embedding, distance=distance, hardness=self.hardness)
         batch, _, height, width = logits.shape
         if embedding is not None:

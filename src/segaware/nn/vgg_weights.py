@@ -113,7 +113,7 @@ def check_shapes(targets: Mapping[str, Tensor], tensors: Mapping[str, Tensor], w
     """Find out whether tensors fit those of the same names.
 
     Args:
-        targets: What they shall be copied to.
+        targets: The tensors to copy into, by name.
         tensors: The tensors; others in it are passed over.
         what: What they are, for the message of an error.
         path: The file that they are from.

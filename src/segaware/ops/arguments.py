@@ -122,8 +122,10 @@ def check_mask(mask: Tensor, expected: tuple[int, ...]) -> None:
     check_tensor("mask", mask, wanted, lambda mask: tuple(mask.shape) == expected)
 
 
-def check_context(embedding: Tensor | None, distance: Tensor | None) -> None:
-    """Raise unless the one of the two that a layer is given is a floating-point image, see `check_image`."""
+def check_context(layer: str, embedding: Tensor | None, distance: Tensor | None) -> None:
+    """Raise unless exactly one of the two is given to a layer, and is a floating-point image, see `check_image`."""
+    if (embedding is None) == (distance is None):
+        raise ValueError(f"give {layer} either an embedding or a distance, and not both")
     if embedding is not None:
         check_image("embedding", embedding, channels="E")
     if distance is not None:

@@ -265,34 +265,40 @@ def _validated(name: str, values: dict[str, Any]) -> Recipe:
         return STAGES[stage].model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place, section = _place(STAGES[stage], *map(str, first["loc"]))
+        place, section = _place(STAGES[stage], first["loc"])
+        key = ".".join(place)
         if first["type"] == "extra_forbidden":
-            known = [".".join([*place[:-1], key]) for key in section.model_fields if key != "type"]
-            near = (
-                f"type {get_args(section.model_fields['type'].annotation)[0]} has {', '.join(known) or 'no keys'}"
-                if "type" in section.model_fields
-                else _did_you_mean(".".join(place), known)
-            )
-            raise RecipeError(f"recipe {name}: unknown key {'.'.join(place)!r}: {near}") from error
+            known = [".".join([*place[:-1], name]) for name in section.model_fields if name != "type"]
+            near = _did_you_mean(key, known)
+            if "type" in section.model_fields:
+                (kind,) = get_args(section.model_fields["type"].annotation)
+                near = f"type {kind} has {', '.join(known) or 'no keys'}"
+            raise RecipeError(f"recipe {name}: unknown key {key!r}: {near}") from error
         if first["type"] == "union_tag_not_found":
-            raise RecipeError(f"recipe {name}: {'.'.join(place)}.type: Field required") from error
+            raise RecipeError(f"recipe {name}: {key}.type: Field required") from error
         about_key = first["type"] == "missing" or first["type"].startswith("union_tag")
         given = "" if about_key else f", got {_shown(first['input'])}"
-        raise RecipeError(f"recipe {name}: {'.'.join(place)}: {first['msg']}{given}") from error
+        raise RecipeError(f"recipe {name}: {key}: {first['msg']}{given}") from error
 
 
-def _place(section: type[BaseModel], *parts: str) -> tuple[list[str], type[BaseModel]]:
-    """Return the keys that lead to an error, without the types of sections, which pydantic has too, and its section."""
+def _place(section: type[BaseModel], parts: Sequence[int | str]) -> tuple[list[str], type[BaseModel]]:
+    """Return the keys that lead to an error, without the types that pydantic puts in, and its section."""
     place: list[str] = []
-    types: dict[str, type[BaseModel]] = {}  # of the section at the last key, if there are several
-    for part in parts:
-        if part in types:
-            section, types = types[part], {}
+    options: dict[str | None, type[BaseModel]] = {}
+    for part in map(str, parts):
+        if part in options:
+            section, options = options[part], {}
             continue
         place.append(part)
-        annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        options = [annotation, *get_args(annotation)]  # "EmbeddingOptions | None" too
-        sections = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        types = {get_args(o.model_fields["type"].annotation)[0]: o for o in sections if "type" in o.model_fields}
-        section = sections[0] if sections else section
+        options = _sections(section.model_fields[part].annotation if part in section.model_fields else None)
+        section = next(iter(options.values()), section)
     return place, section
+
+
+def _sections(annotation: Any) -> dict[str | None, type[BaseModel]]:
+    """Return the sections in a union such as "SGD | AdamW", by their `type`, if any."""
+    return {
+        get_args(option.model_fields["type"].annotation)[0] if "type" in option.model_fields else None: option
+        for option in (annotation, *get_args(annotation))
+        if isinstance(option, type) and issubclass(option, BaseModel)
+    }
