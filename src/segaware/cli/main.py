@@ -17,7 +17,7 @@ from segaware.cli.bench.tables import show_case
 from segaware.cli.doctor import report_lines
 from segaware.cli.flow import flow
 from segaware.cli.flow_tables import draw_errors, flow_cells, flow_scores_cells, is_flow
-from segaware.cli.options import DataRoot, Overrides, Overwrite, RecipeName, Runs, Weights, errors, read_recipe
+from segaware.cli.options import DataRoot, Overrides, Overwrite, RecipeName, Runs, Weights, debug, errors, read_recipe
 from segaware.cli.refine import refine
 from segaware.cli.tables import draw_trimap, scores_cells, show, table_cells, table_path
 from segaware.data import write_png
@@ -43,6 +43,7 @@ _WHOLE = "the files that are written are whole; --overwrite starts again"
 _NOTHING = "nothing is written"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.callback()(debug)
 console = Console()
 console.width = max(console.width, 100)  # a table is unreadable below that; let a narrow terminal wrap its lines
 
