@@ -1,4 +1,4 @@
-"""Every public name, with its signature as its source has it, is in tests/public_names.txt: nobody changes it by chance.
+"""Every public name and its signature, as the source has it, is in tests/public_names.txt, so none changes by chance.
 
 `python tests/test_public_names.py` writes the file anew. Its differences belong in CHANGELOG.md.
 """
