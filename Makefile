@@ -1,5 +1,11 @@
 # `make demo` and `make test` do all the set-up they need.
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := .venv/Scripts
+else
 PYTHON ?= python3
+BIN := .venv/bin
+endif
 # One exact PyTorch: a plain `torch` may bring several gigabytes of CUDA libraries. Override for a CUDA build of yours.
 TORCH ?= torch==2.13.0
 # The Triton that this PyTorch's CUDA builds come with; here it interprets and compiles kernels without a GPU.
@@ -7,9 +13,11 @@ TRITON ?= triton==3.7.1; sys_platform == 'linux'
 # Networks that tests convert. Apart from the environment of the command, where a torchvision that was not built for its
 # PyTorch would stop Lightning from being imported, and without what they need: that is there, torch included.
 ARCHITECTURES ?= torchvision==0.28.0 timm==1.0.31 segmentation-models-pytorch==0.6.0
-BIN := .venv/bin
+# The versions of all other packages; empty for the newest. They say nothing of PyTorch, and cannot bring another one.
+CONSTRAINTS ?= constraints/dev.txt
+PIP = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test test-gpu check docs bench install clean clean-kernels
+.PHONY: demo test test-gpu check lint types imports docs bench dist constraints install clean clean-kernels
 
 demo: install
 	$(BIN)/segaware demo --out demo
@@ -21,10 +29,16 @@ test: install .venv/architectures/installed
 test-gpu: install
 	$(BIN)/python -m pytest tests/ops/triton --backend triton
 
-check: install
+check: lint types imports
+
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: install
 	$(BIN)/mypy
+
+imports: install
 	$(BIN)/lint-imports
 
 docs: install
@@ -33,12 +47,27 @@ docs: install
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks
 
+# Wheel and sdist, as a release uploads them.
+dist: install
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
+# The newest versions that fit this PyTorch, for all systems and Pythons; and the lowest that pyproject.toml promises.
+# What comes with PyTorch is left out, PyTorch first.
+LOCK = $(BIN)/uv pip compile --quiet --custom-compile-command "make constraints" --no-annotate --python-version 3.10 pyproject.toml
+WITHOUT_TORCH = grep -vE '^(torch|triton|nvidia-.*|cuda-.*)=='
+constraints: install
+	$(BIN)/python -m pip install --quiet uv
+	echo "$(TORCH)" | $(LOCK) - --upgrade --universal --all-extras | $(WITHOUT_TORCH) > constraints/dev.txt
+	$(LOCK) --resolution lowest-direct --extra dev | $(WITHOUT_TORCH) > constraints/lowest.txt
+
 install: .venv/installed
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet "$(TRITON)" --editable ".[dev]"
+	$(PIP) "$(TRITON)" --editable ".[dev]"
 	touch $@
 
 .venv/architectures/installed: .venv/installed
@@ -47,7 +76,7 @@ install: .venv/installed
 
 # With $(TORCH) beside it, so that a peer cannot bring another PyTorch.
 .venv/installed-bench: .venv/installed
-	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[bench]"
+	$(PIP) "$(TORCH)" --editable ".[bench]"
 	touch $@
 
 clean: clean-kernels

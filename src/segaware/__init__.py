@@ -4,6 +4,8 @@ Learn an embedding per pixel, turn embedding distances into a local attention ma
 filter predictions, to convolve, and to drive a CRF.
 """
 
+import logging
+
 from segaware.conversion import Denormalize, convert, revert
 from segaware.export import export_onnx
 from segaware.nn import (
@@ -40,3 +42,5 @@ __all__ = [
     "segaware_filter2d",
     "use_backend",
 ]
+
+logging.getLogger("segaware").addHandler(logging.NullHandler())  # what is chosen for the user, for those who ask

@@ -3,6 +3,17 @@
 from importlib import import_module
 from types import ModuleType
 
+# What each extra of pyproject.toml brings, as `segaware doctor` says it.
+EXTRAS = {
+    "train": "the command line, training, data sets, metrics and pictures",
+    "coco": "COCO's masks, for the pre-training of embeddings",
+    "flow": "variational refinement of optical flow, KITTI's 16-bit PNG files, videos",
+    "export": "ONNX files, and running them to check them",
+    "triton": "kernels for NVIDIA GPUs; PyTorch's CUDA builds bring the Triton that fits them",
+    "bench": "what the benchmark compares with",
+    "dev": "tests, checks and releases",
+}
+
 
 def import_extra(module: str, need: str, extra: str) -> ModuleType:
     """Import a package when it is needed.

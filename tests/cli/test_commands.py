@@ -105,6 +105,7 @@ def test_doctor(segaware: Segaware, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_doctor_names_every_backend_with_a_reason(segaware: Segaware, monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, backends = segaware("doctor").stdout.partition("backends of the operators\n")
+    backends, _, _ = backends.partition("\n\n")
     lines = dict(line.split(maxsplit=1) for line in backends.splitlines())
     assert lines["reference"].startswith("available")
     if not torch.cuda.is_available():

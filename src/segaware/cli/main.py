@@ -10,6 +10,7 @@ from segaware.cli.doctor import doctor
 from segaware.cli.evaluate import evaluate
 from segaware.cli.export import export
 from segaware.cli.flow import flow
+from segaware.cli.options import debug
 from segaware.cli.predict import predict
 from segaware.cli.recipes import recipes
 from segaware.cli.refine import refine
@@ -19,6 +20,7 @@ from segaware.cli.train import train
 from segaware.cli.tune import tune
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.callback()(debug)
 app.command()(demo)
 app.command()(recipes)
 app.command()(train)

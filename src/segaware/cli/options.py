@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +30,33 @@ Weights = Annotated[
 ]
 
 WHOLE = "the files that are written are whole; --overwrite starts again"
+_log = logging.getLogger("segaware")
+
+
+def debug(
+    context: typer.Context,
+    wanted: Annotated[
+        bool,
+        typer.Option("--debug", envvar="SEGAWARE_DEBUG", help="Show what is chosen for you, and tracebacks of errors."),
+    ] = False,
+) -> None:
+    """Segmentation-aware convolutional networks: train and score them, and sharpen what other networks predict."""
+    if wanted:
+        context.with_resource(_shown_log())
+
+
+@contextmanager
+def _shown_log() -> Iterator[None]:
+    """Write the log of segaware, which is silent otherwise, to stderr."""
+    handler, level = logging.StreamHandler(), _log.level
+    handler.setFormatter(logging.Formatter("%(levelname)s %(module)s: %(message)s"))
+    _log.addHandler(handler)
+    _log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)
+        _log.setLevel(level)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -39,7 +65,7 @@ class _Terminated(KeyboardInterrupt):
 
 @contextmanager
 def errors(interrupted: str = "the same command goes on from the last checkpoint") -> Iterator[None]:
-    """Turn what a user can mend into one line and exit status 1; with SEGAWARE_DEBUG=1 the traceback comes before it.
+    """Turn what a user can mend into one line and exit status 1; with --debug the traceback comes before it.
 
     Args:
         interrupted: What to say after Ctrl-C, whose exit status is 130, and SIGTERM, whose status is 143.
@@ -54,8 +80,7 @@ def errors(interrupted: str = "the same command goes on from the last checkpoint
     except (typer.Exit, typer.Abort):  # which are RuntimeErrors
         raise
     except (ArithmeticError, EOFError, MemoryError, ModuleNotFoundError, OSError, RuntimeError, ValueError) as error:
-        if os.environ.get("SEGAWARE_DEBUG", "0") not in ("", "0"):
-            traceback.print_exc()
+        _log.debug("the traceback of the error below", exc_info=True)
         print("segaware:", _told(error), file=sys.stderr)
         raise typer.Exit(1) from None
 
