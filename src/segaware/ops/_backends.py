@@ -168,6 +168,6 @@ def choose_backend(
     return backend
 
 
-def kernels(operator: str, backend: Kernels) -> ModuleType:
+def kernels(operator: str, backend: str) -> ModuleType:
     """Return the kernels of one of the operators' folders."""
     return importlib.import_module(f"segaware.ops.{operator}._{backend}")
