@@ -4,6 +4,8 @@ Learn an embedding per pixel, turn embedding distances into a local attention ma
 filter predictions, to convolve, and to drive a CRF.
 """
 
+import logging
+
 from segaware.conversion import Denormalize, convert, revert
 from segaware.export import export_onnx
 from segaware.nn import (
@@ -19,6 +21,8 @@ from segaware.nn import (
 from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
 from segaware.refining import refine
 from segaware.version import __version__ as __version__
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the program listens
 
 __all__ = [
     "BilateralFilter2d",
