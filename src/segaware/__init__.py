@@ -22,6 +22,8 @@ from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, se
 from segaware.refining import refine
 from segaware.version import __version__ as __version__
 
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the program listens
+
 __all__ = [
     "BilateralFilter2d",
     "Denormalize",

@@ -215,7 +215,7 @@ def test_nothing_carries_a_gradient() -> None:
 
 def test_the_operator_is_registered_properly() -> None:
     scores, features, weights = mean_field_arguments(20)
-    torch.library.opcheck(library.mean_field, (scores, features, weights, 2))
+    torch.library.opcheck(library.permutohedral_mean_field, (scores, features, weights, 2))
 
 
 def test_compile_and_export_see_through_mean_field() -> None:
@@ -319,7 +319,7 @@ def test_features_that_are_too_far_from_each_other(spread: float) -> None:
     # Within a compiled program, values are not looked at before.
     for bad in (features, torch.full_like(features, torch.nan)):
         with pytest.raises(ValueError, match=message):
-            library.mean_field(values.log_softmax(0), [bad], [1.0], 1)
+            library.permutohedral_mean_field(values.log_softmax(0), [bad], [1.0], 1)
 
 
 def test_without_numba_the_exact_sum_has_to_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import logging
 import os
 from collections.abc import Mapping
 from types import ModuleType, TracebackType
@@ -17,6 +19,8 @@ Kernels: TypeAlias = Literal["numba", "triton"]
 
 # Channels or filters of a group, of a convolution in groups, that are too few for Triton's matrix products.
 NARROW = 16
+
+_LOGGER = logging.getLogger(__name__)
 
 _problems: dict[str, str | None] = {}
 
@@ -159,15 +163,24 @@ def choose_backend(
     if backend is None:
         fastest: dict[str, Kernels] = {"cpu": "numba", "cuda": "triton"}
         kernels = fastest.get(device.type)
-        return (
-            kernels
-            if kernels is not None and kernels not in (missing or {}) and _problem(kernels) is None
-            else "reference"
-        )
+        problem = "no kernels run there" if kernels is None else (missing or {}).get(kernels) or _problem(kernels)
+        if not torch.compiler.is_compiling():
+            _log_choice(device.type, kernels, problem)
+        return "reference" if kernels is None or problem is not None else kernels
     check_backend(backend, device.type, missing)
     return backend
 
 
-def kernels(operator: str, backend: Kernels) -> ModuleType:
+@functools.cache
+def _log_choice(device: str, kernels: Kernels | None, problem: str | None) -> None:
+    """Tell the log what runs on a device and why, once for every reason."""
+    if problem is None:
+        _LOGGER.info('%s tensors: backend "%s"', device, kernels)
+    else:
+        why = problem if kernels is None else f'"{kernels}" cannot run: {problem}'
+        _LOGGER.info('%s tensors: backend "reference", because %s', device, why)
+
+
+def kernels(operator: str, backend: str) -> ModuleType:
     """Return the kernels of one of the operators' folders."""
     return importlib.import_module(f"segaware.ops.{operator}._{backend}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._ops import OpOverload
 
 # What the operators run. torch's registry knows nothing of modules, and these are imported again in notebooks and tests
 # that start anew: then an operator stays what it is, and takes the new functions. So they wait where the operators do.
@@ -22,42 +24,59 @@ def _take(name: str, function: Callable[..., Any]) -> Callable[..., Any] | None:
     return None if known else lambda *args, **kwargs: _FUNCTIONS[name](*args, **kwargs)
 
 
-def operator(schema: str, devices: Sequence[str] = ("CPU", "CUDA")) -> Callable[[Callable[..., Any]], Any]:
-    """Register the decorated function as what the operator `segaware::...` of this schema does on some devices.
+def operator(
+    mutates: Sequence[str] = (), devices: Sequence[str] = ("CPU", "CUDA")
+) -> Callable[[Callable[..., Any]], OpOverload]:
+    """Register the decorated function as the operator `segaware::...` of its name; its annotations are the schema.
 
     The name then stands for the operator. `torch.library.custom_op` would do the same, but its first call imports
     torch's whole compiler: a second, and 60 MB.
-    """
-    name = schema.partition("(")[0]
 
-    def register(function: Callable[..., Any]) -> Any:
+    Args:
+        mutates: Names of the arguments that the function writes to.
+        devices: Where it runs.
+    """
+
+    def register(function: Callable[..., Any]) -> OpOverload:
+        name = function.__name__
         run = _take(name, function)
         if run is not None:
-            _LIBRARY.define(schema)
+            _LIBRARY.define(torch.library.infer_schema(function, mutates_args=mutates, op_name=name))
             for device in devices:
                 _LIBRARY.impl(name, run, device)
-        return getattr(torch.ops.segaware, name).default
+        overload: OpOverload = getattr(torch.ops.segaware, name).default
+        return overload
 
     return register
 
 
-def fake(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated function as what an operator does to tensors without values."""
+def fake(operator: OpOverload) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as what an operator does to tensors without values.
+
+    It takes the arguments of the operator that it needs, by name.
+    """
+    names = [argument.name for argument in operator._schema.arguments]
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        run = _take(f"{name}/fake", function)
+        needed = inspect.signature(function).parameters
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            return function(**{name: given[name] for name in needed})
+
+        run = _take(f"{operator.name()}/fake", call)
         if run is not None:
-            torch.library.register_fake(f"segaware::{name}", run, lib=_LIBRARY)
+            torch.library.register_fake(operator, run, lib=_LIBRARY)
         return function
 
     return register
 
 
-def register_gradient(name: str, differentiate: Callable[..., Any], save: Callable[..., None]) -> None:
+def register_gradient(operator: OpOverload, differentiate: Callable[..., Any], save: Callable[..., None]) -> None:
     """Register the gradient of an operator, which its twin `NAME_backward` computes and which has none of its own.
 
     Args:
-        name: Name of the operator.
+        operator: The operator.
         differentiate: As `backward` of a `torch.autograd.Function`.
         save: As its `setup_context`. It saves outputs detached: the output itself would hold its own graph where
             saved-tensor hooks keep what they are given, in a cycle that Python's collector cannot see.
@@ -68,8 +87,9 @@ def register_gradient(name: str, differentiate: Callable[..., Any], save: Callab
             "segaware's kernels are differentiable once: for a gradient of a gradient, choose the backend 'reference'"
         )
 
+    name = operator.name()
     run, keep = _take(f"{name}/differentiate", differentiate), _take(f"{name}/save", save)
     if run is not None:
-        torch.library.register_autograd(f"segaware::{name}", run, setup_context=keep, lib=_LIBRARY)
+        torch.library.register_autograd(name, run, setup_context=keep, lib=_LIBRARY)
         # Or torch would leave that gradient out.
-        torch.library.register_autograd(f"segaware::{name}_backward", refuse, lib=_LIBRARY)
+        torch.library.register_autograd(f"{name}_backward", refuse, lib=_LIBRARY)

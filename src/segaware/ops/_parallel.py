@@ -8,8 +8,9 @@ and since a task owns what it writes, the result does not depend on the number o
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import functools
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -28,16 +29,24 @@ from torch import Tensor
 
 from segaware.ops._kernel_cache import KernelCache
 
+_LOGGER = logging.getLogger(__name__)
 _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 def jit(function: Callable[..., Any]) -> Any:
     """Compile at the first call, and keep the machine code on disk where a folder can be written for it."""
     kernel = numba.njit(**_OPTIONS)(function)
-    # "no locator available": neither the package's folder nor the user's cache can be written
-    with contextlib.suppress(RuntimeError):
+    try:
         kernel._cache = KernelCache(function)  # what njit does with cache=True, but for the class
+    except RuntimeError:  # "no locator available": neither the package's folder nor the user's cache can be written
+        _log_no_cache()
     return kernel
+
+
+@functools.cache
+def _log_no_cache() -> None:
+    """Tell the log once, for there are many kernels."""
+    _LOGGER.info("kernels are compiled anew in every process: no folder can be written to keep their machine code in")
 
 
 _REGION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

@@ -5,7 +5,7 @@ Each function works on flat arrays of one floating-point type and takes offsets 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding
@@ -23,7 +23,7 @@ elif _features.get("avx"):
 else:
     VECTOR_BYTES, ROWS, VECTORS = 16, 6, 2
 
-_INTEGER = ir.IntType(64)
+INDEX = ir.IntType(64)
 
 
 def vector_lanes(itemsize: int) -> int:
@@ -36,13 +36,16 @@ def panel_width(itemsize: int) -> int:
     return VECTORS * vector_lanes(itemsize)
 
 
-class _Vectors:
-    """Writes the instructions of one intrinsic: the vector type of its arrays, and addresses into them."""
+class Vectors:
+    """Writes the instructions of one intrinsic: the vector type of its arrays, and addresses into them.
 
-    def __init__(self, context: Any, builder: Any, array: Any) -> None:
-        self.context, self.builder = context, builder
+    Vectors are the processor's, or of so many `lanes`.
+    """
+
+    def __init__(self, context: Any, builder: Any, array: Any, lanes: int | None = None) -> None:
+        self.context, self.builder, self.array = context, builder, array
         bits = array.dtype.bitwidth
-        self.bytes, self.lanes = bits // 8, VECTOR_BYTES * 8 // bits
+        self.bytes, self.lanes = bits // 8, lanes or vector_lanes(bits // 8)
         self.scalar = ir.FloatType() if bits == 32 else ir.DoubleType()
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.suffix = f"f{bits}"
@@ -65,7 +68,7 @@ class _Vectors:
         function = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
         prefetch = cgutils.get_or_insert_function(self.builder.module, function, "llvm.prefetch.p0")
         for line in range(0, VECTORS * self.lanes, self.lanes):
-            place = self.builder.gep(pointer, [self.builder.add(offset, _INTEGER(line))])
+            place = self.builder.gep(pointer, [self.builder.add(offset, INDEX(line))])
             address = self.builder.bitcast(place, cgutils.voidptr_t)
             self.builder.call(prefetch, [address, number(0), number(3), number(1)])  # to read, into all caches, data
 
@@ -76,7 +79,14 @@ class _Vectors:
         """Return a vector of one value."""
         undefined = ir.Constant(self.vector, ir.Undefined)
         one_lane = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-        return self.builder.shuffle_vector(one_lane, undefined, ir.Constant(_lanes(self.lanes), [0] * self.lanes))
+        return self._shuffle(one_lane, undefined, [0] * self.lanes)
+
+    def constant(self, value: float) -> Any:
+        """Return a vector of one number."""
+        return ir.Constant(self.vector, [value] * self.lanes)
+
+    def _shuffle(self, a: Any, b: Any, lanes: Sequence[int]) -> Any:
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """Return a * b + c, of vectors or of scalars."""
@@ -91,28 +101,36 @@ class _Vectors:
         lanes = self.lanes
         while lanes > 1:
             lanes //= 2
-            low, high = (ir.Constant(_lanes(lanes), list(range(s, s + lanes))) for s in (0, lanes))
-            vector = self.builder.fadd(
-                self.builder.shuffle_vector(vector, vector, low), self.builder.shuffle_vector(vector, vector, high)
-            )
+            low, high = (self._shuffle(vector, vector, range(start, start + lanes)) for start in (0, lanes))
+            vector = self.builder.fadd(low, high)
         return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+    def transposed(self, rows: Sequence[Any]) -> list[Any]:
+        """Return the columns of a square block of as many rows as a vector has lanes."""
+        vectors, width = list(rows), 1
+        while width < self.lanes:
+            # Exchange the off-diagonal blocks of every 2 x 2 blocks of this width.
+            low = [j if not j & width else j - width + self.lanes for j in range(self.lanes)]
+            high = [j + width if not j & width else j + self.lanes for j in range(self.lanes)]
+            for i in range(self.lanes):
+                if not i & width:
+                    a, b = vectors[i], vectors[i + width]
+                    vectors[i], vectors[i + width] = self._shuffle(a, b, low), self._shuffle(a, b, high)
+            width *= 2
+        return vectors
 
     def for_each(self, count: Any, whole: Callable[[Any], None], single: Callable[[Any], None]) -> None:
         """Call `whole(offset)` for as many whole vectors as `count` elements hold, `single(offset)` for the rest."""
-        start = _INTEGER(0)
+        start = INDEX(0)
         for vectors in (4, 1, 0):  # four at a time while there are as many, then one, then single elements
-            step = _INTEGER(vectors * self.lanes or 1)
+            step = INDEX(vectors * self.lanes or 1)
             end = self.builder.sub(count, self.builder.srem(count, step))
-            with cgutils.for_range_slice(self.builder, start, end, step, _INTEGER) as (offset, _):
+            with cgutils.for_range_slice(self.builder, start, end, step, INDEX) as (offset, _):
                 for vector in range(vectors):
-                    whole(self.builder.add(offset, _INTEGER(vector * self.lanes)))
+                    whole(self.builder.add(offset, INDEX(vector * self.lanes)))
                 if not vectors:
                     single(offset)
             start = end
-
-
-def _lanes(count: int) -> ir.VectorType:
-    return ir.VectorType(ir.IntType(32), count)
 
 
 @intrinsic
@@ -123,7 +141,7 @@ def scaled_copy(
     signature = types.void(target, types.intp, source, types.intp, target.dtype, types.intp)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        v = _Vectors(context, builder, signature.args[0])
+        v = Vectors(context, builder, signature.args[0])
         target = v.pointer(signature.args[0], *values[0:2])
         source = v.pointer(signature.args[2], *values[2:4])
         factor = v.broadcast(values[4])
@@ -159,7 +177,7 @@ def scaled_rows(
     signature = types.void(target, intp, intp, source, intp, intp, a, intp, b, intp, intp, intp)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        v = _Vectors(context, builder, signature.args[0])
+        v = Vectors(context, builder, signature.args[0])
         target, source, a, b = (v.pointer(signature.args[i], *values[i : i + 2]) for i in (0, 3, 6, 8))
         with cgutils.for_range(builder, values[10]) as row:
             factor = builder.fmul(*(builder.load(builder.gep(pointer, [row.index])) for pointer in (a, b)))
@@ -187,7 +205,7 @@ def add(
     signature = types.void(target, intp, a, intp, b, intp, intp)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        v = _Vectors(context, builder, signature.args[0])
+        v = Vectors(context, builder, signature.args[0])
         target, a, b = (v.pointer(signature.args[i], *values[i : i + 2]) for i in (0, 2, 4))
 
         def single(i: Any) -> None:
@@ -217,10 +235,10 @@ def scatter_and_dot(
     signature = a.dtype(a, intp, b, intp, target, intp, a.dtype, intp)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        v = _Vectors(context, builder, signature.args[0])
+        v = Vectors(context, builder, signature.args[0])
         a, b, target = (v.pointer(signature.args[i], *values[i : i + 2]) for i in (0, 2, 4))
         factors = v.broadcast(values[6])
-        sums = cgutils.alloca_once_value(builder, ir.Constant(v.vector, [0.0] * v.lanes))
+        sums = cgutils.alloca_once_value(builder, v.constant(0.0))
         rest = cgutils.alloca_once_value(builder, ir.Constant(v.scalar, 0.0))
 
         def whole(i: Any) -> None:
@@ -254,28 +272,16 @@ def transpose(
     signature = types.void(target, intp, target_rows, source, intp, source_rows)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        v = _Vectors(context, builder, signature.args[0])
+        v = Vectors(context, builder, signature.args[0])
         target, source = (v.pointer(signature.args[i], *values[i : i + 2]) for i in (0, 3))
 
         def row(argument: int, index: int) -> Any:
-            place = ir.Constant(_INTEGER, index)
+            place = INDEX(index)
             return builder.load(v.pointer(signature.args[argument], values[argument], place))
 
-        vectors = [v.load(source, row(5, j)) for j in range(v.lanes)]
-        width = 1
-        while width < v.lanes:
-            # Exchange the off-diagonal blocks of every 2 x 2 blocks of this width.
-            low = [j if not j & width else j - width + v.lanes for j in range(v.lanes)]
-            high = [j + width if not j & width else j + v.lanes for j in range(v.lanes)]
-            for i in range(v.lanes):
-                if not i & width:
-                    a, b = vectors[i], vectors[i + width]
-                    vectors[i], vectors[i + width] = (
-                        builder.shuffle_vector(a, b, ir.Constant(_lanes(v.lanes), order)) for order in (low, high)
-                    )
-            width *= 2
-        for i, vector in enumerate(vectors):
-            v.store(vector, target, row(2, i))
+        columns = v.transposed([v.load(source, row(5, j)) for j in range(v.lanes)])
+        for i, column in enumerate(columns):
+            v.store(column, target, row(2, i))
         return context.get_dummy_value()
 
     return signature, codegen
@@ -305,44 +311,41 @@ def multiply_tile(
     signature = types.void(a, intp, intp, intp, b, intp, intp, intp, tile, intp, intp)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        v = _Vectors(context, builder, signature.args[0])
+        v = Vectors(context, builder, signature.args[0])
         a_row, a_step, b_step, steps = values[2], values[3], values[6], values[7]
         a = v.pointer(signature.args[0], *values[0:2])
         b = v.pointer(signature.args[4], *values[4:6])
         tile = v.pointer(signature.args[8], *values[8:10])
 
-        def constant(value: int) -> ir.Constant:
-            return ir.Constant(_INTEGER, value)
-
-        rows = [builder.gep(a, [builder.mul(a_row, constant(r))]) for r in range(ROWS)]
+        rows = [builder.gep(a, [builder.mul(a_row, INDEX(r))]) for r in range(ROWS)]
         places = [(r, j) for r in range(ROWS) for j in range(VECTORS)]
         before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
         builder.branch(loop)
 
         builder.position_at_end(loop)
-        step = builder.phi(_INTEGER)
+        step = builder.phi(INDEX)
         sums = {place: builder.phi(v.vector) for place in places}
         b_start = builder.mul(step, b_step)
         # The next rows of b may still be in a slower cache, as panels of weights are.
-        v.prefetch(b, builder.add(b_start, builder.mul(b_step, constant(16))))
-        b_vectors = [v.load(b, builder.add(b_start, constant(j * v.lanes))) for j in range(VECTORS)]
+        v.prefetch(b, builder.add(b_start, builder.mul(b_step, INDEX(16))))
+        b_vectors = [v.load(b, builder.add(b_start, INDEX(j * v.lanes))) for j in range(VECTORS)]
         a_offset = builder.mul(step, a_step)
         new_sums = {}
         for r in range(ROWS):
             value = v.broadcast(builder.load(builder.gep(rows[r], [a_offset])))
             for j in range(VECTORS):
                 new_sums[r, j] = v.fma(value, b_vectors[j], sums[r, j])
-        next_step = builder.add(step, constant(1))
-        step.add_incoming(constant(0), before)
+        next_step = builder.add(step, INDEX(1))
+        step.add_incoming(INDEX(0), before)
         step.add_incoming(next_step, loop)
         for place in places:
-            sums[place].add_incoming(ir.Constant(v.vector, [0.0] * v.lanes), before)
+            sums[place].add_incoming(v.constant(0.0), before)
             sums[place].add_incoming(new_sums[place], loop)
         builder.cbranch(builder.icmp_signed("<", next_step, steps), loop, after)
 
         builder.position_at_end(after)
         for r, j in places:
-            place = builder.add(builder.mul(values[10], constant(r)), constant(j * v.lanes))
+            place = builder.add(builder.mul(values[10], INDEX(r)), INDEX(j * v.lanes))
             v.store(new_sums[r, j], tile, place)
         return context.get_dummy_value()
 

@@ -8,30 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segaware.ops._backends import Kernels, kernels
+from segaware.ops._backends import kernels
 from segaware.ops._library import fake, operator, register_gradient
 from segaware.ops.arguments import compute_dtype, is_channels_last
-from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
 
 
-@operator(
-    "conv2d(Tensor input, Tensor weight, Tensor mask, Tensor? bias, SymInt[] window, SymInt groups, str normalize, "
-    "str backend) -> Tensor"
-)
+@operator()
 def conv2d(
     input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int,
-    normalize: Normalize, backend: Kernels,
+    normalize: str, backend: str,
 ) -> Tensor:  # fmt: skip
     """Run the kernel; `window` is `Window.numbers()`."""
-    size = Window.from_numbers(window)
-    return kernels("convolution", backend).forward(input, weight, mask, bias, size, groups, normalize)
+    geometry = Window.from_numbers(window)
+    return kernels("convolution", backend).forward(input, weight, mask, bias, geometry, groups, normalize)
 
 
-@operator(
-    "conv2d_backward(Tensor grad, Tensor input, Tensor weight, Tensor mask, SymInt[] window, SymInt groups, "
-    "str normalize, str backend, bool[] needed) -> (Tensor, Tensor, Tensor, Tensor)"
-)
+@operator()
 def conv2d_backward(
     grad: Tensor,
     input: Tensor,
@@ -39,14 +32,14 @@ def conv2d_backward(
     mask: Tensor,
     window: list[int],
     groups: int,
-    normalize: Normalize,
-    backend: Kernels,
+    normalize: str,
+    backend: str,
     needed: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of input, weight, mask and bias; empty tensors for those that are not needed."""
-    size = Window.from_numbers(window)
+    geometry = Window.from_numbers(window)
     grads: tuple[Tensor, Tensor, Tensor, Tensor]
-    grads = kernels("convolution", backend).backward(grad, input, weight, mask, size, groups, normalize, needed)
+    grads = kernels("convolution", backend).backward(grad, input, weight, mask, geometry, groups, normalize, needed)
     if needed[1] and normalize != "none":
         # A window without a normalised value has 0 / 0 times the value of every tap, outside the image too.
         undefined = (mask.sum(1, dtype=compute_dtype(mask)) == 0).any()
@@ -59,37 +52,21 @@ def _format(*tensors: Tensor) -> torch.memory_format:
     return torch.channels_last if any(map(is_channels_last, tensors)) else torch.contiguous_format
 
 
-@fake("conv2d")
-def _(
-    input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: list[int], groups: int,
-    normalize: Normalize, backend: Kernels,
-) -> Tensor:  # fmt: skip
+@fake(conv2d)
+def _(input: Tensor, weight: Tensor, window: list[int]) -> Tensor:
     size = (input.shape[0], weight.shape[0], *Window.from_numbers(window).output_size(input))
     return torch.empty(size, dtype=input.dtype, device=input.device, memory_format=_format(input, weight))
 
 
-@fake("conv2d_backward")
-def _(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    mask: Tensor,
-    window: list[int],
-    groups: int,
-    normalize: Normalize,
-    backend: Kernels,
-    needed: list[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@fake(conv2d_backward)
+def _(grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, needed: list[bool]) -> tuple[Tensor, ...]:
     like = (
         torch.empty_like(input, memory_format=_format(input)),
         torch.empty_like(weight, memory_format=_format(weight)),
         torch.empty_like(mask, memory_format=torch.contiguous_format),
         grad.new_empty(weight.shape[0]),
     )
-    grad_input, grad_weight, grad_mask, grad_bias = (
-        g if need else grad.new_empty(0) for g, need in zip(like, needed, strict=True)
-    )
-    return grad_input, grad_weight, grad_mask, grad_bias
+    return tuple(g if need else grad.new_empty(0) for g, need in zip(like, needed, strict=True))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -103,4 +80,4 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None, None, None
 
 
-register_gradient("conv2d", _differentiate, _save)
+register_gradient(conv2d, _differentiate, _save)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from segaware.ops._loops import clear
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
 from segaware.ops.window import Window
 
@@ -103,7 +104,7 @@ def _forward_rows(task: int, thread: int, embedding: Any, distance: Any, scratch
     taps = problem.kernel_height * kw
     for first in range(taps // 2 if problem.symmetric else 0, taps, problem.taps):
         last = min(first + problem.taps, taps)
-        _clear(sums, 0, len(sums))
+        clear(sums, 0, len(sums))
         for channel in range(0, problem.channels, 4):
             start, count = (image * problem.channels + channel) * plane, min(4, problem.channels - channel)
             for k in range(first, last):
@@ -183,8 +184,8 @@ def _write(
     low, high = max(0, -u), (min(problem.width, problem.width - u) if inside else 0)
     begin, end, x = _output_columns(low, high, shift, problem)
     start = (tap * problem.out_height + row) * problem.out_width
-    _clear(distance, start, begin)
-    _clear(distance, start + end, problem.out_width - end)
+    clear(distance, start, begin)
+    clear(distance, start + end, problem.out_width - end)
     to, at, stride = np.uint64(start + begin), np.uint64(place + x), np.uint64(problem.stride_x)
     for column in range(np.uint64(end - begin)):
         value = sums[at + column * stride]
@@ -198,12 +199,6 @@ def _output_columns(low: int, high: int, shift: int, problem: Any) -> Any:
     begin = min(max(-((offset - low) // stride), 0), width)
     end = max(begin, min(-((offset - high) // stride), width))
     return begin, end, begin * stride + offset
-
-
-@jit
-def _clear(array: Any, start: int, n: int) -> None:
-    for x in range(np.uint64(n)):
-        array[np.uint64(start) + x] = 0
 
 
 @jit
@@ -225,13 +220,13 @@ def _backward_rows(
     image, y = task // tasks, task % tasks * problem.rows
     rows, line = min(problem.rows, problem.height - y), problem.rows * width
     for channel in range(problem.channels):
-        _clear(result, (image * problem.channels + channel) * plane + y * width, rows * width)
+        clear(result, (image * problem.channels + channel) * plane + y * width, rows * width)
     top, left = problem.kernel_height // 2, problem.kernel_width // 2
     columns = 2 * left + 1
     neighbours = (2 * top + 1) * columns
     for first in range(0, neighbours, problem.taps):
         last = min(first + problem.taps, neighbours)
-        _clear(weights, 0, len(weights))
+        clear(weights, 0, len(weights))
         for k in range(first, last):
             for r in range(rows):
                 place = (k - first) * line + r * width

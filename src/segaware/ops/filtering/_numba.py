@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from segaware.ops._layout import to_contiguous
+from segaware.ops._loops import accumulate, clear, copy
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
 from segaware.ops._tile import vector_lanes
 from segaware.ops.filtering._tile import ROWS, add_products
@@ -140,17 +141,17 @@ def _forward_rows(
     for k in range(first, last):
         for r in range(rows):
             place, row = weights + (k - first) * problem.line + r * problem.span, y + r * problem.dilation_y
-            _copy(memory, place, mask, ((image * taps + k) * problem.height + row) * width, width)
-            _clear(memory, place + width, problem.span - width)
+            copy(memory, place, mask, ((image * taps + k) * problem.height + row) * width, width)
+            clear(memory, place + width, problem.span - width)
     _sum_taps(output, input, memory, image, y, rows, first, last, problem.top, places, problem)
     for r in range(rows):
         row = y + r * problem.dilation_y
         sums = (image * problem.height + row) * width
-        _clear(total, sums, width)
+        clear(total, sums, width)
         for k in range(first, last):
             low, high = _counted_columns(k, row, problem)
             place = weights + (k - first) * problem.line + r * problem.span + low
-            _add(total, sums + low, memory, place, high - low)
+            accumulate(total, sums + low, memory, place, high - low)
         for channel in range(problem.channels):
             place = ((image * problem.channels + channel) * problem.height + row) * width
             _divide(output, place, total, sums, width)
@@ -207,7 +208,7 @@ def _sum_taps(
         plane, count = image * problem.channels + channel, min(ROWS, problem.channels - channel)
         for c in range(count):
             _copy_seen(memory, c * problem.copy, input, plane + c, y - top, problem)
-        _clear(memory, lines, count * line)
+        clear(memory, lines, count * line)
         for r in range(rows):
             add_products(
                 memory, lines + r * span, line, weights + r * span, line, r * problem.pitch, places, taps, first,
@@ -216,24 +217,24 @@ def _sum_taps(
         for c in range(count):
             for r in range(rows):
                 place = ((plane + c) * height + y + r * problem.dilation_y) * width
-                _copy(result, place, memory, lines + c * line + r * span, width)
+                copy(result, place, memory, lines + c * line + r * span, width)
 
 
 @jit
 def _copy_seen(memory: Any, place: int, input: Any, plane: int, y: int, problem: Any) -> None:
     """Copy what the windows of a task see of one plane of the input: rows from y on, which may be outside."""
     end = place + problem.copy
-    _clear(memory, place, problem.gap)
+    clear(memory, place, problem.gap)
     place += problem.gap
     for r in range(problem.rows + problem.kernel_height - 1):
         row = y + r * problem.dilation_y
         if 0 <= row < problem.height:
-            _copy(memory, place, input, (plane * problem.height + row) * problem.width, problem.width)
-            _clear(memory, place + problem.width, problem.gap)
+            copy(memory, place, input, (plane * problem.height + row) * problem.width, problem.width)
+            clear(memory, place + problem.width, problem.gap)
         else:
-            _clear(memory, place, problem.pitch)
+            clear(memory, place, problem.pitch)
         place += problem.pitch
-    _clear(memory, place, end - place)
+    clear(memory, place, end - place)
 
 
 @jit
@@ -255,7 +256,7 @@ def _input_gradient_rows(
         i, shift = k // problem.kernel_width, k % problem.kernel_width * problem.dilation_x - problem.right
         for r in range(rows):
             place = weights + (k - first) * problem.line + r * problem.span
-            _clear(memory, place, problem.span)
+            clear(memory, place, problem.span)
             window_row = y + (r + i) * problem.dilation_y - problem.bottom
             low, high = _inside(window_row, shift, problem)
             pixel = window_row * problem.width + low + shift
@@ -282,7 +283,7 @@ def _mask_gradient_rows(
     lines, taps = ROWS * problem.copy, problem.kernel_height * problem.kernel_width
     sums = lines + ROWS * line
     first, last = _visited_taps(y, rows, problem.top, problem)
-    _clear(memory, sums, (last - first) * line)
+    clear(memory, sums, (last - first) * line)
     for channel in range(0, problem.channels, ROWS):
         count = min(ROWS, problem.channels - channel)
         for c in range(count):
@@ -290,8 +291,8 @@ def _mask_gradient_rows(
             _copy_seen(memory, c * problem.copy, input, plane, y - problem.top, problem)
             for r in range(rows):
                 place = lines + c * line + r * span
-                _copy(memory, place, gradient, (plane * height + y + r * problem.dilation_y) * width, width)
-                _clear(memory, place + width, span - width)
+                copy(memory, place, gradient, (plane * height + y + r * problem.dilation_y) * width, width)
+                clear(memory, place + width, span - width)
         for r in range(rows):
             for k in range(first, last, ROWS):
                 place, several = sums + (k - first) * line + r * span, min(ROWS, last - k)
@@ -301,15 +302,15 @@ def _mask_gradient_rows(
                 )  # fmt: skip
     for r in range(rows):
         row = y + r * problem.dilation_y
-        _clear(memory, lines, width)
+        clear(memory, lines, width)
         for channel in range(problem.channels):
             place = ((image * problem.channels + channel) * height + row) * width
             _add_product(memory, lines, gradient, place, output, place, width)
         for k in range(taps):
             low, high = _counted_columns(k, row, problem)
             to = ((image * taps + k) * height + row) * width
-            _clear(result, to, low)
-            _clear(result, to + high, width - high)
+            clear(result, to, low)
+            clear(result, to + high, width - high)
             at = sums + (k - first) * line + r * span + low
             pixel = (image * height + row) * width + low
             _write_mask_gradient(result, to + low, memory, at, lines + low, inverse, pixel, high - low)
@@ -332,28 +333,7 @@ def _add_product(result: Any, place: int, a: Any, a_place: int, b: Any, b_place:
 
 
 @jit
-def _add(result: Any, place: int, a: Any, a_place: int, n: int) -> None:
-    to, p = np.uint64(place), np.uint64(a_place)
-    for x in range(np.uint64(n)):
-        result[to + x] += a[p + x]
-
-
-@jit
 def _divide(result: Any, place: int, a: Any, a_place: int, n: int) -> None:
     to, p = np.uint64(place), np.uint64(a_place)
     for x in range(np.uint64(n)):
         result[to + x] /= a[p + x]
-
-
-@jit
-def _copy(result: Any, place: int, a: Any, a_place: int, n: int) -> None:
-    to, p = np.uint64(place), np.uint64(a_place)
-    for x in range(np.uint64(n)):
-        result[to + x] = a[p + x]
-
-
-@jit
-def _clear(result: Any, place: int, n: int) -> None:
-    to = np.uint64(place)
-    for x in range(np.uint64(n)):
-        result[to + x] = 0

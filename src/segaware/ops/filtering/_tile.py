@@ -8,7 +8,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from segaware.ops._tile import _INTEGER, VECTOR_BYTES, _Vectors
+from segaware.ops._tile import INDEX, VECTOR_BYTES, Vectors
 
 # Rows and vectors per row of a tile: as many sums as the registers hold beside a row of weights.
 ROWS, VECTORS = (8 if VECTOR_BYTES == 64 else 4), 3
@@ -28,7 +28,7 @@ def add_products(
     signature = types.void(memory, *[intp] * 5, places, *[intp] * 5)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        v = _Vectors(context, builder, signature.args[0])
+        v = Vectors(context, builder, signature.args[0])
         sums, weights, seen = (v.pointer(signature.args[0], values[0], values[i]) for i in (1, 3, 5))
         sums_row, weights_step, steps, count = values[2], values[4], values[10], values[11]
         row_places, step_places = (v.pointer(signature.args[6], values[6], values[i]) for i in (7, 8))
@@ -37,14 +37,14 @@ def add_products(
             return builder.load(builder.gep(pointer, [index]))
 
         def add_tile(rows: int, vectors: int, x: Any) -> None:
-            columns = [builder.add(x, _INTEGER(j * v.lanes)) for j in range(vectors)]
-            lines = [builder.gep(sums, [builder.mul(sums_row, _INTEGER(r))]) for r in range(rows)]
+            columns = [builder.add(x, INDEX(j * v.lanes)) for j in range(vectors)]
+            lines = [builder.gep(sums, [builder.mul(sums_row, INDEX(r))]) for r in range(rows)]
             tile = {
                 (r, j): cgutils.alloca_once_value(builder, v.load(lines[r], columns[j]))
                 for r in range(rows)
                 for j in range(vectors)
             }
-            sources = [builder.gep(seen, [place(row_places, _INTEGER(r))]) for r in range(rows)]
+            sources = [builder.gep(seen, [place(row_places, INDEX(r))]) for r in range(rows)]
             with cgutils.for_range(builder, steps) as loop:
                 line = builder.gep(weights, [builder.mul(loop.index, weights_step)])
                 line_weights = [v.load(line, column) for column in columns]
@@ -60,13 +60,13 @@ def add_products(
         switch = builder.switch(values[9], after)
         for rows in range(1, ROWS + 1):
             case = builder.append_basic_block()
-            switch.add_case(_INTEGER(rows), case)
+            switch.add_case(INDEX(rows), case)
             builder.position_at_end(case)
-            start = _INTEGER(0)
+            start = INDEX(0)
             for vectors in (VECTORS, 1):  # whole tiles while there are as many columns, then single vectors
-                step = _INTEGER(vectors * v.lanes)
+                step = INDEX(vectors * v.lanes)
                 whole = count if vectors == 1 else builder.sub(count, builder.srem(count, step))
-                with cgutils.for_range_slice(builder, start, whole, step, _INTEGER) as (x, _):
+                with cgutils.for_range_slice(builder, start, whole, step, INDEX) as (x, _):
                     add_tile(rows, vectors, x)
                 start = whole
             builder.branch(after)

@@ -7,22 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segaware.ops._backends import Kernels, kernels
+from segaware.ops._backends import kernels
 from segaware.ops._library import fake, operator, register_gradient
 from segaware.ops.arguments import compute_dtype
 from segaware.ops.window import Window
 
 
-@operator("filter2d(Tensor input, Tensor mask, SymInt[] window, str border, str backend) -> (Tensor, Tensor)")
-def filter2d(input: Tensor, mask: Tensor, window: list[int], border: str, backend: Kernels) -> tuple[Tensor, Tensor]:
+@operator()
+def filter2d(input: Tensor, mask: Tensor, window: list[int], border: str, backend: str) -> tuple[Tensor, Tensor]:
     """Run the kernel once; `window` is `Window.numbers()`. The second result is the sum of the mask, (N, 1, H, W)."""
     return kernels("filtering", backend).forward(input, mask, Window.from_numbers(window), border)
 
 
-@operator(
-    "filter2d_backward(Tensor grad, Tensor input, Tensor mask, Tensor output, Tensor total, SymInt[] window, "
-    "str border, str backend, bool[] needed) -> (Tensor, Tensor)"
-)
+@operator()
 def filter2d_backward(
     grad: Tensor,
     input: Tensor,
@@ -31,39 +28,26 @@ def filter2d_backward(
     total: Tensor,
     window: list[int],
     border: str,
-    backend: Kernels,
+    backend: str,
     needed: list[bool],
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of input and mask; empty tensors for those that are not needed."""
-    size = Window.from_numbers(window)
-    return kernels("filtering", backend).backward(grad, input, mask, output, total, size, border, needed)
+    geometry = Window.from_numbers(window)
+    return kernels("filtering", backend).backward(grad, input, mask, output, total, geometry, border, needed)
 
 
 def _contiguous_like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
-@fake("filter2d")
-def _(input: Tensor, mask: Tensor, window: list[int], border: str, backend: Kernels) -> tuple[Tensor, Tensor]:
+@fake(filter2d)
+def _(input: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return _contiguous_like(input), mask.new_empty(mask[:, :1].shape, dtype=compute_dtype(mask))
 
 
-@fake("filter2d_backward")
-def _(
-    grad: Tensor,
-    input: Tensor,
-    mask: Tensor,
-    output: Tensor,
-    total: Tensor,
-    window: list[int],
-    border: str,
-    backend: Kernels,
-    needed: list[bool],
-) -> tuple[Tensor, Tensor]:
-    grad_input, grad_mask = (
-        _contiguous_like(t) if need else t.new_empty(0) for t, need in zip((input, mask), needed, strict=True)
-    )
-    return grad_input, grad_mask
+@fake(filter2d_backward)
+def _(input: Tensor, mask: Tensor, needed: list[bool]) -> tuple[Tensor, ...]:
+    return tuple(_contiguous_like(t) if need else t.new_empty(0) for t, need in zip((input, mask), needed, strict=True))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -79,4 +63,4 @@ def _differentiate(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]
     return *(g if need else None for g, need in zip(grads, needed, strict=True)), None, None, None
 
 
-register_gradient("filter2d", _differentiate, _save)
+register_gradient(filter2d, _differentiate, _save)

@@ -7,7 +7,7 @@ from torch import Tensor
 from segaware.ops._library import fake, operator
 
 
-@operator("neighbour_mask_(Tensor(a!) distance, Tensor hardness, Tensor rows, Tensor columns) -> ()", devices=["CPU"])
+@operator(mutates=["distance"], devices=["CPU"])
 def neighbour_mask_(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> None:
     """Replace distances (N, KH * KW, H, W), contiguous and float32, by exp(-hardness * d + rows + columns) in [0, 1].
 
@@ -19,6 +19,6 @@ def neighbour_mask_(distance: Tensor, hardness: Tensor, rows: Tensor, columns: T
     _numba.mask(distance, hardness, rows, columns)
 
 
-@fake("neighbour_mask_")
-def _(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> None:
+@fake(neighbour_mask_)
+def _() -> None:
     return None

@@ -10,18 +10,16 @@ from segaware.ops._library import fake, operator
 FARTHEST = 2.0**30  # standard deviations that features may be apart, for float64 to tell places among lattice points
 
 
-@operator(
-    "permutohedral_mean_field(Tensor log_probabilities, Tensor[] features, float[] weights, SymInt iterations) "
-    "-> Tensor",
-    devices=["CPU"],
-)
-def mean_field(log_probabilities: Tensor, features: list[Tensor], weights: list[float], iterations: int) -> Tensor:
+@operator(devices=["CPU"])
+def permutohedral_mean_field(
+    log_probabilities: Tensor, features: list[Tensor], weights: list[float], iterations: int
+) -> Tensor:
     """Run the kernels; log-probabilities (C, N) are float32, features (D, N) that or float64."""
     from segaware.ops.permutohedral._numba.mean_field import mean_field
 
     return mean_field(log_probabilities, features, weights, iterations)
 
 
-@fake("permutohedral_mean_field")
-def _(log_probabilities: Tensor, features: list[Tensor], weights: list[float], iterations: int) -> Tensor:
+@fake(permutohedral_mean_field)
+def _(log_probabilities: Tensor) -> Tensor:
     return torch.empty_like(log_probabilities, memory_format=torch.contiguous_format)

@@ -157,7 +157,7 @@ def mean_field(
     if chosen == "numba" and features and iterations:
         scores = _flat(log_probabilities, torch.float32).cpu()
         points = [_flat(feature, compute_dtype(feature)).cpu() for feature in features]
-        marginals = library.mean_field(scores, points, list(map(float, weights)), iterations)
+        marginals = library.permutohedral_mean_field(scores, points, list(map(float, weights)), iterations)
     else:
         dtype = reduce(torch.promote_types, map(compute_dtype, (log_probabilities, *features)))
         filters = [reference.symmetric_filter(_flat(feature, dtype)) for feature in features] if iterations else []

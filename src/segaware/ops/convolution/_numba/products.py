@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from segaware.ops._tile import _INTEGER, _Vectors
+from segaware.ops._tile import INDEX, Vectors
 
 
-def _for_each_block(v: _Vectors, count: Any, vectors: int, step: Callable[[_Vectors, list[Any]], None]) -> None:
+def _for_each_block(v: Vectors, count: Any, vectors: int, step: Callable[[Vectors, list[Any]], None]) -> None:
     """Cut `count` elements into blocks of so many vectors, then of half as many, and so on to single elements.
 
     `step(block, offsets)` works on the vectors of a block, which are narrower where a block is less than a vector.
     """
-    start, elements = _INTEGER(0), vectors * v.lanes
+    start, elements = INDEX(0), vectors * v.lanes
     while elements:
-        block = copy(v)
-        block.lanes = min(v.lanes, elements)
-        block.vector = ir.VectorType(v.scalar, block.lanes)
-        end = v.builder.sub(count, v.builder.srem(count, _INTEGER(elements)))
-        with cgutils.for_range_slice(v.builder, start, end, _INTEGER(elements), _INTEGER) as (i, _):
-            step(block, [v.builder.add(i, _INTEGER(offset)) for offset in range(0, elements, block.lanes)])
+        block = Vectors(v.context, v.builder, v.array, min(v.lanes, elements))
+        end = v.builder.sub(count, v.builder.srem(count, INDEX(elements)))
+        with cgutils.for_range_slice(v.builder, start, end, INDEX(elements), INDEX) as (i, _):
+            step(block, [v.builder.add(i, INDEX(offset)) for offset in range(0, elements, block.lanes)])
         start, elements = end, elements // 2
 
 
-def _for_each_term(v: _Vectors, places: Any, terms: Any, arrays: list[Any], step: Callable[..., None]) -> None:
+def _for_each_term(v: Vectors, places: Any, terms: Any, arrays: list[Any], step: Callable[..., None]) -> None:
     """Call `step(*addresses)` in a loop over all terms: each of `arrays`, a (pointer, kind), where the term begins."""
     with cgutils.for_range(v.builder, terms) as loop:
-        first = v.builder.mul(loop.index, _INTEGER(3))
-        starts = [v.builder.load(v.builder.gep(places, [v.builder.add(first, _INTEGER(kind))])) for kind in range(3)]
+        first = v.builder.mul(loop.index, INDEX(3))
+        starts = [v.builder.load(v.builder.gep(places, [v.builder.add(first, INDEX(kind))])) for kind in range(3)]
         step(*(v.builder.gep(pointer, [starts[kind]]) for pointer, kind in arrays))
 
 
@@ -52,13 +48,13 @@ def sum_products(
     signature = types.void(target, intp, initial, a, intp, b, intp, factors, intp, places, intp, intp)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        v = _Vectors(context, builder, signature.args[0])
-        starts = {0: values[1], 2: _INTEGER(0), 3: values[4], 5: values[6], 7: values[8], 9: _INTEGER(0)}
+        v = Vectors(context, builder, signature.args[0])
+        starts = {0: values[1], 2: INDEX(0), 3: values[4], 5: values[6], 7: values[8], 9: INDEX(0)}
         target, initial, a, b, factors, places = (
             v.pointer(signature.args[i], values[i], start) for i, start in starts.items()
         )
 
-        def sum_block(block: _Vectors, offsets: list[Any]) -> None:
+        def sum_block(block: Vectors, offsets: list[Any]) -> None:
             sums = [cgutils.alloca_once_value(builder, block.load(initial, offset)) for offset in offsets]
 
             def add(a_t: Any, b_t: Any, factor_t: Any) -> None:
@@ -94,16 +90,16 @@ def product_gradients(
     )
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        v = _Vectors(context, builder, signature.args[0])
+        v = Vectors(context, builder, signature.args[0])
         starts = {0: 1, 2: 4, 3: 4, 5: 7, 6: 7, 8: 10, 9: 10}
         gradient, *arrays = (v.pointer(signature.args[i], values[i], values[start]) for i, start in starts.items())
-        places = v.pointer(signature.args[11], values[11], _INTEGER(0))
+        places = v.pointer(signature.args[11], values[11], INDEX(0))
 
         def add_term(a: Any, a_gradient: Any, b: Any, b_gradient: Any, factor_t: Any, factor_gradient: Any) -> None:
-            sums = cgutils.alloca_once_value(builder, v.vector([0.0] * v.lanes))
+            sums = cgutils.alloca_once_value(builder, v.constant(0.0))
             rest = cgutils.alloca_once_value(builder, v.scalar(0.0))
 
-            def add(block: _Vectors, offsets: list[Any]) -> None:
+            def add(block: Vectors, offsets: list[Any]) -> None:
                 factor = block.broadcast(builder.load(factor_t))
                 for i in offsets:
                     g, a_i, b_i = block.load(gradient, i), block.load(a, i), block.load(b, i)

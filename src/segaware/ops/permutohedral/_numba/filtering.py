@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segaware.ops._loops import clear, copy
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
 from segaware.ops.permutohedral._numba.lattice import Lattice, blur
 from segaware.ops.permutohedral._numba.rows import LANES, gather_row, scatter_row, transpose
@@ -134,19 +135,3 @@ def _write_strip(task: int, thread: int, strips: Any, values: Any, rows: Any) ->
         slice_block(strips, task, first, count, block, rows)
         for channel in range(values.size // pixels):
             copy(values, channel * pixels + first, block, channel * BLOCK, count)
-
-
-@jit
-def copy(target: Any, target_start: int, source: Any, start: int, count: int) -> None:
-    """target[target_start + i] = source[start + i] for i < count."""
-    to, at = np.uint64(target_start), np.uint64(start)
-    for i in range(np.uint64(count)):
-        target[to + i] = source[at + i]
-
-
-@jit
-def clear(target: Any, start: int, count: int) -> None:
-    """target[start + i] = 0 for i < count."""
-    to = np.uint64(start)
-    for i in range(np.uint64(count)):
-        target[to + i] = 0

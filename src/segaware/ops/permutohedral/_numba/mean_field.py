@@ -10,17 +10,9 @@ import torch
 from torch import Tensor
 
 from segaware.ops._exp import exp
+from segaware.ops._loops import accumulate, clear, copy
 from segaware.ops._parallel import flat, jit, parallel_for
-from segaware.ops.permutohedral._numba.filtering import (
-    BLOCK,
-    Rows,
-    blur_points,
-    clear,
-    clear_copies,
-    copy,
-    slice_block,
-    splat_block,
-)
+from segaware.ops.permutohedral._numba.filtering import BLOCK, Rows, blur_points, clear_copies, slice_block, splat_block
 from segaware.ops.permutohedral._numba.lattice import build
 
 
@@ -65,7 +57,7 @@ def _update_strip(
         else:
             clear(block, 0, BLOCK * rows.size)
         for c in range(classes):
-            _add(block, c * BLOCK, scores, c * pixels + first, count)
+            accumulate(block, c * BLOCK, scores, c * pixels + first, count)
         _normalize(block, classes, BLOCK * rows.size, count, least)
         if last:
             for c in range(classes):
@@ -97,10 +89,3 @@ def _normalize(block: Any, classes: int, start: int, count: int, least: Any) -> 
         at = np.uint64(c * BLOCK)
         for i in range(np.uint64(count)):
             block[at + i] *= block[total + i]
-
-
-@jit
-def _add(target: Any, target_start: int, source: Any, start: int, count: int) -> None:
-    to, at = np.uint64(target_start), np.uint64(start)
-    for i in range(np.uint64(count)):
-        target[to + i] += source[at + i]
