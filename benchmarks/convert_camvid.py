@@ -227,7 +227,7 @@ def _scores(options: argparse.Namespace, name: str) -> SegmentationScores:
         DataLoader(images, 1),
         partial(count_classes, num_classes=images.num_classes, half_widths=HALF_WIDTHS),
         name,
-        half_widths=HALF_WIDTHS,
+        {"half_widths": HALF_WIDTHS},
     )
 
 

@@ -47,4 +47,4 @@ def evaluate(
         samples = DataLoader(dataset(other).open("val", workspace.data_root), 1)
     predictor = task.predictor(recipe, network, workspace.cache if share else None)
     count = partial(task.count, recipe)
-    return task.scores_type.measure(predictor, samples, count, title, **task.constants(recipe))
+    return task.scores_type.measure(predictor, samples, count, title, task.constants(recipe))

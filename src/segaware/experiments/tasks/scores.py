@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class ImageScores:
         samples: DataLoader[Any],
         count: Callable[[Tensor, Any], dict[str, Tensor]],
         title: str,
-        **constants: Any,
+        constants: Mapping[str, Any],
     ) -> Self:
         """Count what a method predicts, sample by sample.
 
