@@ -16,11 +16,11 @@ from segaware.experiments.workspace import Workspace
 from segaware.outputs import check_outputs, wrote_table
 from segaware.provenance import write_json
 from segaware.recipes.files import choose_data
-from segaware.recipes.names import table_path
+from segaware.recipes.names import run_name, table_path
 
 
 def table(
-    name: Annotated[str, typer.Argument(help="A name from `segaware recipes`.")],
+    name: Annotated[str, typer.Argument(help="A name from `segaware recipes`, or a YAML file.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="data=KEY, one of the table's data sets, and changes to all recipes that have the key."),
@@ -39,7 +39,7 @@ def table(
     with errors():
         key, _ = choose_data(name, overrides or ())
         path = out / f"{table_path(name, key)}.json"
-        check_outputs([path, path.with_suffix(".png")], overwrite=overwrite or wrote_table(path, name))
+        check_outputs([path, path.with_suffix(".png")], overwrite=overwrite or wrote_table(path, run_name(name)))
         workspace = Workspace(runs, data_root)
         if seeds == 1:
             values = run_table(name, workspace, overrides or ())

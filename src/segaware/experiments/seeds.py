@@ -38,22 +38,18 @@ def run_seeds(
     if len(set(seeds)) < 2 or len(set(seeds)) < len(seeds):
         raise RecipeError(f"seeds must be two or more different ones, got {list(seeds)}")
     data, _ = choose_data(name, overrides)
-    recipe = load_recipe(load_table(name).control, data=data)
-    task = task_of(recipe)
+    table = load_table(name)
+    task = task_of(load_recipe(table.control, data=data))
     if not task.by_seed or task.scores_type is None:
         raise RecipeError(f"{name} is a table of {task.name}, which is not compared over seeds")
     workspaces = [workspace.below(f"seed{seed}") for seed in seeds]
     tables = [
         run_table(name, own, [*overrides, f"seed={seed}"], costs) for own, seed in zip(workspaces, seeds, strict=True)
     ]
-    scores = {
-        row["recipe"]: [task.scores_type.load(own.below(data).scores(row["recipe"])) for own in workspaces]
-        for row in tables[0]["rows"]
-    }
+    scores = {row: [task.scores_type.load(own.below(data).scores(row)) for own in workspaces] for row in table.rows}
     rows = []
-    for by_seed in zip(*(table["rows"] for table in tables), strict=True):
-        row = by_seed[0]["recipe"]
-        compared = task.row(load_recipe(row, data=data), scores[row], scores[tables[0]["control"]], {})
+    for row, *by_seed in zip(table.rows, *(values["rows"] for values in tables), strict=True):
+        compared = task.row(load_recipe(row, data=data), scores[row], scores[table.control], {})
         rows.append(_row(by_seed, list(seeds), compared, task.by_seed))
     interval = tables[0]["interval"].replace("over images", "over images and seeds")
     values = {**tables[0], "seeds": list(seeds), "interval": interval, "measured": provenance(), "rows": rows}

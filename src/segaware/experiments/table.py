@@ -19,6 +19,7 @@ from segaware.experiments.workspace import Workspace, is_up_to_date
 from segaware.progress import Overall
 from segaware.provenance import provenance
 from segaware.recipes.files import RecipeError, choose_data, has_key, load_recipe, load_table
+from segaware.recipes.names import run_name
 from segaware.recipes.schema import Recipe, Table
 from segaware.strict_json import finite
 
@@ -27,7 +28,7 @@ def run_table(name: str, workspace: Workspace, overrides: Sequence[str] = (), co
     """Train and score all recipes of a table; what was finished before is not run again.
 
     Args:
-        name: Name of the table.
+        name: Name of the table, or path of its YAML file.
         workspace: Where runs are, and where the data sets are; if the table has data sets, every one has a folder of
             runs.
         overrides: "data=KEY", the choice among the table's data sets, the first if not given; and changes such as
@@ -36,9 +37,9 @@ def run_table(name: str, workspace: Workspace, overrides: Sequence[str] = (), co
             scoring, and there is no memory.
 
     Returns:
-        The table as JSON-like values, None for what could not be measured: where it comes from, and per row the
-        paper's number, what its task's `row` says, scores and their differences to the control with 95 % intervals by
-        paired bootstrap over images, time per image, memory and budget.
+        The table as JSON-like values, None for what could not be measured: where it comes from, and per row what its
+        task's `row` says (scores, and their differences to the control with 95 % intervals by paired bootstrap over
+        images), time per image, memory and budget. Files are named by their run folders.
 
     Raises:
         RecipeError: If an override fits no recipe, a row predicts nothing, or a folder holds another training.
@@ -57,22 +58,21 @@ def run_table(name: str, workspace: Workspace, overrides: Sequence[str] = (), co
             overall.begin(recipe_name, recipe.title)
         train(recipe_name, recipe, workspace)
     largest, measured = _rows(table, recipes, workspace, share=costs)
-    task = task_of(recipes[table.control])
     overall = Overall("measuring", dict.fromkeys(table.rows, 1.0))
-    for values in measured["rows"]:
-        values |= _trained(values["recipe"], recipes[values["recipe"]], workspace)
+    for row, values in zip(table.rows, measured["rows"], strict=True):
+        values |= _trained(row, recipes[row], workspace)
         if costs:
-            overall.begin(values["recipe"], values["title"])
-            cost = measure_cost(workspace.folder(values["recipe"]), largest, task, workspace.data_root)
+            overall.begin(row, values["title"])
+            cost = measure_cost(workspace.folder(row), largest, task_of(recipes[row]), workspace.data_root)
             values |= {key: cost[key] for key in ("milliseconds", "peak_mb")}
     values = {
-        "table": name,
+        "table": run_name(name),
         "data": data,
-        "task": task.name,
+        "task": task_of(recipes[table.control]).name,
         "title": table.title,
         "about": table.about if data is None else f"{table.about} {table.data[data].about}",
-        "control": table.control,
-        "figure": list(table.figure or table.rows),
+        "control": run_name(table.control),
+        "figure": [run_name(row) for row in table.figure or table.rows],
         "interval": "95 %, paired bootstrap over images, 2000 draws, seed 0",
         "measured": provenance(),
         **measured,
@@ -145,7 +145,7 @@ def _rows(table: Table, recipes: dict[str, Recipe], workspace: Workspace, share:
     control = scores[table.control][None]
     rows = [
         {
-            "recipe": row,
+            "recipe": run_name(row),
             "title": recipes[row].title,
             "peak_mb": None,
             **task.row(recipes[row], [own[None]], [control], {name: own[name] for name in others}),

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from segaware.recipes.names import SUFFIXES
+from segaware.recipes.names import SUFFIXES, run_name
 from segaware.recipes.schema import STAGES, Recipe, Table, TableData
 from segaware.recipes.yaml_text import parse_yaml
 
@@ -135,6 +135,8 @@ def load_table(name: str) -> Table:
     if table.data:
         raise RecipeError(f"table {name}: data: only tables that come with segaware have other data sets")
     rows = {row: str(path.parent / row) if row.endswith(SUFFIXES) else row for row in table.rows}
+    if len({run_name(row) for row in rows.values()}) < len(table.rows):
+        raise RecipeError(f"table {name}: rows: two of them would have the same run folder: {', '.join(table.rows)}")
     shown = None if table.figure is None else tuple(rows.get(row, row) for row in table.figure)
     control = rows.get(table.control, table.control)
     return table.model_copy(update={"rows": tuple(rows.values()), "figure": shown, "control": control})

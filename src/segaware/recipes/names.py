@@ -30,4 +30,4 @@ def run_name(name: str) -> str:
 
 def table_path(name: str, data: str | None) -> str:
     """Return where the files of a table, and of the data set that it was measured on, belong below a results folder."""
-    return run_name(name) if data is None else f"{name}/{data}"
+    return run_name(name) if data is None else f"{run_name(name)}/{data}"
