@@ -8,10 +8,9 @@ from typing import Literal
 from torch import nn
 from torch.utils.data import Dataset
 
-from segaware.data import dataset
+from segaware.data import Compose, dataset
 from segaware.data.flow import (
     FlowColorJitter,
-    FlowCompose,
     FlowRandomAffine,
     FlowRandomCrop,
     FlowRandomFlip,
@@ -81,6 +80,6 @@ def open_pairs(recipe: FlowRecipe, split: Literal["train", "val"], root: Path | 
         parts += [FlowRandomCrop(*data.crop), FlowRandomFlip(*data.flip)]
         if data.color is not None:
             parts.append(FlowColorJitter(**data.color.model_dump()))
-        transform = FlowCompose(parts)
+        transform = Compose(parts)
     length = _VALIDATION_PAIRS if split == "val" and record.is_generated else data.length
     return record.open(split, root, transform, length, data.size)
