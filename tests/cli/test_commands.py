@@ -49,7 +49,7 @@ COMMANDS = [command.name or command.callback.__name__ for command in app.registe
 
 
 def test_commands() -> None:
-    names = "bench compare demo doctor eval export flow predict recipes refine submit table train tune"
+    names = "compare demo doctor eval export flow predict recipes refine submit table train tune"
     assert sorted(COMMANDS) == names.split()
 
 
@@ -199,16 +199,14 @@ def test_ctrl_c_in_a_real_process(segaware: Segaware, recipe: Path, camvid: Path
     assert description["steps"] == 6 and description["seconds"] is None  # only a resumed training has no time
 
 
-@pytest.mark.parametrize(("data", "place"), [(None, "demo"), ("voc", "demo/voc")])
-def test_table(
-    segaware: Segaware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str | None, place: str
-) -> None:
-    values = _table() | {"table": "demo", "data": data, "task": "segmentation", "figure": ["t/new"]}
+@pytest.mark.parametrize(("name", "place"), [("demo", "demo"), ("harley2017/table1", "harley2017/table1/voc")])
+def test_table(segaware: Segaware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str) -> None:
+    values = _table() | {"table": name, "task": "segmentation", "figure": ["t/new"]}
     asked = []
     monkeypatch.setattr("segaware.cli.table.run_table", lambda *arguments: asked.append(arguments) or values)
-    result = segaware("table", "demo", "data=voc", "--out", tmp_path / "results", "--runs", tmp_path, "train.epochs=1")
+    result = segaware("table", name, "data=voc", "--out", tmp_path / "results", "--runs", tmp_path, "train.epochs=1")
     assert result.exit_code == 0
-    assert asked == [("demo", Workspace(tmp_path), ["data=voc", "train.epochs=1"])]
+    assert asked == [(name, Workspace(tmp_path), ["data=voc", "train.epochs=1"])]
     path = tmp_path / "results" / f"{place}.json"
     assert json.loads(path.read_text()) == values
     assert Image.open(path.with_suffix(".png")).width > 1500

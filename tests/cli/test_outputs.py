@@ -122,7 +122,7 @@ def test_compare(fails: Fails, tmp_path: Path) -> None:
     assert "there is no folder" in fails("compare", NAME, "demo/control", "--out", tmp_path / "none/a.png")
     assert out.read_bytes() == b"somebody's"
     line = fails("compare", NAME, "demo/embedding", "--out", tmp_path / "b.png")
-    assert line == "demo/embedding trains embeddings, and predicts nothing to compare"
+    assert line == "demo/embedding, of the embedding stage, predicts nothing to compare"
     assert "are of different stages" in fails("compare", NAME, FLOW, "--out", tmp_path / "b.png")
 
 

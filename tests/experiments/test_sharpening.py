@@ -7,11 +7,12 @@ import torch
 from safetensors import safe_open
 
 from segaware.data import VOC, VOC_ANIMALS, coarse_scores, read_image, write_png
-from segaware.experiments import comparison
 from segaware.experiments.comparison import draw_comparison
 from segaware.experiments.evaluation import evaluate
 from segaware.experiments.export import export_embedding
 from segaware.experiments.run import load_network, train
+from segaware.experiments.tasks.segmentation import SegmentationScores
+from segaware.experiments.tasks.segmentation import panels as drawn
 from segaware.experiments.workspace import Workspace
 from segaware.metrics import mean_iou
 from segaware.models import Sharpener
@@ -107,10 +108,10 @@ def test_pictures_of_gains_and_losses(
         captions.append([caption for caption, _ in panels])
         return side_by_side(panels)
 
-    side_by_side = comparison.side_by_side
-    monkeypatch.setattr(comparison, "side_by_side", panels)
+    side_by_side = drawn.side_by_side
+    monkeypatch.setattr(drawn, "side_by_side", panels)
     picture = draw_comparison(names, recipes, Workspace(trained, root), count=1)
-    scores = [comparison.Scores.load(Workspace(trained).folder(name) / "scores.npz") for name in names]
+    scores = [SegmentationScores.load(Workspace(trained).folder(name) / "scores.npz") for name in names]
     gains = mean_iou(scores[1].confusion) - mean_iou(scores[0].confusion)
     assert [row[0] for row in captions] == [f"val{int(gains.argmax())}", f"val{int(gains.argmin())}"]
     assert all(len(row) == 7 for row in captions)

@@ -23,7 +23,7 @@ DATA: dict[str, Any] = {
         "about": "Less of it.",
         "changes": {
             "*": {"data": {"length": 8}, "seed": 5, "model": {"dropout": 0.5}, "loss": {"alpha": 0.25}},
-            "*/control": {"train": {"epochs": 3, "frozen": ["conv1"]}, "seed": 6},
+            "*/control": {"train": {"epochs": 3, "frozen": ["conv1_1"]}, "seed": 6},
             "many/segaware": {"embedding": {"dim": 5}},
         },
     },
@@ -63,7 +63,7 @@ def test_changes_are_laid_over_what_a_recipe_has() -> None:
     wanted = _values("many/control")
     wanted["data"]["length"] = 8
     wanted["model"]["dropout"] = 0.5
-    wanted["train"] |= {"epochs": 3, "frozen": ["conv1"]}
+    wanted["train"] |= {"epochs": 3, "frozen": ["conv1_1"]}
     assert wanted["embedding"] is None
     assert _values("many/control", data="half") == wanted | {"seed": 6}  # the last pattern that fits
     embedding = _values("many/embedding", data="half")  # without a section "model"

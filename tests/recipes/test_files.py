@@ -87,7 +87,7 @@ def test_override_of_a_whole_section() -> None:
         ("embedding={kind: learned, dim: 3}", "embedding.width: Field required"),
         ("evaluation.half_widths=[3, 1]", "evaluation.half_widths: .*increasing order, got"),
         ("evaluation.half_widths=[]", "evaluation.half_widths: .*one or more"),
-        ("stage=training", "stage: must be one of embedding, segmentation, multiscale, .*, flow, got 'training'$"),
+        ("stage=training", "'stage' must be one of embedding, segmentation, multiscale, .*, flow, got 'training'$"),
         ("train.schedule.power=-1", "train.schedule.power: Input should be greater than or equal to 0, got -1"),
         ("train.schedule.type=step", "train.schedule.every: Field required"),
         ("train.schedule={power: 1}", "train.schedule.type: Field required"),

@@ -1,4 +1,4 @@
-"""What data sets of photographs with label maps share."""
+"""The base class of data sets of photographs with label maps on disk."""
 
 from __future__ import annotations
 

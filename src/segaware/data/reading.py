@@ -1,4 +1,4 @@
-"""The error of every file that cannot be read."""
+"""`DataError`, the one error of every file that is missing, broken or of another format."""
 
 from __future__ import annotations
 

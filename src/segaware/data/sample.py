@@ -1,4 +1,4 @@
-"""What every data set of this package yields."""
+"""The sample types (named tuples of tensors) that data sets of segmentation yield."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,18 +1,21 @@
-"""Random changes to an image and its label together.
+"""Data augmentation: random joint transforms of an image and its label.
 
 Random numbers come from torch's global generator, which `torch.manual_seed` fixes and which a `DataLoader` seeds
 differently in each worker.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from segaware.constants import IGNORE_INDEX, IMAGENET_MEAN
-from segaware.data.sample import Sample, Transform
+from segaware.data.sample import Sample
+
+AnySample = TypeVar("AnySample")
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -26,8 +29,8 @@ def _per_channel(values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values).view(3, 1, 1)
 
 
-class Compose:
-    """Apply transforms one after the other.
+class Compose(Generic[AnySample]):
+    """Apply transforms one after the other, of `Sample`, `FlowSample` or samples of your own.
 
     Args:
         transforms: The transforms, first to last.
@@ -39,10 +42,10 @@ class Compose:
         (torch.Size([3, 32, 48]), torch.Size([32, 48]))
     """
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
+    def __init__(self, transforms: Sequence[Callable[[AnySample], AnySample]]) -> None:
         self.transforms = tuple(transforms)
 
-    def __call__(self, sample: Sample) -> Sample:
+    def __call__(self, sample: AnySample) -> AnySample:
         """Apply all transforms."""
         for transform in self.transforms:
             sample = transform(sample)
@@ -116,7 +119,7 @@ class RandomCrop:
 
 
 class RandomFlip:
-    """Mirror left and right.
+    """Mirror left and right: a random horizontal flip.
 
     Args:
         p: Probability of mirroring, 0..1.

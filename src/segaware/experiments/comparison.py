@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from segaware.experiments.build import open_data
 from segaware.experiments.run import load_network
-from segaware.experiments.tasks import ImageScores, task_of
+from segaware.experiments.tasks import ImageScores, Task, task_of
 from segaware.experiments.workspace import Workspace
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe
@@ -33,10 +36,10 @@ def draw_comparison(
     Raises:
         RecipeError: If a recipe has no scores, they are of other images, or the recipes are of different tasks.
     """
-    task, other = (task_of(recipe) for recipe in recipes)
+    task, other = (_task(name, recipe) for name, recipe in zip(names, recipes, strict=True))
     if task.name != other.name:
         raise RecipeError(f"{names[0]} and {names[1]} are of different stages: nothing to compare")
-    first, second = (_scores(name, recipe, workspace) for name, recipe in zip(names, recipes, strict=True))
+    first, second = (_scores(task, workspace.scores(name)) for name in names)
     if first.names != second.names:
         raise RecipeError("the two recipes were scored on different images")
     gains = task.gains(first, second)
@@ -51,10 +54,15 @@ def draw_comparison(
     )
 
 
-def _scores(name: str, recipe: Recipe, workspace: Workspace) -> ImageScores:
-    scores_type, path = task_of(recipe).scores_type, workspace.scores(name)
-    if scores_type is None:
-        raise RecipeError(f"{name} is of the stage {recipe.stage}, and predicts nothing to compare")
+def _task(name: str, recipe: Recipe) -> Task[Any, Any]:
+    task = task_of(recipe)
+    if task.scores_type is None:
+        raise RecipeError(f"{name}, of the {recipe.stage} stage, predicts nothing to compare")
+    return task
+
+
+def _scores(task: Task[Any, Any], path: Path) -> ImageScores:
     if not path.is_file():
         raise RecipeError(f"{path.parent} holds no {path.name}; run `segaware table` first")
-    return scores_type.load(path)
+    assert task.scores_type is not None
+    return task.scores_type.load(path)

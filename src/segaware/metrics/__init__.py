@@ -1,4 +1,4 @@
-"""Comparing predictions with the truth: mean IoU, also near borders, errors of flow, and how sure a difference is."""
+"""Comparing predictions with the truth: mean IoU, also near borders, errors of flow, and confidence intervals."""
 
 from segaware.metrics.bootstrap import Interval, paired_bootstrap
 from segaware.metrics.boundary_iou import BoundaryIoU, boundary_counts, mean_boundary_iou

@@ -1,4 +1,4 @@
-"""How sure we can be that one method's score is better than another's."""
+"""Confidence intervals of the difference between two methods' scores, by paired bootstrap."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

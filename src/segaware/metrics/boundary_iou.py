@@ -143,9 +143,7 @@ class BoundaryIoU(DoubleMetric):
         tensor(0.5273, dtype=torch.float64)
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
 
     counts: Tensor
 

@@ -203,9 +203,7 @@ def mean_flow_errors(sums: Tensor) -> Tensor:
 class _PixelMean(DoubleMetric):
     """Mean over all pixels seen of what `_error` says of each."""
 
-    is_differentiable = False
     higher_is_better = False
-    full_state_update = False
 
     sums: Tensor
     _error: Callable[[Tensor, Tensor], Tensor]
@@ -285,9 +283,7 @@ class BoundaryEndPointError(DoubleMetric):
         tensor([2.5000, 2.5000, 2.5000], dtype=torch.float64)
     """
 
-    is_differentiable = False
     higher_is_better = False
-    full_state_update = False
 
     sums: Tensor
 

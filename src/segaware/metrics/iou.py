@@ -148,9 +148,7 @@ class MeanIoU(DoubleMetric):
         tensor(0.5833, dtype=torch.float64)
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
 
     confusion: Tensor
 

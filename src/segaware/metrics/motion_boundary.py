@@ -1,4 +1,4 @@
-"""Where the true flow jumps from one pixel to the next, and how far every pixel is from there."""
+"""Motion boundaries, where the true flow jumps from one pixel to the next, and the distance of every pixel to them."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Double precision, which Apple's MPS devices do not have: there it is on the CPU."""
+"""Double precision (float64), which Apple's MPS devices do not have: there it is on the CPU."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ def to_double(tensor: Tensor) -> Tensor:
 
 class DoubleMetric(Metric):
     """A metric whose float64 states and results stay on the CPU when it goes to a device that takes none."""
+
+    is_differentiable = False
+    full_state_update = False
 
     def _apply(self, fn: Callable, exclude_state: Sequence[str] = "") -> torch.nn.Module:
         @wraps(fn)  # by whose name torchmetrics tells a change of type from one of device

@@ -150,9 +150,7 @@ class TrimapIoU(DoubleMetric):
         tensor([0.2500, 0.5833], dtype=torch.float64)
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
 
     confusion: Tensor
 

@@ -262,7 +262,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 def _validated(name: str, values: dict[str, Any]) -> Recipe:
     stage = values.get("stage")
     if stage not in STAGES:
-        raise RecipeError(f"recipe {name}: stage: must be one of {', '.join(STAGES)}, got {_shown(stage)}")
+        raise RecipeError(f"recipe {name}: 'stage' must be one of {', '.join(STAGES)}, got {_shown(stage)}")
     try:
         return STAGES[stage].model_validate(values)
     except ValidationError as error:

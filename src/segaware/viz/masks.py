@@ -1,4 +1,4 @@
-"""Pictures of masks: what single pixels attend to."""
+"""Pictures of attention masks: what single pixels attend to."""
 
 from __future__ import annotations
 

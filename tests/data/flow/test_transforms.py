@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
+from segaware.data import Compose
 from segaware.data.flow import (
     FlowColorJitter,
-    FlowCompose,
     FlowRandomAffine,
     FlowRandomCrop,
     FlowRandomFlip,
@@ -104,7 +104,7 @@ def draw(monkeypatch: pytest.MonkeyPatch, uniform: list[float], normal: list[flo
         FlowRandomAffine((1, 1), 0, 0, 0, 5, 0),
         FlowRandomAffine((1, 1), 0, 0, 0, 0, 5),
         AFFINE,
-        FlowCompose([AFFINE, FlowRandomFlip(0.5, 0.5), FlowRandomCrop(48, 64)]),
+        Compose([AFFINE, FlowRandomFlip(0.5, 0.5), FlowRandomCrop(48, 64)]),
     ],
 )
 def test_flow_warps_image2_onto_image1(transform: FlowTransform) -> None:
@@ -289,12 +289,12 @@ def test_jittered_images_stay_in_range() -> None:
 def test_settings_that_change_nothing() -> None:
     sample = moving_pair()
     still_color = FlowColorJitter(0, (1, 1), (1, 1), (1, 1), 0)
-    for transform in (STILL, FlowRandomFlip(0, 0), FlowRandomCrop(HEIGHT, WIDTH), still_color, FlowCompose([])):
+    for transform in (STILL, FlowRandomFlip(0, 0), FlowRandomCrop(HEIGHT, WIDTH), still_color, Compose([])):
         assert same(transform(sample), sample)
 
 
 def test_transforms_leave_their_input_and_follow_the_seed() -> None:
-    transform = FlowCompose([AFFINE, FlowRandomFlip(0.5, 0.5), FlowRandomCrop(32, 40), COLOR])
+    transform = Compose([AFFINE, FlowRandomFlip(0.5, 0.5), FlowRandomCrop(32, 40), COLOR])
     sample, results = moving_pair(), []
     for _ in range(2):
         torch.manual_seed(3)

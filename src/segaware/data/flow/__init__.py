@@ -19,7 +19,6 @@ from segaware.data.flow.sample import FlowSample, FlowTransform
 from segaware.data.flow.sintel import Sintel
 from segaware.data.flow.transforms import (
     FlowColorJitter,
-    FlowCompose,
     FlowRandomAffine,
     FlowRandomCrop,
     FlowRandomFlip,
@@ -28,7 +27,6 @@ from segaware.data.flow.transforms import (
 __all__ = [
     "KITTI",
     "FlowColorJitter",
-    "FlowCompose",
     "FlowRandomAffine",
     "FlowRandomCrop",
     "FlowRandomFlip",

@@ -1,4 +1,4 @@
-"""What the data sets of optical flow on disk share: folders to find, files to check, arrays to put together."""
+"""The base class of data sets of optical flow on disk: checks files, reads images and flow, makes samples."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What every data set of optical flow yields."""
+"""The sample type (a named tuple of tensors) that data sets of optical flow yield."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,17 +1,17 @@
-"""Random changes to two images and the flow between them.
+"""Data augmentation for optical flow: random joint transforms of two images and the flow between them.
 
 Random numbers come from torch's global generator, as in `segaware.data.transforms`. A pixel covers half a pixel around
 its centre, so a point is inside an image if its nearest pixel is.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segaware.data.flow.sample import FlowSample, FlowTransform
+from segaware.data.flow.sample import FlowSample
 from segaware.data.sample import Sample
 from segaware.data.transforms import RandomCrop, uniform
 
@@ -29,30 +29,6 @@ def _check_not_negative(**values: float) -> None:
 def _check_range(name: str, limits: tuple[float, float]) -> None:
     if not 0 < limits[0] <= limits[1] < math.inf:
         raise ValueError(f"{name} must be finite with 0 < low <= high, got {limits}")
-
-
-class FlowCompose:
-    """Apply transforms one after the other.
-
-    Args:
-        transforms: The transforms, first to last.
-
-    Example:
-        >>> images, mask = torch.rand(2, 3, 40, 60), torch.zeros(40, 60, dtype=torch.bool)
-        >>> augment = FlowCompose([FlowRandomFlip(0.5, 0.1), FlowRandomCrop(32, 48)])
-        >>> sample = augment(FlowSample(*images, torch.zeros(2, 40, 60), ~mask, mask, "noise"))
-        >>> sample.image2.shape, sample.flow.shape
-        (torch.Size([3, 32, 48]), torch.Size([2, 32, 48]))
-    """
-
-    def __init__(self, transforms: Sequence[FlowTransform]) -> None:
-        self.transforms = tuple(transforms)
-
-    def __call__(self, sample: FlowSample) -> FlowSample:
-        """Apply all transforms."""
-        for transform in self.transforms:
-            sample = transform(sample)
-        return sample
 
 
 class FlowRandomCrop:

@@ -10,10 +10,9 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from segaware.data import dataset
+from segaware.data import Compose, dataset
 from segaware.data.flow import (
     FlowColorJitter,
-    FlowCompose,
     FlowRandomAffine,
     FlowRandomCrop,
     FlowRandomFlip,
@@ -75,7 +74,7 @@ class FlowTask(Task[FlowRecipe, FlowScores]):
             parts += [FlowRandomCrop(*data.crop), FlowRandomFlip(*data.flip)]
             if data.color is not None:
                 parts.append(FlowColorJitter(**data.color.model_dump()))
-            transform = FlowCompose(parts)
+            transform = Compose(parts)
         length = _VALIDATION_PAIRS if split == "val" and record.is_generated else data.length
         return record.open(split, data_root, transform, length, data.size)
 
