@@ -53,6 +53,9 @@ class VOCPhotographs:
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a photograph, uint8 (H, W, 3), and its class map, uint8 (H, W), an index into `VOC_CLASSES` or 255.
 
+        Args:
+            index: Which photograph, from 0.
+
         Raises:
             DataError: A file is broken, or the two do not fit.
         """
