@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, RandomSampler, Subset
 import segaware
 from benchmarks.architectures import find_libraries
 from segaware.atomic import write_atomically
-from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
+from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale, Sample
 from segaware.experiments.tasks.segmentation import SegmentationScores, count_classes, segmentation_row
 from segaware.nn import ColorEmbedding, EmbeddingNet
 from segaware.nn.vgg_weights import NormalizeImage
@@ -160,7 +160,9 @@ def _train(
         return
     torch.manual_seed(options.seed)
     network = make()
-    transform = Compose([RandomScale(0.75, 1.5), RandomCrop(*options.crop), RandomFlip(0.5), ColorJitter(0.2)])
+    transform: Compose[Sample] = Compose(
+        [RandomScale(0.75, 1.5), RandomCrop(*options.crop), RandomFlip(0.5), ColorJitter(0.2)]
+    )
     images, validation = CamVid(options.data_root, "train", transform), CamVid(options.data_root, "val")
     generator = torch.Generator().manual_seed(options.seed)  # all rows see the same batches
     training = DataLoader(

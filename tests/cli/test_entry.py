@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
-from pathlib import Path
 
 import pytest
 from typer.testing import Result
@@ -66,10 +65,24 @@ def test_extras_of_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPat
     assert set(doctor.extra_notes().values()) == {"not known, for segaware itself is not installed"}
 
 
-def test_debug(segaware: Callable[..., Result], tmp_path: Path) -> None:
+def test_debug(segaware: Callable[..., Result]) -> None:
+    log = logging.getLogger("segaware")
+    before = log.level, list(log.handlers)
     quiet = segaware("recipes", "no/such")
     told = segaware("--debug", "recipes", "no/such")
     assert "Traceback" not in quiet.stderr and "read_recipe" not in quiet.stderr
     assert "Traceback" in told.stderr and "read_recipe" in told.stderr and told.stderr.endswith(quiet.stderr)
-    log = logging.getLogger("segaware")
-    assert log.level == logging.NOTSET and [type(each) for each in log.handlers] == [logging.NullHandler]
+    assert (log.level, log.handlers) == before
+
+
+def test_log(segaware: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command shows warnings, and with --debug what is chosen."""
+
+    def chosen() -> dict[str, str]:
+        logging.getLogger("segaware.anywhere").warning("something is left out")
+        logging.getLogger("segaware").info("something is chosen")
+        return {}
+
+    monkeypatch.setattr(doctor, "backend_notes", chosen)
+    assert segaware("doctor").stderr == "WARNING test_entry: something is left out\n"
+    assert segaware("--debug", "doctor").stderr.endswith("left out\nINFO test_entry: something is chosen\n")

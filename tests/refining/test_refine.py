@@ -194,3 +194,9 @@ def test_too_little_memory_says_what_is_needed(image: Tensor) -> None:
     for method, reason in (("filter", "BilateralFilter2d needs about"), ("dense_crf", "the whole image at once")):
         with pytest.raises(MemoryError, match=reason):
             refine(image, F.pad(SCORES, (0, 0)), method, embedding="color", max_memory="100MB")
+
+
+def test_tiles_are_logged(image: Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "segaware"):
+        refine(image, torch.randn(4, 45, 62), embedding="color")
+    assert "45 x 62 pixels: 1 tiles to embed, 1 to refine" in caplog.text

@@ -41,17 +41,16 @@ def debug(
     ] = False,
 ) -> None:
     """Segmentation-aware convolutional networks: train and score them, and sharpen what other networks predict."""
-    if wanted:
-        context.with_resource(_shown_log())
+    context.with_resource(_shown_log(logging.DEBUG if wanted else logging.WARNING))
 
 
 @contextmanager
-def _shown_log() -> Iterator[None]:
-    """Write the log of segaware, which is silent otherwise, to stderr."""
+def _shown_log(least: int) -> Iterator[None]:
+    """Write the log of segaware, which is silent in a library, to stderr, from a level on."""
     handler, level = logging.StreamHandler(), _log.level
     handler.setFormatter(logging.Formatter("%(levelname)s %(module)s: %(message)s"))
     _log.addHandler(handler)
-    _log.setLevel(logging.DEBUG)
+    _log.setLevel(least)
     try:
         yield
     finally:

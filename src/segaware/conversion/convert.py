@@ -23,6 +23,11 @@ class SegAwareModel(nn.Module):
     Attributes that it does not have are those of the network, also where they are set or deleted: `converted.fc = ...`
     replaces the layer that is called, and new buffers, parameters and modules are the network's.
 
+    Args:
+        network: The network, with converted layers.
+        embedding: What embeds its images, a module or function.
+        left: Why each other convolution was left alone, by name.
+
     Attributes:
         network: The network, with converted layers.
         embedding: What embeds its images, a module or function.

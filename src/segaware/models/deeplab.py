@@ -90,6 +90,9 @@ class DeepLab(Pretrained):
         """Return the scores where the network computes them, and their stride s to the image.
 
         Score (i, j) is that of image pixel (s * i, s * j).
+
+        Args:
+            image: RGB (N, 3, H, W) in 0..1.
         """
         shared = self._shared(image)
         scores = self._unrefined(image, shared)
@@ -209,6 +212,9 @@ class DeepLabLargeFOV(DeepLab):
         """Load the trunk, conv1_1 to conv5_3 (conv5_4), from ImageNet weights; see `segaware.nn.read_vgg_weights`.
 
         VGG's features are tens to hundreds, so fc6 and fc7 are drawn anew from N(0, 0.005): scores start near 0.
+
+        Args:
+            path: The file; see `segaware.nn.read_vgg_weights`.
 
         Raises:
             ValueError: If a layer is missing from the file, has another shape there, or the file is of a deeper VGG.

@@ -97,6 +97,10 @@ class DeepLabV2(DeepLab):
         No convolution is segmentation-aware. At half the image's resolution, two iterations of the CRF (13x13 with
         dilation 9, half the squared Euclidean distance of embeddings scaled by 200), then the 9x9 filter twice, with
         hardness 50.
+
+        Args:
+            num_classes: Number of classes.
+            width: Factor on the channels; the released weights have 1.
         """
         refinement = ScoreRefinement(
             num_classes,
@@ -116,6 +120,9 @@ class DeepLabV2(DeepLab):
 
     def load_resnet(self, path: str | Path) -> None:
         """Load the trunk from a .safetensors or .pth file of ImageNet weights of ResNet-101, named as torchvision's.
+
+        Args:
+            path: The file.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -152,6 +159,9 @@ class DeepLabV2(DeepLab):
 
         They are those of the scales 1, 3/4 and 1/2, at strides 8, 8 and 16 (the second, whose own stride would be
         32/3, is upsampled, as in the authors' release), the fused ones, and the refined ones if filter or CRF refine.
+
+        Args:
+            image: RGB (N, 3, H, W) in 0..1.
         """
         shared = self._shared(image)
         scores = self._forward_each(image, shared)

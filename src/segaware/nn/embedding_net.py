@@ -108,6 +108,9 @@ class EmbeddingNet(VGGScales, Pretrained):
         """Load the seven convolutions from a file of ImageNet VGG weights; see `segaware.nn.read_vgg_weights`.
 
         Call `calibrate` afterwards. Returns the names of the loaded layers.
+
+        Args:
+            path: The file.
         """
         return load_vgg_weights(self, path)
 
@@ -163,6 +166,9 @@ class EmbeddingNet(VGGScales, Pretrained):
 
         VGG's features are tens to hundreds, and an embedding head on top of them would start with distances far beyond
         the thresholds of the loss. The measured sizes are part of the `state_dict`.
+
+        Args:
+            image: RGB (N, 3, H, W) in 0..1, such as a batch of the training.
         """
         features = self._features(self.normalize(image))
         self.feature_rms.copy_(torch.stack([f.square().mean().sqrt().clamp(min=1e-12) for f in features]))

@@ -63,6 +63,9 @@ def clamp_hardness(module: nn.Module) -> None:
     """Set every hardness in `module` that an optimizer step has pushed below 0 to 0.
 
     Layers use 0 for it anyway; call this after a step so that what is logged and saved is what is used.
+
+    Args:
+        module: A layer or a whole network.
     """
     for parameter in hardness_parameters(module):
         parameter.clamp_(min=0)

@@ -111,6 +111,9 @@ class SegAwareCRF(nn.Module):
         """Return the distances (N, K, H, W) of the bilateral window over an embedding (N, E, H, W).
 
         Those of half precisions are in float32: rounded, they would move exponents by as much as hardness is large.
+
+        Args:
+            embedding: One embedding per pixel, (N, E, H, W).
         """
         embedding = embedding.to(compute_dtype(embedding))
         return embedding_distance(

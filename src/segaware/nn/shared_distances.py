@@ -48,6 +48,10 @@ class SharedDistances:
         """Return the distances of the window of `layer`, whose input shows the image at a (height, width).
 
         See `segaware.nn.resampling.sample` for the pixels of a layer that has no stride to the image.
+
+        Args:
+            layer: A segmentation-aware convolution, filter or CRF.
+            size: Height and width of its input.
         """
         return self._distance(layer, ("size", self._number(size)), lambda: sample(self.embedding, size))
 

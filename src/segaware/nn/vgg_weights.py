@@ -59,6 +59,9 @@ def read_vgg_weights(path: str | Path) -> dict[str, Tensor]:
     `convB_I.weight.scale_min` and `convB_I.bias`. Caffe's input convention (BGR, 0..255) is folded into conv1_1, so
     that all three expect images as `NormalizeImage` gives them.
 
+    Args:
+        path: The file.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is of another kind; the message names the file and what was found in it.

@@ -21,6 +21,9 @@ RESERVE = 0.1  # of what a tile may take
 def parse_memory(text: str | int) -> int:
     """Return a number of bytes from text such as "4GB", "500 MB" or "2GiB", or from a number of bytes.
 
+    Args:
+        text: Such as "4GB", "500 MB" or "2GiB"; a number is one of bytes.
+
     Raises:
         ValueError: If it is not positive, or of another form.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from segaware.refining.tiles import Extent, Span, Tile, split
 
 Open: TypeAlias = Callable[[], np.ndarray]
 Step: TypeAlias = Literal["embed", "refine"]
+
+_log = logging.getLogger("segaware")
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ class Refinement:
                     f"{self._needs(needed)}, more than this machine has: give max_memory, or the layer a smaller window"
                 )
         self.work = [("embed", tile) for tile in tiles[0]] + [("refine", tile) for tile in tiles[1]]
+        _log.info("%d x %d pixels: %d tiles to embed, %d to refine", *self.size, *map(len, tiles))
 
     def _needs(self, memory: float) -> str:
         whole = " as it looks at the whole image at once" if isinstance(self.layer, DenseCRF) else ""

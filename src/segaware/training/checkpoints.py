@@ -24,7 +24,11 @@ def find_checkpoint(folder: Path) -> Path | None:
 def usable_checkpoint(folder: Path, stage: nn.Module) -> Path | None:
     """Return the checkpoint with most steps, of those in `folder` that can be read and are of this stage's network.
 
-    The others are left out with a message on standard error, and so is a training that has none left.
+    The others are left out with a warning in the log, and so is a training that has none left.
+
+    Args:
+        folder: That of the run.
+        stage: The stage whose network is to go on.
     """
     steps, problems = {}, 0
     for path in sorted(folder.glob("checkpoints/*.ckpt")):

@@ -59,6 +59,9 @@ class Optimization:
     def freeze(self, network: nn.Module) -> None:
         """Take the frozen parameters out of the training.
 
+        Args:
+            network: The network.
+
         Raises:
             ValueError: If there is no parameter of a name, or nothing is left to train.
         """
@@ -83,6 +86,9 @@ class Optimization:
         """Return the modules of which nothing is trained, so that they compute what they do in evaluation mode.
 
         Batch normalisation would use, and go on counting, the statistics of training batches otherwise.
+
+        Args:
+            network: The network.
         """
         modules = []
         for name, module in network.named_modules():

@@ -46,6 +46,10 @@ class Stage(LightningModule):
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Return the loss of a batch, and log it.
 
+        Args:
+            batch: A batch of samples.
+            batch_idx: Its index in the epoch, which Lightning passes.
+
         Raises:
             FloatingPointError: If the loss is not finite.
         """

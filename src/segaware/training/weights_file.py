@@ -20,6 +20,11 @@ def save_weights(path: Path, network: nn.Module, description: dict[str, Any]) ->
     """Write the weights of `network` with a JSON description into a .safetensors file, whole or not at all.
 
     The constructor arguments of a network of segaware are written too.
+
+    Args:
+        path: The file to write.
+        network: The network.
+        description: Values that JSON can hold.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
@@ -32,6 +37,9 @@ def save_weights(path: Path, network: nn.Module, description: dict[str, Any]) ->
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights in a file and their description.
+
+    Args:
+        path: The file.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -85,6 +85,9 @@ class PermutohedralLattice:
     def filter(self, values: Tensor) -> Tensor:
         """Filter values (C, H, W), or (C, ...) as the features are shaped; there is no gradient.
 
+        Args:
+            values: (C, H, W), or (C, ...) as the features are shaped, floating-point.
+
         Raises:
             ValueError: If values do not have the pixels of the features, or lie on another device.
             TypeError: If they are no tensor.
