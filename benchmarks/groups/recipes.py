@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from benchmarks.harness.measure import Contenders
 from benchmarks.harness.plan import CPU_BACKENDS, Measurement, Settings, time_in_turn
 from segaware import use_backend
-from segaware.experiments.build import build_network
-from segaware.experiments.tasks.segmentation.task import num_classes
 from segaware.ops._backends import Backend
 from segaware.recipes.files import load_recipe
 from segaware.recipes.schema import SegmentationRecipe
@@ -25,14 +23,17 @@ NAMES = (
 _PLAIN = "no mask"
 
 
-def plan(settings: Settings, names: Sequence[str] = NAMES) -> list[Measurement]:
+def plan(settings: Settings, names: Sequence[str] = NAMES, overrides: Sequence[str] = ()) -> list[Measurement]:
     """Return the measurements: each recipe's network, untrained, on random images of its training crops."""
-    return [Measurement(name, functools.partial(_measure, settings, name)) for name in names]
+    return [Measurement(name, functools.partial(_measure, settings, name, overrides)) for name in names]
 
 
-def _measure(settings: Settings, name: str) -> list[dict[str, Any]]:
+def _measure(settings: Settings, name: str, overrides: Sequence[str]) -> list[dict[str, Any]]:
+    from segaware.experiments.build import build_network
+    from segaware.experiments.tasks.segmentation.task import num_classes  # which imports Lightning, for seconds
+
     torch.manual_seed(settings.seed)
-    recipe = load_recipe(name)
+    recipe = load_recipe(name, overrides)
     assert isinstance(recipe, SegmentationRecipe)
     network, classes = build_network(recipe), num_classes(recipe)
     size, batch = tuple(recipe.data.crop), recipe.data.batch_size
