@@ -14,7 +14,7 @@ from benchmarks.harness.plan import CPU_BACKENDS, Measurement, Settings, time_in
 from segaware import use_backend
 from segaware.ops._backends import Backend
 from segaware.recipes.files import load_recipe
-from segaware.recipes.schema import SegmentationRecipe
+from segaware.recipes.segmentation import SegmentationRecipe
 
 NAMES = (
     *("camvid/baseline", "camvid/filter", "camvid/fc6", "camvid/all", "camvid/all_filter"),

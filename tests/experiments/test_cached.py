@@ -17,7 +17,7 @@ from segaware.experiments.tasks.segmentation.task import trains_on_cached_scores
 from segaware.experiments.workspace import Workspace
 from segaware.models import DeepLabLargeFOV
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import SegmentationRecipe
+from segaware.recipes.segmentation import SegmentationRecipe
 from segaware.training import load_weights
 
 from .tiny_recipes import tiny

@@ -21,7 +21,7 @@ from segaware.experiments.tasks.flow.tables import flow_cells, other_cells
 from segaware.experiments.workspace import Workspace
 from segaware.metrics import AngularError, BoundaryEndPointError, EndPointError, FlAll
 from segaware.recipes.files import RecipeError, load_recipe
-from segaware.recipes.schema import FlowRecipe
+from segaware.recipes.flow import FlowRecipe
 
 from .tiny_data import write_data
 

@@ -11,7 +11,7 @@ from segaware.experiments.table import run_table
 from segaware.experiments.tasks import named_task, register_task
 from segaware.experiments.workspace import Workspace
 from segaware.recipes.files import load_recipe
-from segaware.recipes.schema import STAGES
+from segaware.recipes.stages import STAGES
 
 from .depth_task import RECIPE, DepthTask
 

@@ -16,7 +16,9 @@ from segaware.experiments.tasks.networks import build_embedding
 from segaware.nn import EmbeddingNet
 from segaware.recipes import files
 from segaware.recipes.files import RecipeError, load_recipe, load_table, recipe_folder, recipe_names, table_names
-from segaware.recipes.schema import EmbeddingRecipe, FlowRecipe, Recipe
+from segaware.recipes.flow import FlowRecipe
+from segaware.recipes.schema import Recipe
+from segaware.recipes.segmentation import EmbeddingRecipe
 
 FOLDER = Path(files.__file__).parent
 TABLE_DATA = [(name, data) for name in table_names() for data in load_table(name).data or [None]]

@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from segaware.recipes.files import load_recipe
-from segaware.recipes.schema import EmbeddingRecipe, Recipe
+from segaware.recipes.schema import Recipe
+from segaware.recipes.segmentation import EmbeddingRecipe
 
 _SMALL = (
     "data.length=16",

@@ -12,7 +12,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from segaware.recipes.names import SUFFIXES, run_name
-from segaware.recipes.schema import STAGES, Recipe, Table, TableData
+from segaware.recipes.schema import Recipe, Table, TableData
+from segaware.recipes.stages import STAGES
 from segaware.recipes.yaml_text import parse_yaml
 
 _MAX_BYTES = 10**6  # of a file; recipes have a few thousand

@@ -13,7 +13,8 @@ from segaware.experiments.tasks.flow import FlowTask
 from segaware.experiments.tasks.scores import ImageScores
 from segaware.experiments.tasks.segmentation import MultiscaleTask, SegmentationTask, SharpeningTask
 from segaware.experiments.tasks.task import Task
-from segaware.recipes.schema import Recipe, register_stage
+from segaware.recipes.schema import Recipe
+from segaware.recipes.stages import register_stage
 
 __all__ = ["ImageScores", "Task", "named_task", "register_task", "task_of"]
 

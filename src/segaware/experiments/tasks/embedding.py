@@ -14,7 +14,7 @@ from segaware.experiments.tasks.scores import ImageScores
 from segaware.experiments.tasks.segmentation.samples import open_images
 from segaware.experiments.tasks.task import Task
 from segaware.nn import EmbeddingNet, PairLoss
-from segaware.recipes.schema import EmbeddingRecipe
+from segaware.recipes.segmentation import EmbeddingRecipe
 from segaware.training import EmbeddingStage
 
 

@@ -27,7 +27,7 @@ from segaware.experiments.tasks.task import Cells, Task
 from segaware.metrics import mean_flow_errors
 from segaware.models import FlowNetC, FlowNetS, SegAwareFlowNetS, VariationalRefinement
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import FlowRecipe
+from segaware.recipes.flow import FlowRecipe
 from segaware.training import FlowStage
 
 _VALIDATION_PAIRS = 160  # of generated ones; data sets on disk have their own number

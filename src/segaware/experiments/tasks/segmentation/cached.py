@@ -17,7 +17,7 @@ from segaware.atomic import write_atomically
 from segaware.choices import Precision
 from segaware.data import RandomCrop, Sample, ScoredSample
 from segaware.models import DeepLab, Sharpener
-from segaware.recipes.schema import AnySegmentationRecipe
+from segaware.recipes.segmentation import AnySegmentationRecipe
 
 _AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 

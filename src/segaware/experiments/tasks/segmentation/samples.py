@@ -18,7 +18,7 @@ from segaware.data import (
     dataset,
 )
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import Data
+from segaware.recipes.segmentation import Data
 
 _VALIDATION_SCENES = 64  # of the procedural data set; data sets on disk have their own number
 

@@ -26,7 +26,7 @@ from segaware.metrics import mean_iou
 from segaware.models import DeepLab, DeepLabLargeFOV, DeepLabV2, ScoreRefinement, Sharpener
 from segaware.nn import DenseCRF
 from segaware.recipes.files import RecipeError
-from segaware.recipes.schema import (
+from segaware.recipes.segmentation import (
     AnySegmentationRecipe,
     MultiscaleRecipe,
     ScoreRefinementV2Options,

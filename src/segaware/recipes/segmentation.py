@@ -1,0 +1,203 @@
+"""What recipes of embeddings and of segmentation say."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from segaware.choices import (
+    CRF,
+    Average,
+    BatchNorm,
+    Hinge,
+    LossAt,
+    Precision,
+    SegAwareLayers,
+    SegAwareV2Layers,
+    StrideIn,
+    Trunk,
+)
+from segaware.ops.convolution.reference import Normalize
+from segaware.ops.distance.reference import Metric
+from segaware.recipes.bounds import (
+    BelowOne,
+    Dilation,
+    Fraction,
+    Iterations,
+    KernelSize,
+    NonNegative,
+    Number,
+    Positive,
+    Range,
+    Side,
+    Stride,
+    Width,
+    increasing,
+)
+from segaware.recipes.schema import (
+    EmbeddingOptions,
+    Recipe,
+    SampleData,
+    SampleEvaluation,
+    Section,
+    Start,
+    Train,
+    dataset_of,
+)
+
+SegmentationDataset = Annotated[str, dataset_of("segmentation")]
+
+
+class Data(SampleData):
+    """Labelled images and how they are varied in training."""
+
+    name: SegmentationDataset
+    scale: Range = Field(description="range of random scales")
+    flip: Fraction = Field(description="probability of mirroring")
+    jitter: Fraction = Field(description="strength of random brightness, contrast and saturation")
+
+
+class DenseCRFOptions(Section):
+    """A fully connected CRF; see `segaware.nn.DenseCRF`."""
+
+    gaussian_sxy: Positive
+    gaussian_compat: NonNegative
+    bilateral_sxy: Positive
+    bilateral_srgb: Positive
+    bilateral_compat: NonNegative
+    iterations: Iterations
+
+
+class ScoreRefinementOptions(Section):
+    """What sharpens scores; see `segaware.models.ScoreRefinement`."""
+
+    filter_kernel_size: KernelSize
+    filter_iterations: Iterations
+    filter_hardness: NonNegative
+    filter_stride: Stride
+    crf: CRF
+    crf_hardness: NonNegative
+    crf_iterations: Iterations
+    crf_compat: NonNegative
+    dense_crf: DenseCRFOptions | None
+
+
+class Model(ScoreRefinementOptions):
+    """DeepLab-LargeFOV; see `segaware.models.DeepLabLargeFOV`."""
+
+    trunk: Trunk
+    width: Width
+    batch_norm: bool
+    dropout: BelowOne
+    fc6_dilation: Dilation
+    segaware_layers: SegAwareLayers
+    hardness: NonNegative
+    normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
+
+
+class ScoreRefinementV2Options(ScoreRefinementOptions):
+    """What sharpens scores, with the release's choices too."""
+
+    crf_metric: Metric
+    crf_first: bool = Field(description="the CRF before the filter, as released")
+
+
+class ModelV2(ScoreRefinementV2Options):
+    """DeepLabV2; see `segaware.models.DeepLabV2`."""
+
+    width: Width
+    segaware_layers: SegAwareV2Layers
+    hardness: NonNegative
+    normalize: Normalize = Field(description="how masks of segmentation-aware convolutions are normalised")
+    stride_in: StrideIn = Field(description="1x1 for weights of Caffe, 3x3 for those of torchvision")
+    batch_norm: BatchNorm
+
+
+class Loss(Section):
+    """The pair loss; see `segaware.nn.PairLoss`."""
+
+    alpha: NonNegative
+    beta: Positive
+    dilations: Annotated[tuple[Dilation, ...], Field(min_length=1, max_length=64)]
+    average: Average
+    hinge: Hinge
+
+
+class EmbeddingStart(Section):
+    """Where the weights of an embedding stage come from."""
+
+    vgg: str | None = Field(
+        description="file of ImageNet VGG weights: a path, also one below the data root, or hub:REPOSITORY/FILE"
+    )
+
+
+class SegmentationStart(Start, EmbeddingStart):
+    """Where the weights of a segmentation stage come from."""
+
+
+class MultiscaleStart(Start):
+    """Where the weights of a DeepLabV2 come from."""
+
+    resnet: str | None = Field(description="file of ImageNet weights of ResNet-101, as vgg is for other stages")
+
+
+class Evaluation(SampleEvaluation):
+    """What is scored of segmentation."""
+
+    half_widths: Annotated[tuple[Side, ...], AfterValidator(increasing)] = Field(
+        description="half-widths of the trimap bands in pixels"
+    )
+    precision: Precision = Field(description="of the scores that are cached, see train_on")
+
+
+class EmbeddingRecipe(Recipe):
+    """Train an embedding network with its own loss."""
+
+    stage: Literal["embedding"]
+    data: Data
+    embedding: EmbeddingOptions
+    loss: Loss
+    start: EmbeddingStart
+    train: Train
+    evaluation: Evaluation
+
+
+class AnySegmentationRecipe(Recipe):
+    """Train what gives class scores."""
+
+    published: Number | None = Field(description="mean IoU in the paper, in percent; null where it has none")
+    data: Data
+    model: ScoreRefinementOptions
+    loss_at: LossAt = Field(description="where scores are compared with labels; see `SegmentationStage`")
+    train_on: Literal["images", "cached_scores"] = Field(
+        description="cached_scores trains filter, CRF and embedding alone, on scores of the network it starts from, "
+        "which are computed once per image; see `segaware.experiments.cached`"
+    )
+    start: Start
+    train: Train | None
+    evaluation: Evaluation
+
+
+class SegmentationRecipe(AnySegmentationRecipe):
+    """Train a DeepLab-LargeFOV."""
+
+    stage: Literal["segmentation"]
+    model: Model
+    start: SegmentationStart
+
+
+class SharpeningRecipe(AnySegmentationRecipe):
+    """Train a sharpening of scores that are made from labels; see `segaware.data.coarse_scores`."""
+
+    stage: Literal["sharpening"]
+    start: SegmentationStart
+
+
+class MultiscaleRecipe(AnySegmentationRecipe):
+    """Train a DeepLabV2, with losses on the scores of every scale; see `segaware.training.MultiscaleStage`."""
+
+    stage: Literal["multiscale"]
+    model: ModelV2
+    loss_at: Literal["scores"]
+    start: MultiscaleStart
