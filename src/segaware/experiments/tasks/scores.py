@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import Self
 
-from segaware.atomic import write_atomically
+from segaware.atomic import replaced
 from segaware.data import reading
 from segaware.progress import progress
 
@@ -85,10 +84,9 @@ class ImageScores:
 
     def save(self, path: Path) -> None:
         """Write everything to an .npz file, whole or not at all."""
-        content = io.BytesIO()
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in asdict(self).items()}
-        np.savez_compressed(content, **arrays)
-        write_atomically(path, content.getvalue())
+        with replaced(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from segaware.atomic import write_atomically
+from segaware.atomic import replaced
 from segaware.choices import Precision
 from segaware.data import RandomCrop, Sample, ScoredSample
 from segaware.models import DeepLab, Sharpener
@@ -72,10 +71,9 @@ class Cache:
             return torch.from_numpy(np.load(path, allow_pickle=False))
         with self.autocast():
             tensor = compute()[0].cpu().contiguous()
-        content = io.BytesIO()
-        np.save(content, tensor.numpy())
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.getvalue())
+        with replaced(path) as temporary, temporary.open("wb") as file:
+            np.save(file, tensor.numpy())
         return tensor
 
     def autocast(self) -> torch.autocast:

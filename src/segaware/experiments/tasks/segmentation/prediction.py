@@ -20,6 +20,7 @@ from segaware.data import (
     write_png,
     write_voc_submission,
 )
+from segaware.data.folders import check_listed
 from segaware.data.voc import read_voc_list, voc_folder
 from segaware.data.voc_submission import submission_paths
 from segaware.devices import default_device
@@ -121,9 +122,7 @@ def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out:
     folder = voc_folder(root)
     names = read_voc_list(folder, "test")
     images = [folder / "JPEGImages" / f"{name}.jpg" for name in names]
-    missing = [path for path in images if not path.is_file()]
-    if missing:
-        raise DataError(f"{missing[0]}: no such file, but the list of test names it; {len(missing)} are missing")
+    check_listed(images, "the list of test")
     outputs = [*submission_paths(out, names), out / "results.tgz"]
     check_outputs(outputs, images, overwrite)
     network = network.to(default_device()).eval()
