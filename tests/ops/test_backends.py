@@ -170,6 +170,12 @@ def test_tensors_that_the_kernels_cannot_read() -> None:
         embedding_distance(torch.rand(1, 2, 5, 5, device="meta"), 3, backend="numba")
 
 
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_tensors_without_values(call: Any) -> None:
+    output = call(None, IMAGE.to("meta"), MASK.to("meta"))
+    assert output.is_meta and output.shape == call("reference").shape
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_triton_without_a_gpu(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:

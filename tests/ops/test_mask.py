@@ -108,6 +108,8 @@ def test_second_derivatives_and_function_transforms() -> None:
         gradient = torch.func.grad(lambda h: attention_mask(distance, h).sum())(hardness)
         expected = -(distance * (-hardness * distance).exp()).sum_to_size(shape)
         torch.testing.assert_close(gradient, expected)
+    gradients = torch.func.vmap(torch.func.grad(lambda d: attention_mask(d, 0.5).sum()))(distance.detach())
+    torch.testing.assert_close(gradients, -0.5 * (-0.5 * distance).exp())
 
 
 def test_compile_sees_through_it() -> None:

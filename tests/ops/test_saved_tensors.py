@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from segaware.ops import correlation, embedding_distance, segaware_conv2d, segaware_filter2d
+from segaware.ops import attention_mask, correlation, embedding_distance, segaware_conv2d, segaware_filter2d
 from segaware.ops._backends import Backend
 
 HOOKS: dict[str, Callable[[], AbstractContextManager[object]]] = {
@@ -29,6 +29,8 @@ OPERATORS: dict[str, Callable[[Tensor, Tensor, Backend], Tensor]] = {
     "convolution": lambda x, mask, backend: segaware_conv2d(
         x, torch.ones(1, 2, 3, 3), mask, padding=1, backend=backend
     ),
+    "mask": lambda x, mask, backend: attention_mask(mask, 0.5),
+    "learned hardness": lambda x, mask, backend: attention_mask(mask, x.square().mean()),
     "correlation": lambda x, mask, backend: correlation(x, x, 1),
 }
 

@@ -125,7 +125,7 @@ def load_network(name: str, recipe: Recipe, weights: Path) -> tuple[nn.Module, d
             + ", ".join(f"{key} ({theirs.get(key)} there, {ours.get(key)} here)" for key in different)
         )
     network = build_network(recipe)
-    copy_weights(tensors, network, str(weights), new=())
+    copy_weights(tensors, network, str(weights))
     return network.eval(), description
 
 

@@ -95,7 +95,7 @@ def copy_start(network: nn.Module, recipe: Recipe, workspace: Workspace, batches
     model, embedding = started_from(recipe)
     if model is not None:
         tensors, _ = load_trained(model, workspace.weights(model))
-        copy_weights(tensors, network, model, new=("embedding.", "refinement.", "hardness"))
+        copy_weights(tensors, network, model, is_whole=False)
     if embedding is not None:
         if recipe.embedding is None:
             raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")
@@ -103,7 +103,7 @@ def copy_start(network: nn.Module, recipe: Recipe, workspace: Workspace, batches
             tensors = EmbeddingNet.from_pretrained().state_dict()
         else:
             tensors, _ = load_trained(embedding, workspace.weights(embedding))
-        copy_weights(tensors, network.get_submodule("embedding"), embedding, new=())
+        copy_weights(tensors, network.get_submodule("embedding"), embedding)
 
 
 def started_from(recipe: Recipe) -> tuple[str | None, str | None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from segaware.nn import parameter_groups
 from segaware.recipes.files import RecipeError
 from segaware.training import load_weights
 
@@ -41,8 +42,15 @@ def _is_of_a_recipe(description: dict[str, Any]) -> bool:
     )
 
 
-def copy_weights(tensors: dict[str, Tensor], network: nn.Module, source: str, new: tuple[str, ...]) -> None:
-    """Load all weights of a source; only parts whose name starts or ends as told may be new to the network.
+def copy_weights(tensors: dict[str, Tensor], network: nn.Module, source: str, is_whole: bool = True) -> None:
+    """Load all weights of a source.
+
+    Args:
+        tensors: The weights by name.
+        network: The network.
+        source: Where they come from, for the message of an error.
+        is_whole: Whether they are all that the network has. Otherwise what segmentation-awareness adds may be new to
+            it: all that is not in the parameter groups "base" and "head", see `segaware.nn.parameter_groups`.
 
     Raises:
         RecipeError: If they do not fit.
@@ -52,7 +60,9 @@ def copy_weights(tensors: dict[str, Tensor], network: nn.Module, source: str, ne
     except RuntimeError as error:
         first = str(error).split("\n\t")[1]  # below a headline, one line for every tensor
         raise RecipeError(f"the weights of {source} do not fit this recipe's network: {first}") from error
-    missing = [key for key in missing if not (key.startswith(new) or key.endswith(new))]
+    if not is_whole:
+        groups = parameter_groups(network)
+        missing = [key for key in missing if key in groups.get("base", {}) or key in groups.get("head", {})]
     if missing or unexpected:
         raise RecipeError(
             f"the weights of {source} do not fit this recipe's network: "

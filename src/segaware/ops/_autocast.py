@@ -12,6 +12,11 @@ from torch import Tensor
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+def autocast_enabled(device: str) -> bool:
+    """Say whether autocast is on for a type of device; some, as "meta", have none."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def without_autocast(function: _Function) -> _Function:
     """Let a function compute in the types of the tensors that it is given.
 
@@ -22,7 +27,7 @@ def without_autocast(function: _Function) -> _Function:
     def run(*arguments: Any, **options: Any) -> Any:
         tensors = (value for value in (*arguments, *options.values()) if isinstance(value, Tensor))
         device = next((tensor.device.type for tensor in tensors), "cpu")
-        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        if not autocast_enabled(device):
             return function(*arguments, **options)
         with torch.autocast(device, enabled=False):
             return function(*arguments, **options)

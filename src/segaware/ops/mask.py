@@ -40,7 +40,15 @@ def attention_mask(distance: Tensor, hardness: float | Tensor) -> Tensor:
     """
     check_tensor("distance", distance, "a floating-point tensor")
     _check_hardness(hardness, distance)
-    return log_mask(distance.to(compute_dtype(distance)), hardness).exp_().to(distance.dtype)
+    distances = distance.to(compute_dtype(distance))
+    differentiated = any(isinstance(given, Tensor) and given.requires_grad for given in (distance, hardness))
+    if differentiated and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if not isinstance(hardness, Tensor):
+            hardness = distances.new_full((), hardness)
+        mask: Tensor = _Mask.apply(distances, _within_range(hardness, distances))
+    else:
+        mask = log_mask(distances, hardness).exp_()
+    return mask.to(distance.dtype)
 
 
 def _check_hardness(hardness: float | Tensor, distance: Tensor) -> None:
@@ -72,15 +80,22 @@ def log_mask(distance: Tensor, hardness: float | Tensor, overwrite: bool = False
         if hardness == 0:
             distance = distance.nan_to_num(0.0, 0.0, 0.0)
         return distance * -min(hardness, highest)
-    hardness = hardness.to(distance.dtype).clamp(max=highest)
+    hardness = _within_range(hardness, distance)
     if overwrite:
         return distance.mul_(-hardness).masked_fill_(hardness == 0, 0)
     product: Tensor = _LogMask.apply(distance, hardness)
     return product
 
 
+def _within_range(hardness: Tensor, distance: Tensor) -> Tensor:
+    """Return the hardness in the dtype of the distance, no larger than that holds."""
+    return hardness.to(distance.dtype).clamp(max=torch.finfo(distance.dtype).max)
+
+
 class _LogMask(torch.autograd.Function):
     """-hardness * distance, with a gradient that is finite where a distance is not."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(distance: Tensor, hardness: Tensor) -> Tensor:
@@ -92,9 +107,36 @@ class _LogMask(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        distance, hardness = ctx.saved_tensors
-        grad_distance = grad * -hardness if ctx.needs_input_grad[0] else None
-        grad_hardness = None
-        if ctx.needs_input_grad[1]:
-            grad_hardness = (-grad * distance.nan_to_num(0.0, 0.0, 0.0)).sum_to_size(hardness.shape)
-        return grad_distance, grad_hardness
+        return _gradients(ctx, grad, *ctx.saved_tensors)
+
+
+class _Mask(_LogMask):
+    """The exponential of that.
+
+    torch's keeps its output, which holds its own graph where saved-tensor hooks keep what they are given: see
+    `register_gradient`. This one's is detached, and for a gradient of the gradient computed again.
+    """
+
+    @staticmethod
+    def forward(distance: Tensor, hardness: Tensor) -> Tensor:
+        return _LogMask.forward(distance, hardness).exp_()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output.detach())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        distance, hardness, mask = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            mask = _LogMask.apply(distance, hardness).exp()
+        return _gradients(ctx, grad * mask, distance, hardness)
+
+
+def _gradients(ctx: Any, grad: Tensor, distance: Tensor, hardness: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Return those of distance and hardness, given that of the mask's logarithm."""
+    grad_distance = grad * -hardness if ctx.needs_input_grad[0] else None
+    grad_hardness = None
+    if ctx.needs_input_grad[1]:
+        grad_hardness = (-grad * distance.nan_to_num(0.0, 0.0, 0.0)).sum_to_size(hardness.shape)
+    return grad_distance, grad_hardness

@@ -7,6 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from segaware.ops._autocast import autocast_enabled
 from segaware.ops._backends import NARROW, Backend, choose_backend
 from segaware.ops.arguments import as_integer, check_devices, check_image, check_mask, check_tensor, compute_dtype
 from segaware.ops.convolution import library, reference
@@ -76,7 +77,7 @@ def segaware_conv2d(
 
     chosen = choose_backend(backend, input.device, _missing(weight, groups))
 
-    if input.dtype != torch.float64 and torch.is_autocast_enabled(input.device.type):
+    if input.dtype != torch.float64 and autocast_enabled(input.device.type):
         input = input.to(torch.get_autocast_dtype(input.device.type))
     # The kernels of Triton read half precisions.
     dtype = input.dtype if chosen == "triton" else compute_dtype(input)
@@ -117,7 +118,7 @@ def _check_filters(input: Tensor, weight: Tensor, bias: Tensor | None, groups: i
             f"groups={number}, F a multiple of groups, got {tuple(weight.shape)}"
         )
     # Under autocast parameters stay in float32 beside a half-precision input, as for conv2d.
-    if weight.dtype != input.dtype and not torch.is_autocast_enabled(input.device.type):
+    if weight.dtype != input.dtype and not autocast_enabled(input.device.type):
         raise ValueError(f"weight must have the dtype of input, {input.dtype}, got {weight.dtype}")
     if bias is not None:
         check_tensor("bias", bias, f"None or a floating-point tensor of shape ({weight.shape[0]},)")
