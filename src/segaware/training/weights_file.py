@@ -1,4 +1,4 @@
-"""Trained weights as safetensors, with what they are weights of."""
+"""Trained weights as safetensors, with a description of them as JSON in the metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segaware.strict_json import strict_json
 def save_weights(path: Path, network: nn.Module, description: dict[str, Any]) -> None:
     """Write the weights of `network` with a JSON description into a .safetensors file, whole or not at all.
 
-    The arguments of a network of segaware are written too.
+    The constructor arguments of a network of segaware are written too.
 
     Args:
         path: The file to write.
