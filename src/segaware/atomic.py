@@ -1,4 +1,4 @@
-"""Writing a file so that readers see the old one or the whole new one, never half of it."""
+"""Atomic writes: readers see the old file or the whole new one, never half of it."""
 
 from __future__ import annotations
 

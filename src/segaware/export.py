@@ -163,7 +163,7 @@ def _program(module: nn.Module, inputs: dict[str, Tensor], dynamic: bool) -> tor
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what exporters say of their own insides."""
+    """Silence the warnings and logs of the exporters."""
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,4 +1,4 @@
-"""Measuring in a fresh process, so that memory is its own."""
+"""Measuring in a subprocess, so that peak memory is that of the measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mistake in label maps that only a look at all of their values shows."""
+"""The check that a label map is not a binary mask of 0 and 255."""
 
 from __future__ import annotations
 

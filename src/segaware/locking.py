@@ -1,4 +1,4 @@
-"""A lock on what only one process may write at a time, which a dead process does not hold."""
+"""File locks: one process at a time may write, and the lock of a process that has died is free."""
 
 from __future__ import annotations
 

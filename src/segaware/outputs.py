@@ -1,4 +1,4 @@
-"""What commands may write: nothing that they read, and nothing that is there already unless they are told to."""
+"""Checks of output paths: no input is overwritten, and no existing file without `--overwrite`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress of long work, on stderr: a bar where it is a terminal, few lines where it is a file."""
+"""Progress on stderr: a progress bar in a terminal, few lines in a log file."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Overall:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as a person says it.
+    """Return a duration as text.
 
     Example:
         >>> duration(8), duration(100), duration(9000)

@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, commit, machine and command, stored beside every result."""
+"""The provenance of a measured number: versions, commit, machine and command, stored beside every result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segaware.version import __version__
 
 
 def provenance(*program: str) -> dict[str, Any]:
-    """Return what is needed to measure again: versions, commit, machine and command line.
+    """Return what is needed to reproduce a measurement: versions, commit, machine and command line.
 
     Args:
         program: What runs, if it is not the command `segaware`: "python" and the name of a script.

@@ -1,4 +1,4 @@
-"""JSON that every reader takes: its standard has no NaN and no infinity, which Python writes all the same."""
+"""Standard JSON, with null for NaN and infinity, which Python writes although the standard has neither."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands share: their common arguments, the recipe these name, and how errors are told."""
+"""What commands share: arguments, reading the recipe that they name, error messages, and the log."""
 
 from __future__ import annotations
 

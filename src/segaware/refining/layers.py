@@ -1,4 +1,4 @@
-"""The layers that refine, with what is known of each: its defaults, and how far a pixel sees."""
+"""The layers that refine, their default options, and the radius of their receptive fields."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def build_layer(
 
 
 def reach(layer: BilateralFilter2d | SegAwareCRF) -> int:
-    """Return how many pixels of its input a layer sees in each direction."""
+    """Return the radius of a layer's receptive field, in pixels of its input."""
     windows = [zip(layer.kernel_size, layer.dilation, strict=True)]
     if isinstance(layer, SegAwareCRF):
         windows.append(zip(layer.spatial_window.kernel_size, (1, 1), strict=True))

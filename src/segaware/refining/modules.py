@@ -1,4 +1,4 @@
-"""Modules of the caller: computed with where they lie and as in evaluation, and left as they are."""
+"""Modules given by the caller: run on their own device and in evaluation mode, and left unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Given = TypeVar("Given")
 
 
 def in_evaluation(name: str, given: Given) -> Given:
-    """Return what computes as in evaluation: what is given, or a copy of a module of which a part is in training.
+    """Return a function or module in evaluation mode: the given one, or a copy if part of it is in training mode.
 
     The copy has the module's own parameters and buffers, which take no memory and which evaluation only reads. So
     nothing of a module changes, not even for a moment in which another thread may use or train it.
@@ -37,6 +37,6 @@ def in_evaluation(name: str, given: Given) -> Given:
 
 
 def device_of(given: object, default: torch.device) -> torch.device:
-    """Return where the tensors of a module lie; `default` for other functions and modules without any."""
+    """Return the device of a module's tensors; `default` for other functions and modules without any."""
     tensors = chain(given.parameters(), given.buffers()) if isinstance(given, nn.Module) else iter(())
     return next((tensor.device for tensor in tensors), default)

@@ -292,7 +292,7 @@ class Refinement:
 
 
 def to_input(pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Return an image (h, w, 3), uint8 or floats in 0..1, as networks take it, (1, 3, h, w) in 0..1."""
+    """Return an image (h, w, 3), uint8 or floats in 0..1, as the input of a network, (1, 3, h, w) in 0..1."""
     scale = 255 if pixels.dtype == np.uint8 else 1
     tensor = _copied(pixels, np.uint8 if scale == 255 else np.float32).to(device)
     return tensor.permute(2, 0, 1)[None].float().contiguous() / scale

@@ -57,7 +57,7 @@ class FileSettings:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a file holds, and what it takes to write one like it.
+    """The array in a file, and the metadata for writing one of the same format.
 
     Attributes:
         open: Opens scores or values (C, h, w), or (h, w) of labels or of one channel. Unknown values are NaN.
@@ -229,7 +229,7 @@ def output_dtype(path: Path, scores: Scores) -> np.dtype:
 
 
 def write_output(path: Path, array: np.ndarray, scores: Scores, unknown: float | None) -> None:
-    """Write what `scores` have become.
+    """Write the refined array in the format of its scores.
 
     A PNG is written as `scores` were: its mode and palette. Labels that come from elsewhere, and classes of scores,
     have VOC's colours.

@@ -1,4 +1,4 @@
-"""PNG files of labels, depth or flow, which come back with the mode and the palette that they had."""
+"""PNG files of labels, depth or flow, written with the mode and the palette that they were read with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a refinement is asked for, and the checks of what it is asked for."""
+"""The settings of a refinement, and the checks of its inputs."""
 
 from __future__ import annotations
 

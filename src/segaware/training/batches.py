@@ -1,4 +1,4 @@
-"""Training batches of which order and augmentation are functions of seed and epoch, so that a training can go on."""
+"""Deterministic training batches: order and augmentation depend on seed and epoch alone, so a training can resume."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class _Seeded(Dataset[Any]):
 
 
 def shuffled_batches(samples: Dataset[Any], batch_size: int, seed: int, workers: int = 0) -> DataLoader[Any]:
-    """Return shuffled training batches, the same whatever the number of workers; a rest is left out.
+    """Return shuffled training batches, the same for any number of workers; an incomplete last batch is dropped.
 
     Args:
         samples: A data set whose augmentation draws from PyTorch's random numbers.

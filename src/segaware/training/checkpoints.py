@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, looked at before they are gone on from, and where a training goes on."""
+"""Checkpoints: written atomically, and validated before a training resumes from them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from segaware.training.optimization import Optimization
 
 
 class Stage(LightningModule):
-    """What all stages share: optimisation, and a stop with the culprits' names when a loss is not finite."""
+    """What all stages share: the optimizer, and an error that names the samples when a loss is not finite."""
 
     sample_type: Callable[..., Any] = Sample  # of its batches
 
@@ -122,7 +122,7 @@ class SegmentationStage(Stage):
         self.loss_at = loss_at
 
     def inputs(self, sample: Sample) -> tuple[Any, ...]:
-        """Return what the network is called with."""
+        """Return the network's inputs."""
         return (sample.image,)
 
     def loss(self, sample: Sample) -> Tensor:
