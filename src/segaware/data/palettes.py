@@ -20,6 +20,7 @@ CAMVID_PALETTE = np.array(
     ],
     np.uint8,
 )
+"""Colours of CamVid's 11 classes, uint8 (11, 3)."""
 
 SCENES_PALETTE = np.array(
     [
@@ -32,6 +33,7 @@ SCENES_PALETTE = np.array(
     ],
     np.uint8,
 )
+"""Colours of the 6 classes of `Scenes`, uint8 (6, 3)."""
 
 
 def voc_palette(n: int = 256) -> np.ndarray:

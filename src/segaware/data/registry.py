@@ -18,6 +18,7 @@ from segaware.data.scenes import Scenes
 from segaware.data.voc import VOC, VOC_ANIMALS, VOC_CLASSES
 
 DatasetName = Literal["scenes", "camvid", "bsds500", "voc", "voc_train_aug", "voc_animals", "voc_bsds500", "coco"]
+"""Names of the data sets for segmentation and embeddings, as recipes and the command know them."""
 Split = Literal["train", "val"]
 
 

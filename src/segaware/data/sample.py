@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 IGNORE_INDEX = 255
+"""The label of pixels that nobody labelled."""
 
 
 class Sample(NamedTuple):
@@ -41,3 +42,4 @@ class ScoredSample(NamedTuple):
 
 
 Transform = Callable[[Sample], Sample]
+"""What changes a sample, such as `RandomCrop`."""

@@ -14,6 +14,7 @@ from segaware.labels import check_not_binary
 from segaware.ops.arguments import check_integer
 
 Kind: TypeAlias = Literal["scores", "probabilities", "labels", "values"]
+"""What is refined: logits; probabilities; labels; or values such as depth or flow."""
 
 UNKNOWN = 255  # the label of pixels whose class is not known
 LARGEST = 1e20  # of numbers that are given, so that float32 holds their sums

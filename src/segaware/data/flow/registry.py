@@ -28,6 +28,7 @@ FlowDatasetName = Literal[
     "kitti2015",
     "middlebury",
 ]
+"""Names of the data sets of optical flow, as recipes and the command know them."""
 Split = Literal["train", "val"]
 
 _SPLIT_BY_ITS_AUTHORS: dict[str, Callable[[Path, Split, FlowTransform | None], Dataset[FlowSample]]] = {
