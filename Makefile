@@ -9,7 +9,7 @@ TRITON ?= triton==3.7.1; sys_platform == 'linux'
 ARCHITECTURES ?= torchvision==0.28.0 timm==1.0.31 segmentation-models-pytorch==0.6.0
 BIN := .venv/bin
 
-.PHONY: demo test test-gpu check docs bench install clean clean-kernels
+.PHONY: demo test test-gpu check docs site bench install clean clean-kernels
 
 demo: install
 	$(BIN)/segaware demo --out demo
@@ -29,6 +29,11 @@ check: install
 
 docs: install
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/operator_figures.py
+
+# Runs the tutorials, and fails where a link is broken or a public name has no docstring. Open site/index.html.
+site: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/installed-bench
 	$(BIN)/segaware bench
@@ -45,7 +50,11 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .venv/architectures $(ARCHITECTURES)
 	touch $@
 
-# With $(TORCH) beside it, so that a peer cannot bring another PyTorch.
+# With $(TORCH) beside it, so that nothing can bring another PyTorch.
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[docs]"
+	touch $@
+
 .venv/installed-bench: .venv/installed
 	$(BIN)/python -m pip install --quiet "$(TORCH)" --editable ".[bench]"
 	touch $@
