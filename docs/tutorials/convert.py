@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import segaware
-from segaware.data import SCENES_PALETTE, Scenes, write_png
+from segaware.data import Scenes, voc_palette, write_png
 from segaware.metrics import MeanIoU, TrimapIoU
 from segaware.nn import clamp_hardness, upsample
 from segaware.viz import colorize, side_by_side
@@ -46,7 +46,7 @@ def conv(inputs, outputs, stride=1):
 
 
 class UNet(nn.Module):
-    def __init__(self, classes, width=24):
+    def __init__(self, classes, width=16):
         super().__init__()
         self.down1 = conv(3, width, stride=2)
         self.down2 = conv(width, 2 * width, stride=2)
@@ -130,8 +130,8 @@ embedding = segaware.EmbeddingNet(width=0.25, dim=16)
 embedding.calibrate(images[:8])
 loss_of = segaware.PairLoss()
 optimizer = torch.optim.AdamW(embedding.parameters())
-schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=max(2, STEPS // 2))
-for _ in range(max(2, STEPS // 2)):
+schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=STEPS // 2)
+for _ in range(STEPS // 2):
     chosen = torch.randint(len(images), (8,))
     top, left = torch.randint(33, (2,)).tolist()
     window = (..., slice(top, top + 64), slice(left, left + 64))
@@ -166,7 +166,6 @@ print(converted.report(held_out[0][:1]))
 variants = {
     "control": Segmenter(copy.deepcopy(plain)),
     "converted": Segmenter(converted),
-    "filter": Segmenter(copy.deepcopy(plain), embedding),
     "converted, and filter": Segmenter(segaware.convert(plain, embedding), embedding),
 }
 for name, model in variants.items():
@@ -183,12 +182,16 @@ rows = []
 predictions = {name: predict(model) for name, model in variants.items()}
 for i in range(2):
     picture = (held_out[0][i].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    maps = {"truth": held_out[1], "control": predictions["control"], "with filter": predictions["filter"]}
-    panels = [(caption, colorize(labels[i].numpy(), SCENES_PALETTE)) for caption, labels in maps.items()]
+    maps = {
+        "truth": held_out[1],
+        "control": predictions["control"],
+        "converted, filter": predictions["converted, and filter"],
+    }
+    panels = [(caption, colorize(labels[i].numpy(), voc_palette())) for caption, labels in maps.items()]
     rows.append(torch.from_numpy(side_by_side([("image", picture), *panels])))
 write_png("convert.png", torch.cat(rows).numpy())
 
 # %% [markdown]
-# ![Two scenes, their labels, and the predictions with and without the filter](convert.png)
+# ![Two scenes, their labels, and the predictions of the control and of the converted network with a filter](convert.png)
 #
 # REMARKS

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset
 
 import segaware
 from segaware.data import (
-    SCENES_PALETTE,
     Compose,
     RandomCrop,
     RandomFlip,
@@ -23,11 +22,12 @@ from segaware.data import (
     read_image,
     read_label,
     to_sample,
+    voc_palette,
     write_png,
 )
 from segaware.metrics import TrimapIoU
 from segaware.nn import ColorEmbedding, upsample
-from segaware.viz import colorize, embedding_colors, side_by_side
+from segaware.viz import colorize, embedding_colors, mark_points, mask_picture, side_by_side
 
 IMAGES, HELD_OUT = 120, 20  # in all, and how many of these are only measured on
 STEPS = 200
@@ -133,24 +133,27 @@ print(f"separation on held-out images: {100 * separation(network):.1f} %")
 # %% [markdown]
 # ## Look at it
 #
-# The principal components of an embedding, as colours, and the masks of pixels 4 pixels inside an object: white
-# pixels count fully, black ones not at all.
+# The principal components of an embedding as colours, and the mask of one pixel: white neighbours count fully, black
+# ones not at all.
 
 # %%
 image, label, _ = held_out[0]
 picture = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-with torch.no_grad():
-    learned, shipped, colours = (embed(image[None]) for embed in (network, *list(untrained.values())[::-2]))
+row, column = 40, 40
 panels = [
-    ("image", picture),
-    ("labels", colorize(label.numpy(), SCENES_PALETTE)),
-    ("learned (PCA)", embedding_colors(learned[0])),
-    ("the package's (PCA)", embedding_colors(shipped[0])),
+    ("image", mark_points(picture, [(row, column)])),
+    ("labels", colorize(label.numpy(), voc_palette())),
 ]
-write_png("embedding_pca.png", side_by_side(panels))
+for name, embed in {"learned": network, "the package's": untrained["the package's network"]}.items():
+    with torch.no_grad():
+        embedded = embed(image[None])
+    distance = segaware.embedding_distance(embedded, 17, padding="same")[0, :, row, column]
+    mask = mask_picture(segaware.attention_mask(distance, hardness=1.0), 17, scale=6)[3:-3, 3:-3]
+    panels += [(name, embedding_colors(embedded[0])), ("mask of 1", mask)]
+write_png("embedding.png", side_by_side(panels))
 
 # %% [markdown]
-# ![A scene, its labels, and two embeddings](embedding_pca.png)
+# ![A scene, its labels, the learned embedding and the package's, each with the mask of one pixel](embedding.png)
 
 # %% [markdown]
 # ## Use it

@@ -75,9 +75,8 @@ def test_name_without_docstring_is_told(tmp_path: Path, caplog: pytest.LogCaptur
     (package / "untold.py").write_text("def untold(): ...\n")
     extensions = griffe.load_extensions(ROOT / "docs/site/docstrings.py")
     toy = griffe.load("toy", search_paths=[tmp_path], extensions=extensions)
-    assert [record.message for record in caplog.records] == [
-        "toy.untold is public and has no docstring (toy.untold.untold)"
-    ]
+    (record,) = caplog.records
+    assert record.message.endswith("toy.untold is public and has no docstring (toy.untold.untold)")
     assert toy["told"].is_function and "Examples:" in toy["told"].docstring.value
 
 
@@ -85,8 +84,8 @@ def test_name_without_docstring_is_told(tmp_path: Path, caplog: pytest.LogCaptur
     ("name", "constants"),
     [
         ("sharpen", {"SCENES": 1}),
-        ("convert", {"SCENES": 10, "HELD_OUT": 2, "STEPS": 2, "EXTRA_STEPS": 1}),
-        ("embedding", {"IMAGES": 12, "HELD_OUT": 2, "STEPS": 1}),
+        ("convert", {"SCENES": 8, "HELD_OUT": 2, "STEPS": 4, "EXTRA_STEPS": 1}),
+        ("embedding", {"IMAGES": 12, "HELD_OUT": 2, "STEPS": 2}),
     ],
 )
 def test_tutorial_runs(
