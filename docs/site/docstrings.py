@@ -23,7 +23,7 @@ class Docstrings(griffe.Extension):
             for name in sorted(map(str, room.exports or ()), key=lambda name: room.members[name].is_module):
                 _prepare(room, name)
 
-    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+    def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rename a section: griffe takes `Examples` for code, and `Example` for prose."""
         if obj.docstring:
             obj.docstring.value = obj.docstring.value.replace("\nExample:\n", "\nExamples:\n")

@@ -192,6 +192,6 @@ for i in range(2):
 write_png("convert.png", torch.cat(rows).numpy())
 
 # %% [markdown]
-# ![Two scenes, their labels, and the predictions of the control and of the converted network with a filter](convert.png)
+# ![Two scenes, their labels, and what the control and the converted network with a filter predict](convert.png)
 #
 # REMARKS

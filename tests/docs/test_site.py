@@ -5,7 +5,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -80,6 +80,20 @@ def test_name_without_docstring_is_told(tmp_path: Path, caplog: pytest.LogCaptur
     assert toy["told"].is_function and "Examples:" in toy["told"].docstring.value
 
 
+def test_links_that_leave_the_pages(
+    load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("mkdocs")
+    monkeypatch.syspath_prepend(ROOT / "docs/site")
+    hooks = load_script("site/hooks.py")
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="results.md"))
+    text = "[results/](../results), [data](data.md)"
+    assert hooks.on_page_markdown(text, page=page, config=None, files=None) == "`results`, [data](data.md)"
+    assert not caplog.records
+    hooks.on_page_markdown("[old](../no_such)", page=page, config=None, files=None)
+    assert caplog.records[0].message == "results.md links to [old](../no_such), which is not there"
+
+
 @pytest.mark.parametrize(
     ("name", "constants"),
     [
@@ -106,7 +120,7 @@ def test_tutorial_is_run_cell_by_cell(load_script: Callable[[str], ModuleType], 
     tutorials = load_script("site/tutorials.py")
     with pytest.raises(ValueError, match="3") as error:
         tutorials.run(script, tmp_path, N=3)
-    assert error.traceback[-1].lineno == 13  # from 0
+    assert error.traceback[-1].lineno == 14  # from 0
     with pytest.raises(ValueError, match=r"no constants \['M'\]"):
         tutorials.run(script, tmp_path, M=3)
     script.write_text(script.read_text().replace("raise", "# raise"))
