@@ -6,6 +6,7 @@
 # neighbouring pixels belong together, and need not be of the classes that you are going to predict.
 
 # %%
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -167,20 +168,17 @@ network = segaware.EmbeddingNet.from_pretrained("my-embedding")
 
 noise = torch.Generator().manual_seed(0)
 given = [coarse_scores(label[None], 6, generator=noise)[0] for _, label, _ in held_out]
-for name, embedding in {
-    "upsampled": None,
-    "colours": "color",
-    "the package's": "pretrained",
-    "learned": network,
-}.items():
+methods = {
+    "upsampled": lambda image, scores: upsample(scores[None], 8, image.shape[1:])[0],
+    "colours": partial(segaware.refine, embedding="color"),
+    "the package's network": segaware.refine,
+    "learned": partial(segaware.refine, embedding=network),
+}
+for name, method in methods.items():
     border = TrimapIoU(num_classes=6, half_widths=(3,))
     for (image, label, _), scores in zip(held_out, given, strict=True):
-        if embedding is None:
-            result = upsample(scores[None], 8, image.shape[1:])[0]
-        else:
-            result = segaware.refine(image, scores, embedding=embedding)
-        border.update(result.argmax(0), label)
-    print(f"{name:16s} mIoU within 3 px of borders: {100 * border.compute().item():.1f}")
+        border.update(method(image, scores).argmax(0), label)
+    print(f"{name:22s} mIoU within 3 px of borders {100 * border.compute().item():.1f}")
 
 # %% [markdown]
 # A recipe does the same with more options, such as a loss on each scale of the network, and goes on where it was

@@ -7,6 +7,7 @@
 
 # %%
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -52,30 +53,34 @@ print("image", tuple(image.shape), "scores", tuple(scores.shape))
 
 
 # %%
-def compare(image, scores, truth, methods):
-    results = {"upsampled": upsample(scores[None], 8, image.shape[1:])[0]}
+def upsampled(image, scores):
+    return upsample(scores[None], 8, image.shape[1:])[0]
+
+
+def compare(methods, image, scores, truth):
     print(f"{'':24s}  mIoU  within 3 px  seconds")
-    for name, options in methods.items():
-        segaware.refine(image, scores, **options)
+    results = {}
+    for name, method in methods.items():
+        method(image, scores)
         start = time.perf_counter()
-        results[name] = segaware.refine(image, scores, **options)
-        options["seconds"] = time.perf_counter() - start
-    for name, result in results.items():
+        results[name] = method(image, scores)
+        seconds = time.perf_counter() - start
         everywhere, border = MeanIoU(num_classes=2), TrimapIoU(num_classes=2, half_widths=(3,))
         for metric in (everywhere, border):
-            metric.update(result.argmax(0), truth)
-        seconds = f"{methods[name].pop('seconds'):7.2f}" if name in methods else ""
-        print(f"{name:24s}  {100 * everywhere.compute():4.1f}  {100 * border.compute().item():11.1f}  {seconds}")
+            metric.update(results[name].argmax(0), truth)
+        ious = 100 * everywhere.compute().item(), 100 * border.compute().item()
+        print(f"{name:24s}  {ious[0]:4.1f}  {ious[1]:11.1f}  {seconds:7.2f}")
     return results
 
 
 methods = {
-    "filter": {},
-    "filter on colours": {"embedding": "color"},
-    "segmentation-aware CRF": {"method": "segaware_crf"},
-    "dense CRF": {"method": "dense_crf"},
+    "upsampled": upsampled,
+    "filter": segaware.refine,
+    "filter on colours": partial(segaware.refine, embedding="color"),
+    "segmentation-aware CRF": partial(segaware.refine, method="segaware_crf"),
+    "dense CRF": partial(segaware.refine, method="dense_crf"),
 }
-results = compare(image, scores, truth, methods)
+results = compare(methods, image, scores, truth)
 
 # %%
 panels = [("truth", truth), *((name, result.argmax(0)) for name, result in results.items())]
@@ -85,7 +90,7 @@ write_png("sharpen.png", np.concatenate([side_by_side(cut_out[:3]), side_by_side
 # %% [markdown]
 # ![The cat cut out by hand, by the scores, and by what each method makes of them](sharpen.png)
 #
-# One photograph proves little: [Results](../results.md) has the same comparison on 437 photographs, with intervals.
+# One photograph proves little: [Results](../results.md) compares the methods on 437 photographs, with intervals.
 #
 # The time is that of this page's machine. Memory grows with the image, and `max_memory="2GB"` refines large ones in
 # tiles, with the same result; the dense CRF alone cannot be split. The embedding network takes most of the filter's
@@ -98,7 +103,7 @@ write_png("sharpen.png", np.concatenate([side_by_side(cut_out[:3]), side_by_side
 
 # %%
 smooth = coarse_scores(truth[None], num_classes=2, noise=0.0)[0]
-_ = compare(image, smooth, truth, {"filter": {}})
+_ = compare({name: methods[name] for name in ("upsampled", "filter")}, image, smooth, truth)
 
 # %% [markdown]
 # **Where the embedding does not know the images.** The embedding in the package has learned from photographs. In
@@ -106,17 +111,13 @@ _ = compare(image, smooth, truth, {"filter": {}})
 # colours, makes the scores worse.
 
 # %%
-methods = {"upsampled": None, "filter": {}, "filter on colours": {"embedding": "color"}}
 noise = torch.Generator().manual_seed(0)
-scenes = [(s.image, s.label, coarse_scores(s.label[None], 6, generator=noise)[0]) for s in Scenes(SCENES, seed=1)]
-for name, options in methods.items():
+scenes = list(Scenes(SCENES, seed=1))
+given = [coarse_scores(scene.label[None], 6, generator=noise)[0] for scene in scenes]
+for name in ("upsampled", "filter", "filter on colours"):
     border = TrimapIoU(num_classes=6, half_widths=(3,))
-    for scene, label, given in scenes:
-        if options is None:
-            result = upsample(given[None], 8, scene.shape[1:])[0]
-        else:
-            result = segaware.refine(scene, given, **options)
-        border.update(result.argmax(0), label)
+    for scene, coarse in zip(scenes, given, strict=True):
+        border.update(methods[name](scene.image, coarse).argmax(0), scene.label)
     print(f"{name:24s}  within 3 px {100 * border.compute().item():.1f}")
 
 # %% [markdown]
