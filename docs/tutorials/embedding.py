@@ -31,7 +31,7 @@ from segaware.nn import ColorEmbedding, upsample
 from segaware.viz import colorize, embedding_colors, mark_points, mask_picture, side_by_side
 
 IMAGES, HELD_OUT = 120, 20  # in all, and how many of these are only measured on
-STEPS = 200
+EPOCHS = 16
 
 torch.manual_seed(0)
 
@@ -112,21 +112,18 @@ for name, embed in untrained.items():
 
 # %%
 loss_of = segaware.PairLoss()
-optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=STEPS)
-step = 0
-while step < STEPS:
-    for image, label, _ in DataLoader(training, batch_size=8, shuffle=True, drop_last=True):
+batches = DataLoader(training, batch_size=8, shuffle=True, drop_last=True)
+optimizer = torch.optim.AdamW(network.parameters())
+schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=EPOCHS * len(batches))
+for epoch in range(EPOCHS):
+    for image, label, _ in batches:
         loss = loss_of(network(image), label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        step += 1
-        if step % max(1, STEPS // 5) == 0:
-            print(f"step {step:4d}  loss {loss.item():.2f}")
-        if step == STEPS:
-            break
+    if epoch % 4 == 3:
+        print(f"epoch {epoch + 1:2d}  loss {loss.item():.2f}")
 
 network.eval()
 print(f"separation on held-out images: {100 * separation(network):.1f} %")

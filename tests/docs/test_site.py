@@ -99,7 +99,7 @@ def test_links_that_leave_the_pages(
     [
         ("sharpen", {"SCENES": 1}),
         ("convert", {"SCENES": 8, "HELD_OUT": 2, "STEPS": 4, "EXTRA_STEPS": 1}),
-        ("embedding", {"IMAGES": 12, "HELD_OUT": 2, "STEPS": 2}),
+        ("embedding", {"IMAGES": 10, "HELD_OUT": 1, "EPOCHS": 2}),
     ],
 )
 def test_tutorial_runs(
