@@ -17,7 +17,7 @@ ARCHITECTURES ?= torchvision==0.28.0 timm==1.0.31 segmentation-models-pytorch==0
 CONSTRAINTS ?= constraints/dev.txt
 PIP = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test test-gpu check lint types imports docs bench dist constraints install clean clean-kernels
+.PHONY: demo test test-gpu check lint types imports docs site bench dist constraints install clean clean-kernels
 
 demo: install
 	$(BIN)/segaware demo --out demo
@@ -43,6 +43,11 @@ imports: install
 
 docs: install
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.operator_figures
+
+# Runs the tutorials, and fails where a link is broken or a public name has no docstring. Open site/index.html.
+site: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks
@@ -74,7 +79,11 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .venv/architectures $(ARCHITECTURES)
 	touch $@
 
-# With $(TORCH) beside it, so that a peer cannot bring another PyTorch.
+# With $(TORCH) beside it, so that nothing can bring another PyTorch.
+.venv/installed-docs: .venv/installed
+	$(PIP) "$(TORCH)" --editable ".[docs]"
+	touch $@
+
 .venv/installed-bench: .venv/installed
 	$(PIP) "$(TORCH)" --editable ".[bench]"
 	touch $@

@@ -9,6 +9,7 @@ from torch import Tensor
 from segaware.constants import IGNORE_INDEX
 
 COARSE_STRIDE = 8
+"""The stride of `coarse_scores` to the image, in pixels."""
 
 
 def coarse_scores(

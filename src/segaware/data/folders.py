@@ -8,6 +8,7 @@ from pathlib import Path
 from segaware.data.reading import DataError, reading
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Endings of image files, in lower case; those of files count in any case."""
 
 
 def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:

@@ -39,3 +39,4 @@ class ScoredSample(NamedTuple):
 
 
 Transform = Callable[[Sample], Sample]
+"""What changes a sample, such as `RandomCrop`."""

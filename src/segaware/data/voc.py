@@ -18,9 +18,10 @@ VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+"""Names of PASCAL VOC's 21 classes, in the order of their indices."""
 
-# The classes with enough pixels where photographs of animals are all there is.
 VOC_ANIMALS = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
+"""The classes with enough pixels where photographs of animals are all there is."""
 
 VOC_LAYOUT = (
     "voc/ or VOCdevkit/VOC2012/ with JPEGImages/NAME.jpg, SegmentationClass/NAME.png (or SegmentationClassAug/) and "

@@ -15,6 +15,7 @@ from segaware.labels import check_not_binary
 from segaware.ops.arguments import check_integer
 
 Kind: TypeAlias = Literal["scores", "probabilities", "labels", "values"]
+"""What is refined: logits; probabilities; labels; or values such as depth or flow."""
 
 LARGEST = 1e20  # of numbers that are given, so that float32 holds their sums
 _LEAST = 1e-6  # of the weights, a part that says nothing

@@ -8,6 +8,7 @@ from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF
 from segaware.ops.window import IntPair
 
 Method: TypeAlias = Literal["filter", "segaware_crf", "dense_crf"]
+"""How it is refined: by the segmentation-aware filter or CRF over embeddings, or by the dense CRF over colours."""
 RefiningLayer: TypeAlias = BilateralFilter2d | SegAwareCRF | DenseCRF
 
 

@@ -28,3 +28,4 @@ class FlowSample(NamedTuple):
 
 
 FlowTransform = Callable[[FlowSample], FlowSample]
+"""What changes a sample of optical flow, such as `FlowRandomCrop`."""

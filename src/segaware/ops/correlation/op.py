@@ -19,7 +19,7 @@ _MOST_CORRELATIONS = 2**16
 
 @without_autocast
 def correlation(input1: Tensor, input2: Tensor, max_displacement: int, stride: int = 1) -> Tensor:
-    """Likeness of every pixel's features to those around it in the other image, c(x, d) = <f1(x), f2(x + d)> / C.
+    """Likeness of every pixel's features to those around it in the other image, `c(x, d) = <f1(x), f2(x + d)> / C`.
 
     The correlation layer of Dosovitskiy et al. 2015 (FlowNet, Eq. 1) for patches of one pixel. Outside the image, f2
     is 0.

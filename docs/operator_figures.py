@@ -1,0 +1,354 @@
+"""Draw what each public operator and layer does on the photograph that comes with segaware.
+
+Run as `make docs`. The pictures in docs/figures/operators/ are shown in the reference, each with its operator.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+import segaware
+from segaware.atomic import replaced
+from segaware.data import coarse_scores, photograph, read_image
+from segaware.data.flow import generate_pair
+from segaware.nn import ColorEmbedding, PairLoss, resample, upsample
+from segaware.ops import PermutohedralLattice, correlation, mean_field
+from segaware.viz import embedding_colors, flow_colors, mark_points, mask_picture, side_by_side
+
+FOLDER = Path(__file__).parent / "figures/operators"
+COLORS = 128  # of a picture, which keeps it below 60 KB
+SIDE = 165  # of a panel, pixels: 11 per tap of a window of 15
+WINDOW = 15
+CROP = (slice(60, 60 + SIDE), slice(265, 265 + SIDE))  # rows and columns of the photograph: an eye, and the cheek
+POINT = (88, 91)  # a pixel of the crop just inside the cheek
+OUTLINE = ((55, 0), (25, 70), (0, 130), (0, 299), (330, 299), (345, 200), (365, 110), (350, 60), (395, 0))  # (x, y)
+
+Panels = list[tuple[str, np.ndarray]]
+
+
+@cache
+def photo() -> Tensor:
+    """Return the photograph, (1, 3, 300, 451) in 0..1."""
+    return torch.from_numpy(read_image(photograph())).permute(2, 0, 1)[None] / 255
+
+
+@cache
+def embedding() -> Tensor:
+    """Return its embedding, (1, 64, 300, 451)."""
+    return segaware.EmbeddingNet.from_pretrained()(photo())
+
+
+@cache
+def rough_label() -> Tensor:
+    """Return a rough outline of the cat as a label map, (1, 300, 451)."""
+    label = Image.new("L", photo().shape[:1:-1])
+    ImageDraw.Draw(label).polygon(OUTLINE, fill=1)
+    return torch.from_numpy(np.array(label)).long()[None]
+
+
+@cache
+def rough_scores() -> Tensor:
+    """Return noisy scores of it as a network of stride 8 might give them, upsampled, (1, 2, 300, 451)."""
+    scores = coarse_scores(rough_label(), 2, generator=torch.Generator().manual_seed(0))
+    return upsample(scores, 8, photo().shape[2:])
+
+
+def crop(maps: Tensor) -> Tensor:
+    """Return the part of maps (..., 300, 451) that is shown."""
+    return maps[(..., *CROP)]
+
+
+def rgb(image: Tensor) -> np.ndarray:
+    """Return an image (1, 3, H, W) in 0..1 as a picture."""
+    return (image[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def gray(values: Tensor) -> np.ndarray:
+    """Return a map (H, W) as a picture, 0 black and its largest value white."""
+    return rgb((values / values.max()).expand(1, 3, -1, -1))
+
+
+def tile(mask: Tensor) -> np.ndarray:
+    """Return a mask (K,) of the window of a point as a picture."""
+    return mask_picture(mask, WINDOW, SIDE // WINDOW)
+
+
+def marked() -> tuple[str, np.ndarray]:
+    """Return the panel of the photograph with the marked point."""
+    return "photograph", mark_points(rgb(crop(photo())), [POINT])
+
+
+def cat(scores: Tensor) -> np.ndarray:
+    """Return the photograph, dark where scores (1, 2, 300, 451) do not say that there is the cat."""
+    pixels = rgb(crop(photo()))
+    return np.where(crop(scores)[0].argmax(0).numpy()[..., None] > 0, pixels, pixels // 4)
+
+
+def at_point(values: Tensor) -> Tensor:
+    """Return what maps (1, K, 165, 165) hold at the marked point."""
+    return values[0, :, POINT[0], POINT[1]]
+
+
+def distances(of: Tensor) -> Tensor:
+    """Return the distances of all windows of the crop."""
+    return segaware.embedding_distance(crop(of), WINDOW, padding="same")
+
+
+def draw_embedding_distance() -> Panels:
+    """Draw distances in one window, and those to one neighbour everywhere."""
+    d = distances(embedding())
+    window = at_point(d).view(WINDOW, WINDOW).repeat_interleave(11, 0).repeat_interleave(11, 1)
+    right = d[0].view(WINDOW, WINDOW, SIDE, SIDE)[WINDOW // 2, WINDOW // 2 + 3]
+    return [
+        marked(),
+        ("embedding (PCA)", embedding_colors(crop(embedding())[0])),
+        ("distances, window of 1", gray(window)),
+        ("to 3 pixels right", gray(right)),
+    ]
+
+
+def draw_attention_mask() -> Panels:
+    """Draw masks of one window."""
+    d = at_point(distances(embedding()))
+    return [marked(), *((f"hardness {h}", tile(segaware.attention_mask(d, h))) for h in (0.3, 1.0, 3.0))]
+
+
+def draw_segaware_conv2d() -> Panels:
+    """Draw a horizontal blur, which stops at borders as far as its masks do."""
+    kernel_size, reach = (1, 31), 15
+    padded = F.pad(crop(photo()), (reach, reach, 0, 0), mode="replicate")
+    distance = segaware.embedding_distance(crop(embedding()), kernel_size, padding="same")
+    weight = torch.full((3, 1, *kernel_size), 1 / 31)
+    panels = [("photograph", rgb(crop(photo())))]
+    for hardness in (0.0, 0.5, 2.0):
+        mask = segaware.attention_mask(distance, hardness)
+        panels.append((f"blur, hardness {hardness:g}", rgb(segaware.segaware_conv2d(padded, weight, mask, groups=3))))
+    return panels
+
+
+def draw_segaware_filter2d() -> Panels:
+    """Draw a noisy photograph, averaged and filtered."""
+    noisy = crop(photo()) + 0.15 * torch.randn((1, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0))
+    panels = [("noise added", rgb(noisy))]
+    for hardness, iterations in ((0.0, 1), (1.0, 1), (1.0, 4)):
+        mask = segaware.attention_mask(distances(embedding()), hardness)
+        caption = f"hardness {hardness:g}" + (f", {iterations} times" if iterations > 1 else "")
+        panels.append((caption, rgb(segaware.segaware_filter2d(noisy, mask, WINDOW, iterations=iterations))))
+    return panels
+
+
+def draw_correlation() -> Panels:
+    """Draw where patches of one crop are found in another."""
+    down, right, reach = 4, 6, WINDOW // 2
+    rows, columns = CROP
+    moved = (..., slice(rows.start - down, rows.stop - down), slice(columns.start - right, columns.stop - right))
+    patches = F.unfold(photo().mean(1, keepdim=True), 9, padding=4).unflatten(2, photo().shape[2:])
+    patches = F.normalize(patches - patches.mean(1, keepdim=True), dim=1)
+    first, second = crop(patches), patches[moved]
+    c = correlation(first, second, reach)
+    best = c[0].argmax(0)
+    flow = torch.stack([best % WINDOW - reach, best // WINDOW - reach]).float()
+    window = at_point(c).view(WINDOW, WINDOW).repeat_interleave(11, 0).repeat_interleave(11, 1)
+    return [
+        ("first", marked()[1]),
+        ("second", rgb(photo()[moved])),
+        ("correlations of 1", gray(window.clamp(min=0))),
+        ("largest at", flow_colors(flow, 10.0)),
+    ]
+
+
+def draw_permutohedral_lattice() -> Panels:
+    """Draw a noisy photograph, filtered by position, and by position and colour."""
+    image = crop(photo())
+    noisy = image + 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    position = torch.stack([rows, columns]).float() / 6
+    values = torch.cat([noisy[0], torch.ones(1, SIDE, SIDE)])
+    panels = [("noise added", rgb(noisy))]
+    for caption, features in (
+        ("features: position", position),
+        ("position and colour", torch.cat([position, noisy[0] / 0.25])),
+    ):
+        sums = PermutohedralLattice(features).filter(values)
+        panels.append((caption, rgb((sums[:3] / sums[3:])[None])))
+    return panels
+
+
+def draw_mean_field() -> Panels:
+    """Draw marginals after some iterations."""
+    log_probabilities = crop(rough_scores())[0].log_softmax(0)
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    features = torch.cat([torch.stack([rows, columns]) / 40, crop(photo())[0] / 0.07])
+    return [("photograph", rgb(crop(photo())))] + [
+        (f"{n} iterations", gray(mean_field(log_probabilities, [features], [5.0], n)[1])) for n in (0, 1, 5)
+    ]
+
+
+def draw_segaware_conv() -> Panels:
+    """Draw an averaging layer at some hardnesses."""
+    layer = segaware.SegAwareConv2d(3, 3, WINDOW, padding="same", bias=False, groups=3, padding_mode="replicate")
+    layer.weight.data.fill_(1 / WINDOW**2)
+    panels = [("photograph", rgb(crop(photo())))]
+    for hardness in (0.0, 0.3, 1.0):
+        layer.hardness.data.fill_(hardness)
+        panels.append((f"mean, hardness {hardness:g}", rgb(layer(crop(photo()), crop(embedding())))))
+    return panels
+
+
+def draw_bilateral_filter() -> Panels:
+    """Draw the probabilities of noisy scores, filtered."""
+    panels = [("photograph", rgb(crop(photo()))), ("given", gray(crop(rough_scores())[0].softmax(0)[1]))]
+    for n in (1, 8):
+        scores = segaware.BilateralFilter2d(9, iterations=n)(rough_scores(), embedding())
+        panels.append((f"filtered {n}x", gray(crop(scores)[0].softmax(0)[1])))
+    return panels
+
+
+def draw_segaware_crf() -> Panels:
+    """Draw what the CRF over embeddings makes of noisy scores."""
+    panels = [("photograph", rgb(crop(photo()))), ("given", cat(rough_scores()))]
+    for n in (2, 10):
+        crf = segaware.SegAwareCRF(2, iterations=n, compat=3.0)
+        panels.append((f"{n} iterations", cat(crf(rough_scores(), embedding()))))
+    return panels
+
+
+def draw_dense_crf_module() -> Panels:
+    """Draw what the CRF over colours makes of noisy scores."""
+    panels = [("photograph", rgb(crop(photo()))), ("given", cat(rough_scores()))]
+    for n in (2, 10):
+        panels.append((f"{n} iterations", cat(segaware.DenseCRF(iterations=n)(rough_scores(), photo()))))
+    return panels
+
+
+def draw_dense_crf() -> Panels:
+    """Draw the marginals of both filters alone, and of the two."""
+    log_probabilities = rough_scores().log_softmax(1)
+    panels = [("given", gray(crop(log_probabilities)[0, 1].exp()))]
+    for caption, options in (
+        ("position alone", {"bilateral_compat": 0.0}),
+        ("position and colour", {"gaussian_compat": 0.0}),
+        ("both", {}),
+    ):
+        panels.append((caption, gray(crop(segaware.dense_crf(log_probabilities, photo(), **options))[0, 1])))
+    return panels
+
+
+def draw_embedding_net() -> Panels:
+    """Draw an embedding, and how far its pixels are from one of them."""
+    e = crop(embedding())
+    distance = (e - at_point(e)[None, :, None, None]).abs().sum(1)[0]
+    return [marked(), ("embedding (PCA)", embedding_colors(e[0])), ("distance to 1", gray(distance))]
+
+
+def draw_color_embedding() -> Panels:
+    """Draw masks of colours beside those of learned embeddings."""
+    colour, learned = (at_point(distances(e)) for e in (ColorEmbedding()(photo()), embedding()))
+    return [
+        marked(),
+        ("colour", tile(segaware.attention_mask(colour, 1.0))),
+        ("learned", tile(segaware.attention_mask(learned, 1.0))),
+    ]
+
+
+def draw_pair_loss() -> Panels:
+    """Draw where the loss of an untrained and of the trained network comes from: the size of its gradient."""
+    torch.manual_seed(0)
+    untrained = segaware.EmbeddingNet(0.25, dim=64)
+    untrained.calibrate(photo())
+    panels = [("photograph", rgb(crop(photo()))), ("labels", gray(crop(rough_label())[0].float()))]
+    for caption, net in (("untrained", untrained), ("trained", segaware.EmbeddingNet.from_pretrained())):
+        with torch.enable_grad():
+            e = crop(net(photo())).detach().requires_grad_()
+            PairLoss()(e, crop(rough_label())).backward()
+        size = e.grad[0].norm(dim=0)
+        panels.append((f"gradient, {caption}", gray(size.clamp(max=float(size.quantile(0.99))))))
+    return panels
+
+
+def draw_multiscale_end_point_loss() -> Panels:
+    """Draw a pair of images, and the true flow that is compared at two strides."""
+    sample = generate_pair(1, size=(SIDE, SIDE))
+    panels = [("first image", rgb(sample.image1[None])), ("second image", rgb(sample.image2[None]))]
+    for stride in (4, 16):
+        flow = F.interpolate(sample.flow[None, :, ::stride, ::stride], size=(SIDE, SIDE))[0]
+        panels.append((f"truth at stride {stride}", flow_colors(flow, float(sample.flow.norm(dim=0).max()))))
+    return panels
+
+
+def draw_resample() -> Panels:
+    """Draw a photograph at smaller scales, each pixel as a square."""
+    panels = [("photograph", rgb(crop(photo())))]
+    for scale in (Fraction(1, 5), Fraction(1, 15)):
+        small = resample(crop(photo()), scale)
+        panels.append((f"scale {scale}", rgb(F.interpolate(small, size=(SIDE, SIDE)))))
+    return panels
+
+
+def draw_upsample() -> Panels:
+    """Draw labels at stride 15, upsampled where they were, and as `F.interpolate` places them."""
+    label = crop(rough_label())[:, None].float()
+    coarse = label[:, :, ::15, ::15]
+    return [
+        ("label", gray(label[0, 0])),
+        ("every 15th pixel", gray(F.interpolate(coarse, size=(SIDE, SIDE))[0, 0])),
+        ("upsample", gray(upsample(coarse, 15, (SIDE, SIDE))[0, 0])),
+        ("F.interpolate", gray(F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear")[0, 0])),
+    ]
+
+
+def draw_refine() -> Panels:
+    """Draw what each method makes of a rough label."""
+    panels = [("given", cat(F.one_hot(rough_label(), 2).permute(0, 3, 1, 2)))]
+    for method in ("filter", "segaware_crf", "dense_crf"):
+        refined = segaware.refine(photo()[0], rough_label()[0].to(torch.uint8), method, kind="labels")
+        panels.append((method, cat(F.one_hot(refined.long(), 2).permute(2, 0, 1)[None])))
+    return panels
+
+
+FIGURES: dict[str, Callable[[], Panels]] = {
+    "BilateralFilter2d": draw_bilateral_filter,
+    "ColorEmbedding": draw_color_embedding,
+    "DenseCRF": draw_dense_crf_module,
+    "EmbeddingNet": draw_embedding_net,
+    "MultiscaleEndPointLoss": draw_multiscale_end_point_loss,
+    "PairLoss": draw_pair_loss,
+    "PermutohedralLattice": draw_permutohedral_lattice,
+    "SegAwareCRF": draw_segaware_crf,
+    "SegAwareConv2d": draw_segaware_conv,
+    "attention_mask": draw_attention_mask,
+    "correlation": draw_correlation,
+    "dense_crf": draw_dense_crf,
+    "embedding_distance": draw_embedding_distance,
+    "mean_field": draw_mean_field,
+    "refine": draw_refine,
+    "resample": draw_resample,
+    "segaware_conv2d": draw_segaware_conv2d,
+    "segaware_filter2d": draw_segaware_filter2d,
+    "upsample": draw_upsample,
+}
+
+
+@torch.no_grad()
+def draw(name: str) -> np.ndarray:
+    """Return the picture of an operator or layer, uint8 (H, W, 3)."""
+    return side_by_side(FIGURES[name]())
+
+
+def main() -> None:
+    """Write the pictures."""
+    FOLDER.mkdir(exist_ok=True)
+    for name in FIGURES:
+        with replaced(FOLDER / f"{name}.png") as temporary:
+            Image.fromarray(draw(name)).quantize(COLORS, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
