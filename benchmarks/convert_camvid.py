@@ -28,7 +28,7 @@ import segaware
 from benchmarks.architectures import find_libraries
 from segaware.atomic import write_atomically
 from segaware.data import CamVid, ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale, Sample
-from segaware.experiments.tasks.segmentation import SegmentationScores, count_classes, segmentation_row
+from segaware.experiments.tasks.segmentation.scores import SegmentationScores, count_classes, segmentation_row
 from segaware.nn import ColorEmbedding, EmbeddingNet
 from segaware.nn.vgg_weights import NormalizeImage
 from segaware.provenance import provenance, write_json

@@ -33,6 +33,7 @@ ROOMS = {
     "training": ["train"],
     "experiments": ["train"],
     "showcase": ["train"],
+    "tuning": [],
     "cli": ["train"],
 }
 

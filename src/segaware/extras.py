@@ -11,6 +11,7 @@ EXTRAS = {
     "export": "ONNX files, and running them to check them",
     "triton": "kernels for NVIDIA GPUs; PyTorch's CUDA builds bring the Triton that fits them",
     "bench": "what the benchmark compares with",
+    "docs": "the site",
     "dev": "tests, checks and releases",
 }
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from segaware.experiments import cost
+from segaware.experiments import cost, cost_process
 from segaware.experiments.cost import measure_cost
 from segaware.experiments.run import train
-from segaware.experiments.tasks.segmentation import SegmentationTask
+from segaware.experiments.tasks.segmentation.task import SegmentationTask
 from segaware.experiments.workspace import Workspace
 from segaware.fresh_process import run_fresh
 from segaware.process_memory import process_memory
@@ -66,8 +66,8 @@ def test_measured_once_for_the_same_weights(folder: Path, tmp_path: Path, monkey
     os.utime(folder / "model.safetensors", ns=(newer, newer))
     assert measure_cost(folder, 2, TASK, tmp_path)["milliseconds"] == 2.0
     assert called == [
-        ("segaware.experiments.cost", str(folder), "2", MODULE),
-        ("segaware.experiments.cost", str(folder), "2", MODULE, str(tmp_path)),
+        ("segaware.experiments.cost_process", str(folder), "2", MODULE),
+        ("segaware.experiments.cost_process", str(folder), "2", MODULE, str(tmp_path)),
     ]
 
 
@@ -96,6 +96,6 @@ def test_memory_is_counted() -> None:
 def test_peak_of_loading_is_forgotten() -> None:
     held = bytearray(os.urandom(1)) * 200_000_000
     del held
-    before = cost._memory(torch.device("cpu"), peak=False)
-    after = cost._memory(torch.device("cpu"), peak=True)
+    before = cost_process._memory(torch.device("cpu"), peak=False)
+    after = cost_process._memory(torch.device("cpu"), peak=True)
     assert before is not None and after is not None and 0 <= after - before < 50

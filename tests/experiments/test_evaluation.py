@@ -13,7 +13,7 @@ from segaware.data import Scenes
 from segaware.experiments.build import build_network
 from segaware.experiments.evaluation import evaluate
 from segaware.experiments.run import load_network
-from segaware.experiments.tasks.segmentation import SegmentationScores
+from segaware.experiments.tasks.segmentation.scores import SegmentationScores
 from segaware.experiments.workspace import Workspace
 from segaware.metrics import BoundaryIoU, MeanIoU, TrimapIoU
 from segaware.recipes.files import RecipeError, load_recipe

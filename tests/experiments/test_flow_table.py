@@ -16,8 +16,9 @@ from segaware.experiments.comparison import draw_comparison
 from segaware.experiments.evaluation import evaluate
 from segaware.experiments.run import load_network
 from segaware.experiments.table import run_table
-from segaware.experiments.tasks.flow import FlowScores, FlowTask
+from segaware.experiments.tasks.flow.scores import FlowScores
 from segaware.experiments.tasks.flow.tables import flow_cells, other_cells
+from segaware.experiments.tasks.flow.task import FlowTask
 from segaware.experiments.workspace import Workspace
 from segaware.metrics import AngularError, BoundaryEndPointError, EndPointError, FlAll
 from segaware.recipes.files import RecipeError, load_recipe

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from segaware.experiments.tasks.flow import FlowScores
+from segaware.experiments.tasks.flow.scores import FlowScores
 from segaware.experiments.tasks.flow.tables import draw_errors, flow_cells, other_cells
-from segaware.experiments.tasks.segmentation import SegmentationScores, segmentation_row
+from segaware.experiments.tasks.segmentation.scores import SegmentationScores, segmentation_row
 from segaware.experiments.tasks.segmentation.tables import draw_trimap, scores_cells, table_cells
 from segaware.metrics import Interval
 from segaware.provenance import write_json

@@ -6,7 +6,7 @@ import pytest
 
 from segaware.experiments import table
 from segaware.experiments.seeds import run_seeds
-from segaware.experiments.tasks.segmentation import SegmentationScores
+from segaware.experiments.tasks.segmentation.scores import SegmentationScores
 from segaware.experiments.workspace import Workspace
 from segaware.metrics import paired_bootstrap
 from segaware.recipes import files

@@ -11,8 +11,8 @@ from segaware.experiments.comparison import draw_comparison
 from segaware.experiments.evaluation import evaluate
 from segaware.experiments.export import export_embedding
 from segaware.experiments.run import load_network, train
-from segaware.experiments.tasks.segmentation import SegmentationScores
 from segaware.experiments.tasks.segmentation import panels as drawn
+from segaware.experiments.tasks.segmentation.scores import SegmentationScores
 from segaware.experiments.workspace import Workspace
 from segaware.metrics import mean_iou
 from segaware.models import Sharpener

@@ -12,7 +12,7 @@ import torch
 
 from segaware.experiments import run, table
 from segaware.experiments.table import run_table
-from segaware.experiments.tasks.segmentation import SegmentationScores
+from segaware.experiments.tasks.segmentation.scores import SegmentationScores
 from segaware.experiments.workspace import Workspace
 from segaware.metrics import mean_boundary_iou, paired_bootstrap
 from segaware.recipes import files

@@ -115,6 +115,9 @@ _records: dict[str, DatasetRecord] = {}
 def register_dataset(record: DatasetRecord) -> None:
     """Make a data set known by its name, in recipes too.
 
+    Args:
+        record: The data set.
+
     Raises:
         ValueError: The name is taken.
 
@@ -133,6 +136,9 @@ def register_dataset(record: DatasetRecord) -> None:
 
 def dataset_names(task: str | None = None) -> tuple[str, ...]:
     """Return the names of all data sets, or of those for a task, in order.
+
+    Args:
+        task: The task; None is all of them.
 
     Example:
         >>> dataset_names("segmentation")[:3]

@@ -1,1 +1,24 @@
-"""Running what recipes say: training, scoring and comparing."""
+"""Training, scoring and comparing what recipes say."""
+
+from segaware.experiments.build import build_network, open_data
+from segaware.experiments.comparison import draw_comparison
+from segaware.experiments.evaluation import evaluate
+from segaware.experiments.export import export_embedding, export_network
+from segaware.experiments.run import load_network, train
+from segaware.experiments.seeds import run_seeds
+from segaware.experiments.table import run_table
+from segaware.experiments.workspace import Workspace
+
+__all__ = [
+    "Workspace",
+    "build_network",
+    "draw_comparison",
+    "evaluate",
+    "export_embedding",
+    "export_network",
+    "load_network",
+    "open_data",
+    "run_seeds",
+    "run_table",
+    "train",
+]

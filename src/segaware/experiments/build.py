@@ -18,6 +18,9 @@ from segaware.training import Stage
 def build_network(recipe: Recipe) -> nn.Module:
     """Return the untrained network of a recipe, in the memory format that convolutions are fastest in.
 
+    Args:
+        recipe: The recipe.
+
     Raises:
         RecipeError: If the options of the network do not fit together.
     """

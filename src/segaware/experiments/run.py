@@ -113,6 +113,11 @@ def _fit(
 def load_network(name: str, recipe: Recipe, weights: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the trained network of a recipe, ready to predict, and the description in its weights file.
 
+    Args:
+        name: Name of the recipe.
+        recipe: The recipe.
+        weights: The file of its weights, as `train` returns it.
+
     Raises:
         RecipeError: If there are no weights, or they are those of another network.
     """

@@ -28,6 +28,9 @@ class Workspace:
     def folder(self, name: str) -> Path:
         """Return the folder that training the recipe `name`, or the recipe file of that path, writes.
 
+        Args:
+            name: Name or path.
+
         Raises:
             RecipeError: If it would not be below `runs`.
         """

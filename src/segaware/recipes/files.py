@@ -119,6 +119,9 @@ def load_table(name: str) -> Table:
 
     Rows of a file that are recipe files are named as seen from its folder.
 
+    Args:
+        name: Name or path.
+
     Raises:
         RecipeError: If there is no such table, or a key or value in it is wrong.
     """

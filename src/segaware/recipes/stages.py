@@ -18,6 +18,10 @@ STAGES: dict[str, type[Recipe]] = {
 def register_stage(stage: str, recipe_type: type[Recipe]) -> None:
     """Make known what recipes of a stage say.
 
+    Args:
+        stage: The stage, as recipes name it.
+        recipe_type: Their type.
+
     Raises:
         ValueError: If the stage is taken.
     """

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from segaware.experiments.tasks.embedding import EmbeddingTask
-from segaware.experiments.tasks.flow import FlowTask
+from segaware.experiments.tasks.flow.task import FlowTask
 from segaware.experiments.tasks.scores import ImageScores
-from segaware.experiments.tasks.segmentation import MultiscaleTask, SegmentationTask, SharpeningTask
+from segaware.experiments.tasks.segmentation.task import MultiscaleTask, SegmentationTask, SharpeningTask
 from segaware.experiments.tasks.task import Task
 from segaware.recipes.schema import Recipe
 from segaware.recipes.stages import register_stage
@@ -29,6 +29,10 @@ _TASKS: dict[str, Task[Any, Any]] = {
 
 def register_task(stage: str, task: Task[Any, Any]) -> None:
     """Make a task known under the stage that its recipes name.
+
+    Args:
+        stage: What recipes of the task say as `stage`.
+        task: The task.
 
     Raises:
         ValueError: If the stage is taken.

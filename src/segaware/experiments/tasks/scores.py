@@ -92,6 +92,9 @@ class ImageScores:
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote.
 
+        Args:
+            path: The file.
+
         Raises:
             DataError: If the file is damaged, or holds scores of another kind.
         """

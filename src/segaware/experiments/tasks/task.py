@@ -47,6 +47,9 @@ class Task(ABC, Generic[RecipeT, ScoresT]):
     def network(self, recipe: RecipeT) -> nn.Module:
         """Return the untrained network of a recipe.
 
+        Args:
+            recipe: The recipe.
+
         Raises:
             ValueError: If options do not fit together.
         """
@@ -56,6 +59,11 @@ class Task(ABC, Generic[RecipeT, ScoresT]):
         """Return a recipe's samples: varied at random for training, as they are for validation.
 
         A sample is a named tuple that begins with an image (3, H, W) and has a `name`.
+
+        Args:
+            recipe: The recipe.
+            split: Which samples.
+            data_root: Folder that holds the data sets.
 
         Raises:
             RecipeError: If values of the recipe do not fit the data set.
@@ -74,9 +82,16 @@ class Task(ABC, Generic[RecipeT, ScoresT]):
     def training_samples(
         self, recipe: RecipeT, network: nn.Module, training: Dataset[Any], validation: Dataset[Any], cache: Path
     ) -> tuple[Dataset[Any], Dataset[Any]]:
-        """Return what batches are made of, given the samples and the network with the weights that it starts from.
+        """Return what batches of training and of validation are made of.
 
         What is not the training samples themselves is loaded in the process that trains.
+
+        Args:
+            recipe: The recipe.
+            network: Its network, with the weights that it starts from.
+            training: Its samples for training.
+            validation: Its samples for validation.
+            cache: Folder for what several recipes compute alike.
         """
         return training, validation
 
