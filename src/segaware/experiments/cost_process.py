@@ -1,7 +1,7 @@
 """The process in which `segaware.experiments.cost` measures.
 
-Run as `python -m segaware.experiments.cost_process FOLDER INDEX MODULE [ROOT]`: run folder, index of a sample to predict,
-the module of the recipe's task, which may not be one of ours, and data root.
+Run as `python -m segaware.experiments.cost_process FOLDER INDEX MODULE [ROOT]`: run folder, index of the sample to
+predict, the module of the recipe's task, which may not be one of ours, and the data root.
 """
 
 from __future__ import annotations
