@@ -11,7 +11,7 @@ from benchmarks.harness.plan import Group, Measurement, Settings
 
 def plan(settings: Settings) -> list[Measurement]:
     """Return one step per network."""
-    return [Measurement(a.name, functools.partial(_checked, a)) for a in ARCHITECTURES]
+    return [Measurement(f"{a.library} {a.name}", functools.partial(_checked, a)) for a in ARCHITECTURES]
 
 
 def _checked(architecture: Architecture) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def _measure(settings: Settings, title: str) -> list[dict[str, Any]]:
     scores, method = CASES[title]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _write_inputs(folder, settings.seed)
+        _write_inputs(folder, settings.seed, full=scores == "full")
         command = [str(folder / "image.jpg"), str(folder / f"{scores}.npy"), "--out", str(folder / "out.npy")]
         options = ["--method", method, "--max-memory", MAX_MEMORY]
         started = time.perf_counter()
@@ -59,14 +59,15 @@ def _measure(settings: Settings, title: str) -> list[dict[str, Any]]:
     return [{"title": title, "seconds": seconds, "peak_mb": float(done.stdout.splitlines()[-1])}]
 
 
-def _write_inputs(folder: Path, seed: int) -> None:
+def _write_inputs(folder: Path, seed: int, full: bool) -> None:
     tile = Image.fromarray(read_image(photograph())).resize((SIZE[1] // 4, SIZE[0] // 4), Image.Resampling.BICUBIC)
     Image.fromarray(np.tile(np.array(tile), (4, 4, 1))).save(folder / "image.jpg", quality=92)
     coarse = torch.randn(CLASSES, SIZE[0] // STRIDE, SIZE[1] // STRIDE, generator=torch.Generator().manual_seed(seed))
     np.save(folder / "coarse.npy", coarse.numpy())
-    full = np.lib.format.open_memmap(folder / "full.npy", "w+", np.float32, (CLASSES, *SIZE))
-    for written, scores in zip(full, coarse, strict=True):
-        written[:] = upsample(scores[None, None], STRIDE, SIZE)[0, 0].numpy()
+    if full:
+        large = np.lib.format.open_memmap(folder / "full.npy", "w+", np.float32, (CLASSES, *SIZE))
+        for written, scores in zip(large, coarse, strict=True):
+            written[:] = upsample(scores[None, None], STRIDE, SIZE)[0, 0].numpy()
 
 
 GROUP = Group(

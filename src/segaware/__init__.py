@@ -44,5 +44,3 @@ __all__ = [
     "segaware_filter2d",
     "use_backend",
 ]
-
-logging.getLogger("segaware").addHandler(logging.NullHandler())  # what is chosen for the user, for those who ask

@@ -14,7 +14,17 @@ import pytest
 import torch
 from typer.testing import Result
 
-from benchmarks.groups import crf, curves, distance, filtering, layers, network, overhead, recipes
+from benchmarks.groups import (
+    conversion,
+    crf,
+    curves,
+    distance,
+    filtering,
+    layers,
+    network,
+    overhead,
+    recipes,
+)
 from benchmarks.harness.fresh import measure_fresh
 from benchmarks.harness.measure import Goal, Samples, interleave, summarize
 from benchmarks.harness.plan import Contender, Group, Measurement, Settings, forward_backward
@@ -129,6 +139,24 @@ def test_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {row["value"]["median"] for row in cases[1]["rows"]} == {3.0}
     monkeypatch.setattr(curves, "measure_fresh", lambda *_, **__: "elsewhere")
     assert [row["problem"] for row in plan[3].run()[0]["rows"]] == ["elsewhere", "not run: needs 28 GB"]
+
+
+def test_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 2, 3, padding=1)]
+    monkeypatch.setattr(conversion, "MODELS", {"tiny": lambda: torch.nn.Sequential(*layers)})
+    monkeypatch.setattr(conversion, "measure_fresh", in_this_process)
+    (measurement,) = conversion.plan(Settings(), "cpu", size=16)
+    time, memory = measurement.run()
+    assert time["title"] == "tiny, 16x16, float32, forward" and time["baseline"] == "original"
+    assert [row["title"] for row in time["rows"]] == list(conversion.VARIANTS)
+    assert not [row for row in time["rows"] if "problem" in row]  # such as that unfold computes something else
+    assert {row["value"]["median"] for row in memory["rows"]} == {5.0}
+
+
+def test_every_group_measures_something() -> None:
+    for name, group in GROUPS.items():
+        titles = [measurement.title for measurement in group.plan(Settings())]
+        assert len(titles) == len(set(titles)) > 0, name
 
 
 def test_batch_4_only_in_the_long_form() -> None:
