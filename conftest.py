@@ -1,5 +1,10 @@
 """What the docstring examples use without importing it, as a reader would have it already."""
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker has a core: threads of several would wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class Cache:
         others = ("refinement.", "embedding.") if network.segaware_layers == "none" else ("refinement.",)
         trunk = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(others)}
         self.scores = folder / f"{recipe.data.name}-scores-{_digest(trunk)}-{precision}"
+        logging.getLogger("segaware").info("scores before refinement are kept in %s", self.scores)
         self.embeddings: Path | None = None
         is_fixed = recipe.train is None or "embedding" in recipe.train.frozen
         if network.refinement.needs_embedding and is_fixed:
