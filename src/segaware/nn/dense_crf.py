@@ -20,7 +20,7 @@ from segaware.ops.arguments import (
     is_number,
     value_range,
 )
-from segaware.ops.permutohedral.library import FARTHEST
+from segaware.ops.permutohedral.limits import FARTHEST
 from segaware.ops.permutohedral.op import mean_field
 
 

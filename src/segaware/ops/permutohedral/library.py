@@ -7,8 +7,6 @@ from torch import Tensor
 
 from segaware.ops._library import fake, operator
 
-FARTHEST = 2.0**30  # standard deviations that features may be apart, for float64 to tell places among lattice points
-
 
 @operator(devices=["CPU"])
 def permutohedral_mean_field(

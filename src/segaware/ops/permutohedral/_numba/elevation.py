@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from segaware.ops.permutohedral.library import FARTHEST
+from segaware.ops.permutohedral.limits import FARTHEST
 
 _FAR = 2.0**12  # standard deviations from 0, where float32 begins to be too coarse for a place among lattice points
 
