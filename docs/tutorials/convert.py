@@ -197,5 +197,5 @@ write_png("convert.png", torch.cat(rows).numpy())
 # Compare with the control, not with the network before: most of the gain is that of training on. What is left of it
 # here is the filter's, near borders, and conversion alone changes next to nothing, as its small hardnesses say. That
 # is one training of a small network for some hundred steps, whose noise is as large as such differences:
-# [Results](../results.md) has tables with intervals and several seeds, in which the filter gains more than the
-# convolutions, too.
+# [Results](../results.md) has tables with intervals and several seeds; on CamVid, too, the filter gains more than the
+# convolutions.

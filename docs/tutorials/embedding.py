@@ -95,9 +95,12 @@ def separation(embed):
 
 network = segaware.EmbeddingNet(width=0.25, dim=16)
 network.calibrate(torch.stack([training[i].image for i in range(8)]))
-untrained = {name: embed for name, embed in (("colours", ColorEmbedding()), ("untrained network", network))}
-untrained["the package's network"] = segaware.EmbeddingNet.from_pretrained()
-for name, embed in untrained.items():
+shipped = segaware.EmbeddingNet.from_pretrained()
+for name, embed in {
+    "colours": ColorEmbedding(),
+    "untrained network": network,
+    "the package's network": shipped,
+}.items():
     print(f"{name:22s} {100 * separation(embed):.1f} %")
 
 # %% [markdown]
@@ -142,7 +145,7 @@ panels = [
     ("image", mark_points(picture, [(row, column)])),
     ("labels", colorize(label.numpy(), voc_palette())),
 ]
-for name, embed in {"learned": network, "the package's": untrained["the package's network"]}.items():
+for name, embed in {"learned": network, "the package's": shipped}.items():
     with torch.no_grad():
         embedded = embed(image[None])
     distance = segaware.embedding_distance(embedded, 17, padding="same")[0, :, row, column]
