@@ -95,9 +95,12 @@ def separation(embed):
 
 network = segaware.EmbeddingNet(width=0.25, dim=16)
 network.calibrate(torch.stack([training[i].image for i in range(8)]))
-untrained = {name: embed for name, embed in (("colours", ColorEmbedding()), ("untrained network", network))}
-untrained["the package's network"] = segaware.EmbeddingNet.from_pretrained()
-for name, embed in untrained.items():
+shipped = segaware.EmbeddingNet.from_pretrained()
+for name, embed in {
+    "colours": ColorEmbedding(),
+    "untrained network": network,
+    "the package's network": shipped,
+}.items():
     print(f"{name:22s} {100 * separation(embed):.1f} %")
 
 # %% [markdown]
@@ -142,7 +145,7 @@ panels = [
     ("image", mark_points(picture, [(row, column)])),
     ("labels", colorize(label.numpy(), voc_palette())),
 ]
-for name, embed in {"learned": network, "the package's": untrained["the package's network"]}.items():
+for name, embed in {"learned": network, "the package's": shipped}.items():
     with torch.no_grad():
         embedded = embed(image[None])
     distance = segaware.embedding_distance(embedded, 17, padding="same")[0, :, row, column]
@@ -164,12 +167,13 @@ network.save_pretrained("my-embedding")
 network = segaware.EmbeddingNet.from_pretrained("my-embedding")
 
 noise = torch.Generator().manual_seed(0)
-given = [coarse_scores(label[None], 6, generator=noise)[0] for _, label, _ in held_out]
+given = [coarse_scores(label[None], 6, radius=8, generator=noise)[0] for _, label, _ in held_out]
 methods = {
     "upsampled": lambda image, scores: upsample(scores[None], 8, image.shape[1:])[0],
     "colours": partial(segaware.refine, embedding="color"),
     "the package's network": segaware.refine,
     "learned": partial(segaware.refine, embedding=network),
+    "learned, hardness 2": partial(segaware.refine, embedding=network, hardness=2.0),
 }
 for name, method in methods.items():
     border = TrimapIoU(num_classes=6, half_widths=(3,))
@@ -178,6 +182,9 @@ for name, method in methods.items():
     print(f"{name:22s} mIoU within 3 px of borders {100 * border.compute().item():.1f}")
 
 # %% [markdown]
+# Hardness says how strictly masks keep to one region. What suits an embedding is to be chosen on images other than
+# those that you report on, or learned: it is a parameter of every layer.
+#
 # A recipe does the same with more options, such as a loss on each scale of the network, and goes on where it was
 # stopped: `segaware train camvid/embedding --data-root DATA`, and [Data sets](../data.md) has the layouts that it
 # reads.

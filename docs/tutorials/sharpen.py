@@ -113,7 +113,7 @@ _ = compare({name: methods[name] for name in ("upsampled", "filter")}, image, sm
 # %%
 noise = torch.Generator().manual_seed(0)
 scenes = list(Scenes(SCENES, seed=1))
-given = [coarse_scores(scene.label[None], 6, generator=noise)[0] for scene in scenes]
+given = [coarse_scores(scene.label[None], 6, radius=8, generator=noise)[0] for scene in scenes]
 for name in ("upsampled", "filter", "filter on colours"):
     border = TrimapIoU(num_classes=6, half_widths=(3,))
     for scene, coarse in zip(scenes, given, strict=True):

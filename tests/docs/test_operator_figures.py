@@ -16,6 +16,7 @@ WITHOUT = {
     "SharedDistances",
     "clamp_hardness",
     "load_vgg_weights",
+    "parameter_groups",
     "read_vgg_weights",
     "use_backend",
 }
