@@ -23,7 +23,7 @@ demo: install
 	$(BIN)/segaware demo --out demo
 
 test: install .venv/architectures/installed
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # On a machine with a GPU, whose PyTorch is a build for it: `make test-gpu TORCH=torch`.
 test-gpu: install
