@@ -131,10 +131,10 @@ def test_runs_and_values_of_a_data_set(tmp_path: Path) -> None:
     # A row of another table that was trained before is the same row.
     trained: list[str] = []
 
-    def note(name: str, recipe: Recipe, runs: Path, *rest: Any) -> Path:
-        if not (runs / name / "model.safetensors").exists():
+    def note(name: str, recipe: Recipe, workspace: Workspace) -> Path:
+        if not workspace.weights(name).exists():
             trained.append(name)
-        return train(name, recipe, Workspace(runs, *rest))
+        return train(name, recipe, workspace)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "train", note)

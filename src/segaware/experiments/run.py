@@ -57,7 +57,7 @@ def train(name: str, recipe: Recipe, workspace: Workspace, overwrite: bool = Fal
 
 def _train(name: str, recipe: Recipe, workspace: Workspace, goes_on: bool) -> None:
     folder = workspace.folder(name)
-    seed_everything(recipe.seed, workers=True, verbose=False)
+    seed_everything(recipe.seed)
     network = build_network(recipe)
     steps: int = 0
     seconds: int | None = None

@@ -42,6 +42,7 @@ def dataset_of(task: str) -> AfterValidator:
     """Return a check, for the annotation of a key, that a name is that of a data set for a task.
 
     Example:
+        >>> from pydantic import TypeAdapter
         >>> TypeAdapter(Annotated[str, dataset_of("flow")]).validate_python("middlebury")
         'middlebury'
     """

@@ -1,10 +1,8 @@
 """Training stages and the engine that runs them; the only room that imports Lightning."""
 
-from lightning.pytorch import seed_everything
-
 from segaware.training.batches import shuffled_batches
 from segaware.training.checkpoints import find_checkpoint, usable_checkpoint
-from segaware.training.engine import Precision, fit
+from segaware.training.engine import Precision, fit, seed_everything
 from segaware.training.flow_stage import FlowStage
 from segaware.training.optimization import OPTIMIZERS, SCHEDULES, Optimization
 from segaware.training.stages import (

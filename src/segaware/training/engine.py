@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
@@ -120,6 +121,15 @@ def _set_aside(metrics: Path) -> None:
     """Rename the log of the training that goes on, which Lightning's CSV logger would delete."""
     if metrics.is_file():
         metrics.rename(metrics.with_name(f"metrics_{len(list(metrics.parent.glob('metrics*.csv')))}.csv"))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random numbers of Python, NumPy and PyTorch, in the processes that load data too.
+
+    Args:
+        seed: The seed, 0 to 2^32 - 1.
+    """
+    lightning.pytorch.seed_everything(seed, workers=True, verbose=False)
 
 
 def fit(
