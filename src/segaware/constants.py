@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-IGNORE_INDEX = 255  # the label of pixels whose class is not known, as in PASCAL VOC
+IGNORE_INDEX = 255
+"""The label of pixels whose class is not known, as in PASCAL VOC."""
 
 # Of RGB in 0..1, over the photographs of ImageNet: inputs of pretrained networks are normalised by these.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

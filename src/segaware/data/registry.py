@@ -21,6 +21,7 @@ from segaware.data.palettes import voc_palette
 from segaware.data.reading import DataError
 
 Split = Literal["train", "val"]
+"""The splits that data sets have."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,9 @@ def milestones(optimizer: Optimizer, steps: int, at: tuple[int, ...], factor: fl
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}
+"""What makes an optimizer, by the `type` that recipes name."""
 SCHEDULES: dict[str, Callable[..., LRScheduler]] = {"polynomial": polynomial, "step": step, "milestones": milestones}
+"""What makes a learning rate schedule, by the `type` that recipes name."""
 
 
 @dataclass(frozen=True)
