@@ -1,7 +1,7 @@
 """Data sets in their own layouts, joint transforms, and procedural scenes."""
 
 from segaware.constants import IGNORE_INDEX
-from segaware.data import flow
+from segaware.data import flow as flow  # its data sets are registered
 from segaware.data.bsds500 import BSDS500
 from segaware.data.camvid import CamVid
 from segaware.data.coarse_scores import COARSE_STRIDE, coarse_scores
@@ -57,7 +57,6 @@ __all__ = [
     "dataset_names",
     "files_by_stem",
     "find_pairs",
-    "flow",
     "generate_scene",
     "has_suffix",
     "pack_voc_submission",
