@@ -1,9 +1,12 @@
 """Modules that own parameters: layers, filter, loss and the embedding network."""
 
 from segaware.nn.bilateral_filter import BilateralFilter2d
+from segaware.nn.bundled import load_embedding
 from segaware.nn.dense_crf import DenseCRF, dense_crf
-from segaware.nn.embedding_net import ColorEmbedding, EmbeddingNet, ReleasedEmbedding
+from segaware.nn.embedding import ColorEmbedding, Embedding
+from segaware.nn.embedding_net import EmbeddingNet, ReleasedEmbedding
 from segaware.nn.end_point_loss import MultiscaleEndPointLoss
+from segaware.nn.fast_embedding_net import FastEmbeddingNet
 from segaware.nn.hardness import clamp_hardness
 from segaware.nn.pair_loss import PairLoss
 from segaware.nn.parameter_groups import parameter_groups
@@ -17,7 +20,9 @@ __all__ = [
     "BilateralFilter2d",
     "ColorEmbedding",
     "DenseCRF",
+    "Embedding",
     "EmbeddingNet",
+    "FastEmbeddingNet",
     "MultiscaleEndPointLoss",
     "PairLoss",
     "ReleasedEmbedding",
@@ -26,6 +31,7 @@ __all__ = [
     "SharedDistances",
     "clamp_hardness",
     "dense_crf",
+    "load_embedding",
     "load_vgg_weights",
     "parameter_groups",
     "read_vgg_weights",

@@ -88,6 +88,27 @@ def resample(input: Tensor, scale: Fraction, size: tuple[int, int] | None = None
     return full[..., :height, :width]
 
 
+def at_stride(input: Tensor, stride: int, wanted: int, image: Tensor) -> Tensor:
+    """Return features at another stride to the image, upsampled or sampled, where they lie as in `upsample`.
+
+    Args:
+        input: Features (N, C, ceil(H / stride), ceil(W / stride)).
+        stride: Their stride.
+        wanted: The stride to have them at.
+        image: What they are of, (N, 3, H, W), for its size.
+
+    Returns:
+        Features (N, C, ceil(H / wanted), ceil(W / wanted)).
+    """
+    if wanted % stride == 0:
+        step = wanted // stride
+        return input[..., ::step, ::step]
+    size = (image.shape[-2], image.shape[-1])
+    if stride % wanted == 0:
+        return upsample(input, stride // wanted, sampled_size(size, wanted))
+    return upsample(input, stride, size)[..., ::wanted, ::wanted]
+
+
 def sample(input: Tensor, size: tuple[int, int]) -> Tensor:
     """Pick pixels of a map for a smaller one that shows the same image.
 

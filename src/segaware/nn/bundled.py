@@ -1,0 +1,119 @@
+"""Embedding networks whose trained weights come with segaware, and files of such networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from segaware.nn.embedding import Embedding
+from segaware.nn.hub import METADATA, Pretrained
+
+_FOLDER = Path(__file__).parent.parent / "weights"
+_NETWORKS: dict[str, type[BundledEmbedding]] = {}
+
+
+class BundledEmbedding(Embedding, Pretrained):
+    """An embedding network of which trained weights come with segaware.
+
+    Attributes:
+        bundled: Name of those weights, `segaware/weights/NAME.safetensors`.
+    """
+
+    bundled: str
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        _NETWORKS.setdefault(cls.__name__, cls)  # torch.export makes subclasses of the same name
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path | None = None, revision: str | None = None) -> Self:
+        """Return a trained network, ready to embed photographs.
+
+        Args:
+            path: A .safetensors file of such a network, such as `segaware export` writes for a recipe. Or a folder that
+                `save_pretrained` wrote, or the name of a repository on the Hugging Face Hub, "owner/name". None takes
+                the weights that come with segaware, whose model cards are in `segaware/weights/README.md`; they need
+                no network connection.
+            revision: Branch, tag or commit of a repository.
+
+        Returns:
+            The network in evaluation mode, float32.
+
+        Raises:
+            FileNotFoundError: If there is no such file, folder or repository.
+            ValueError: If a file is damaged, of another network, or a pickle.
+
+        Example:
+            >>> from segaware.nn import FastEmbeddingNet
+            >>> FastEmbeddingNet.from_pretrained()(torch.rand(1, 3, 50, 70)).shape
+            torch.Size([1, 19, 50, 70])
+        """
+        if path is not None and Path(path).suffix.lower() != ".safetensors":
+            return super().from_pretrained(path, revision)
+        path = Path(path) if path is not None else _FOLDER / f"{cls.bundled}.safetensors"
+        tensors, metadata = _read(path)
+        try:
+            if METADATA in metadata:
+                network = cls._of_config(metadata[METADATA], path)
+            else:
+                network = cls._of_shapes(tensors)
+            network.load_state_dict(tensors)
+        except Exception as error:  # a missing tensor, a wrong shape and another network each have their own error
+            raise ValueError(f"embedding weights: {path} is not a file of a {cls.__name__}, or it is damaged") from error
+        # 1.5 times as fast as contiguous weights on a CPU.
+        return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    @classmethod
+    def _of_shapes(cls, tensors: dict[str, Tensor]) -> Self:
+        """Return an untrained network that fits weights whose file does not say its constructor arguments."""
+        raise ValueError(f"it does not say the arguments of its {cls.__name__}")
+
+
+def load_embedding(name: str | Path) -> BundledEmbedding:
+    """Return a trained embedding network of whatever family.
+
+    Args:
+        name: Of weights that come with segaware, "fast" or "vgg"; or a .safetensors file, which says its family. A file
+            that does not is of an `EmbeddingNet`.
+
+    Returns:
+        The network in evaluation mode, float32.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, or of no embedding network.
+
+    Example:
+        >>> from segaware.nn import load_embedding
+        >>> load_embedding("fast").dim
+        19
+    """
+    for network in _NETWORKS.values():
+        if network.bundled == name:
+            return network.from_pretrained()
+    _, metadata = _read(Path(name))
+    try:
+        family = json.loads(metadata.get(METADATA, "{}")).get("class", "EmbeddingNet")
+    except (ValueError, AttributeError):
+        family = None
+    if family not in _NETWORKS:
+        raise ValueError(f"embedding weights: {name} is of a {family}, and not of one of {', '.join(_NETWORKS)}")
+    return _NETWORKS[family].from_pretrained(name)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the float32 tensors and the metadata of a file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"embedding weights: no file {path}")
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name).float() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except Exception as error:  # damage has many errors, depending on where it is
+        raise ValueError(f"embedding weights: {path} is damaged, or no safetensors file") from error
