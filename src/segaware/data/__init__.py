@@ -17,6 +17,7 @@ from segaware.data.images import (
     to_sample,
     write_png,
 )
+from segaware.data.mixture import Mixture
 from segaware.data.palettes import class_palette, voc_palette
 from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, dataset, dataset_names, register_dataset
@@ -44,6 +45,7 @@ __all__ = [
     "DataError",
     "DatasetRecord",
     "Everyday",
+    "Mixture",
     "RandomCrop",
     "RandomFlip",
     "RandomScale",
