@@ -63,5 +63,6 @@ register_dataset(
         layout="camvid/images/{train,val}/NAME.jpg and camvid/labels/{train,val}/NAME.png",
         classes=CamVid.classes,
         palette=class_palette(list(_COLOURS.values())),
+        tolerance=1,
     )
 )

@@ -65,6 +65,7 @@ class EverydaySet(NamedTuple):
         class_of: The class of each value of a mask.
         ground: Whether class 0 is all that is behind objects.
         splits: Those that there are.
+        tolerance: How far borders may be off, in pixels.
     """
 
     folder: str
@@ -72,6 +73,7 @@ class EverydaySet(NamedTuple):
     class_of: tuple[int, ...]
     ground: bool
     splits: tuple[str, ...]
+    tolerance: int = 0
 
     def layout(self, masks: bool = True) -> str:
         """Return the layout of the files, as a record names it."""
@@ -119,12 +121,12 @@ def _numbered(kind: str, count: int) -> list[str]:
 EVERYDAY = {
     "duts": _as_stored("duts", ["ground", "object"]),
     "ecssd": _as_stored("ecssd", ["ground", "object"], splits=("val",)),
-    "ade": _as_stored("ade", _ADE, ground=False),
+    "ade": _as_stored("ade", _ADE, ground=False)._replace(tolerance=1),
     "ade_scored": _common("ade", _ADE, range(7), ground=False),
-    "coco_panoptic": EverydaySet("coco", (), tuple(range(254)), False, ("train",)),
+    "coco_panoptic": EverydaySet("coco", (), tuple(range(254)), False, ("train",), tolerance=3),
     "clothes": _as_stored("clothes", _GARMENTS),
     "clothes_scored": _common("clothes", _GARMENTS, (0, 1, 2, 3, 5, 13, 14, 19, 31, 33, 39, 41, 47)),
-    "facades": EverydaySet("facades", _FACADE, (IGNORE_INDEX, *range(len(_FACADE))), False, _BOTH),
+    "facades": EverydaySet("facades", _FACADE, (IGNORE_INDEX, *range(len(_FACADE))), False, _BOTH, tolerance=2),
     "faces": _as_stored("faces", _FACE),
     "faces_scored": _common("faces", _FACE, [value for value in range(len(_FACE)) if value not in (3, 14, 16)]),
     "pedestrians": _as_stored("pedestrians", _numbered("person", _PEOPLE)),
@@ -147,5 +149,6 @@ for _name, _set in EVERYDAY.items():
             _set.classes,
             splits=_set.splits,
             ground=_set.ground,
+            tolerance=_set.tolerance,
         )
     )

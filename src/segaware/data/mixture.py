@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from segaware.constants import GROUND_INDEX
+from segaware.constants import GROUND_INDEX, IGNORE_INDEX
 from segaware.data.reading import DataError
 from segaware.data.registry import DatasetRecord, dataset
 from segaware.data.sample import Sample, Transform
@@ -40,7 +42,8 @@ class Mixture(Dataset[Sample]):
 
     Every access draws a data set by its weight, then one of its images, then what the transform draws, all from
     torch's global generator; the index draws nothing by itself. Of data sets whose class 0 is all that is behind
-    objects (`DatasetRecord.ground`) label 0 becomes `GROUND_INDEX`. BSDS500 draws an annotator at every access, so over
+    objects (`DatasetRecord.ground`) label 0 becomes `GROUND_INDEX`; near borders that may be a few pixels off
+    (`DatasetRecord.tolerance`) nothing is labelled. BSDS500 draws an annotator at every access, so over
     a training a pair of pixels counts by how many annotators separate it.
 
     Args:
@@ -82,6 +85,17 @@ class Mixture(Dataset[Sample]):
         sample = part[int(torch.randint(len(part), ()))]  # type: ignore[arg-type]
         if (sample.label == GROUND_INDEX).any():
             raise DataError(f"{sample.name} of data set {record.name!r}: region {GROUND_INDEX} would count as ground")
+        label = sample.label
         if record.ground:
-            sample = sample._replace(label=sample.label.masked_fill(sample.label == 0, GROUND_INDEX))
+            label = label.masked_fill(label == 0, GROUND_INDEX)
+        if record.tolerance:
+            label = label.masked_fill(_near_border(label, record.tolerance), IGNORE_INDEX)
+        sample = sample._replace(label=label)
         return self.transform(sample) if self.transform else sample
+
+
+def _near_border(label: Tensor, radius: int) -> Tensor:
+    """Return where a label (H, W) changes within a square of so many pixels around a pixel."""
+    one = label[None].float()
+    largest, smallest = (sign * F.max_pool2d(sign * one, 2 * radius + 1, 1, radius) for sign in (1, -1))
+    return (largest != smallest)[0]

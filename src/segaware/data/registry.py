@@ -38,6 +38,7 @@ class DatasetRecord:
         palette: Colours in which label maps are drawn, uint8 RGB (256, 3); VOC's by default.
         splits: Those that there are.
         is_generated: Whether samples are made as they are asked for, in any number and size.
+        tolerance: How far borders of its labels may be off, in pixels; embeddings are not trained on what is nearer to them.
         ground: Whether class 0 is all that is behind objects: many regions, not one.
 
     Raises:
@@ -53,6 +54,7 @@ class DatasetRecord:
     splits: tuple[str, ...] = get_args(Split)
     is_generated: bool = False
     ground: bool = False
+    tolerance: int = 0
 
     def __post_init__(self) -> None:
         if self.palette.shape != (256, 3) or self.palette.dtype != np.uint8:

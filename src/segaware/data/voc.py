@@ -113,7 +113,7 @@ def _read_animals(root: Path, split: Split, transform: Transform | None) -> VOC:
     return VOC(root, split, transform, VOC_ANIMALS)
 
 
-register_dataset(DatasetRecord("voc", "segmentation", VOC, VOC_LAYOUT, VOC_CLASSES, ground=True))
+register_dataset(DatasetRecord("voc", "segmentation", VOC, VOC_LAYOUT, VOC_CLASSES, ground=True, tolerance=1))
 register_dataset(
     DatasetRecord(
         "voc_official",

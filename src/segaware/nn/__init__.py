@@ -8,6 +8,7 @@ from segaware.nn.embedding_net import EmbeddingNet, ReleasedEmbedding
 from segaware.nn.end_point_loss import MultiscaleEndPointLoss
 from segaware.nn.fast_embedding_net import FastEmbeddingNet
 from segaware.nn.hardness import clamp_hardness
+from segaware.nn.offset_losses import MaskLoss, OffsetPairLoss
 from segaware.nn.pair_loss import PairLoss
 from segaware.nn.parameter_groups import parameter_groups
 from segaware.nn.resampling import resample, upsample
@@ -23,7 +24,9 @@ __all__ = [
     "Embedding",
     "EmbeddingNet",
     "FastEmbeddingNet",
+    "MaskLoss",
     "MultiscaleEndPointLoss",
+    "OffsetPairLoss",
     "PairLoss",
     "ReleasedEmbedding",
     "SegAwareCRF",

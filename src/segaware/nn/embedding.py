@@ -19,12 +19,14 @@ class Embedding(Configured):
 
     Attributes:
         dim: Embedding channels, E.
+        colors: How many of them, the first, are colours.
         receptive_radius: How many pixels away an embedding still sees the image.
         max_stride: An image may be cut at its multiples without moving pixels in a layer with a stride. With these two,
             an image in overlapping tiles has the embedding of the whole.
     """
 
     dim: int
+    colors: int = 0
     receptive_radius: int = 0
     max_stride: int = 1
 
@@ -64,7 +66,7 @@ class ColorEmbedding(Embedding):
         torch.Size([1, 3, 50, 70])
     """
 
-    dim = 3
+    dim = colors = 3
 
     def __init__(self, scale: float = 10.0) -> None:
         super().__init__()

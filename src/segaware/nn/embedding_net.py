@@ -89,6 +89,7 @@ class EmbeddingNet(VGGScales, BundledEmbedding):
         dim = self.dim
         self.color = ColorChannels() if color else None
         if color:
+            self.colors = 3
             self.dim += 3
         for scale, channels in enumerate(self.widths, start=1):
             self.add_module(f"head{scale}", nn.Conv2d(channels, dim, 1))

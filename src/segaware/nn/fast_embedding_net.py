@@ -25,7 +25,6 @@ class Residual(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features of the same shape."""
@@ -55,6 +54,7 @@ class FastEmbeddingNet(BundledEmbedding):
     """
 
     bundled = "fast"
+    colors = 3
 
     def __init__(
         self, widths: Sequence[int] = (16, 32, 64, 96), blocks: Sequence[int] = (1, 1, 1, 2), dim: int = 16
@@ -65,7 +65,7 @@ class FastEmbeddingNet(BundledEmbedding):
             raise ValueError(f"blocks must be {len(widths)} numbers, one for every width, got {blocks!r}")
         blocks = [check_integer("blocks", number, 0, 64) for number in blocks]
         learned = check_integer("dim", dim, 1, 2**14)
-        self.dim = learned + 3
+        self.dim = self.colors + learned
         self.stem = nn.Conv2d(3, widths[0], 3, stride=_FINEST, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.encoders = nn.ModuleList(
@@ -76,6 +76,14 @@ class FastEmbeddingNet(BundledEmbedding):
         self.decoders = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for width in widths[:-1])
         self.head = nn.Conv2d(widths[0], learned, 1)
         self.color = ColorChannels()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, Residual):
+                nn.init.zeros_(module.second.weight)
         # Unrelated pixels start about as far apart as the pair loss wants regions to be; see `EmbeddingNet`.
         nn.init.normal_(self.head.weight, std=math.sqrt(math.pi / widths[0]) / learned)
         self.max_stride = _FINEST * 2 ** (len(widths) - 1)
@@ -111,7 +119,7 @@ class FastEmbeddingNet(BundledEmbedding):
         Args:
             image: RGB (N, 3, H, W) in 0..1, such as a batch of the training.
         """
-        learned = self(image, _FINEST)[:, 3:]
+        learned = self(image, _FINEST)[:, self.colors :]
         half = learned.shape[-1] // 2
         distance = (learned[..., :half] - learned[..., -half:]).abs().sum(1).mean().clamp(min=1e-12)
         self.head.weight /= distance

@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from segaware.constants import GROUND_INDEX, IGNORE_INDEX
 from segaware.nn.offsets import Offset, random_offsets
-from segaware.ops.arguments import INTEGERS, check_devices, check_image, check_integer, check_tensor, is_number
+from segaware.ops.arguments import (
+    INTEGERS,
+    check_devices,
+    check_image,
+    check_integer,
+    check_tensor,
+    compute_dtype,
+    is_number,
+)
 
 _FAR = 6.0  # pixels from which on every second row and column tells as much
 
@@ -27,8 +35,8 @@ class OffsetPairLoss(nn.Module):
         radius: Length of the longest offsets, in pixels.
         count: How many offsets beyond 3 pixels to draw, with lengths spread evenly over scales.
         ignore_index: Label of pixels without a known region.
-        ground_index: Label of pixels behind all objects: such a pixel is not of any region, but two of them may be alike
-            or not, and are no pair.
+        ground_index: Label of pixels behind all objects: such a pixel is of no region, but two of them may be alike or
+            not, and are no pair.
 
     Raises:
         ValueError: If an argument is out of range; the message names it.
@@ -68,46 +76,58 @@ class OffsetPairLoss(nn.Module):
             ValueError: If `labels` does not have one integer per embedding, or lies on another device.
             TypeError: If one of the two is no tensor.
         """
-        near, far, pairs = self.means(embedding, labels, random_offsets(self.radius, self.count, generator))
+        near, far, near_pairs, far_pairs = self.sums(embedding, labels, generator)
+        means = near / near_pairs.clamp(min=1) + far / far_pairs.clamp(min=1)
         # Offsets beyond the image, and those without pairs, say nothing.
-        return ((near + far) * pairs.any(1)).sum() / pairs.any(1).sum().clamp(min=1)
+        return means.sum() / ((near_pairs + far_pairs) > 0).sum().clamp(min=1)
 
-    def means(self, embedding: Tensor, labels: Tensor, offsets: list[Offset]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the mean loss of near and of far pairs at every offset, (K,) each, and how many there are, (K, 2)."""
+    def sums(
+        self, embedding: Tensor, labels: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the summed loss of near and of far pairs at every offset, (K,) each, and how many there are.
+
+        Args:
+            embedding: As in `forward`.
+            labels: As in `forward`.
+            generator: As in `forward`.
+        """
         check_image("embedding", embedding, channels="E")
         expected = (embedding.shape[0], *embedding.shape[2:])
         wanted = f"integers of shape (N, H, W) = {expected}"
         check_tensor("labels", labels, wanted, lambda labels: labels.shape == expected, INTEGERS)
         check_devices(embedding=embedding, labels=labels)
         labels = labels.long()  # holds any index
-        terms = [self._at(embedding, labels, offset) for offset in offsets]
-        near, far, pairs = (torch.stack(term) for term in zip(*terms, strict=True))
-        return near, far, pairs
+        offsets = random_offsets(self.radius, self.count, generator)
+        near, far, near_pairs, far_pairs = zip(*(self._at(embedding, labels, o) for o in offsets), strict=True)
+        return torch.stack(near), torch.stack(far), torch.stack(near_pairs), torch.stack(far_pairs)
 
-    def _at(self, embedding: Tensor, labels: Tensor, offset: Offset) -> tuple[Tensor, Tensor, Tensor]:
+    def _at(self, embedding: Tensor, labels: Tensor, offset: Offset) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         distance = distance_at(embedding, offset)
         first, second = thinned(labels, offset)
         known = (first != self.ignore_index) & (second != self.ignore_index)
         known &= (first != self.ground_index) | (second != self.ground_index)
         same = known & (first == second)
         different = known & (first != second)
-        pairs = torch.stack([same.sum(), different.sum()])
-        near = (F.relu(distance - self.alpha) * same).sum() / pairs[0].clamp(min=1)
-        far = (F.relu(self.beta - distance) * different).sum() / pairs[1].clamp(min=1)
-        return near, far, pairs
+        near = F.relu(distance - self.alpha) * same
+        far = F.relu(self.beta - distance) * different
+        dtype = compute_dtype(embedding)  # the sum over an image is beyond half precision
+        return near.sum(dtype=dtype), far.sum(dtype=dtype), same.sum(), different.sum()
 
 
-class DistanceLoss(nn.Module):
-    """Teach an embedding the distances of another one: those at random offsets, not its coordinates.
+class MaskLoss(nn.Module):
+    """Teach an embedding the masks of another one: exp(-d / 2) at random offsets, not its coordinates.
+
+    Distances d of a trained network are up to ten and more between regions, where any mask is 0 and how far they are
+    says nothing; what falls with them tells 0 from 1 as well as 1 from 3. Half a distance is that of hardness 0.5.
 
     Args:
         radius: Length of the longest offsets, in pixels of the maps.
         count: How many offsets beyond 3 pixels to draw.
 
     Example:
-        >>> from segaware.nn import DistanceLoss
+        >>> from segaware.nn import MaskLoss
         >>> student, teacher = torch.randn(1, 16, 50, 70, requires_grad=True), torch.randn(1, 64, 50, 70)
-        >>> DistanceLoss()(student, teacher).backward()
+        >>> MaskLoss()(student, teacher).backward()
     """
 
     def __init__(self, radius: float = 24.0, count: int = 5) -> None:
@@ -115,7 +135,7 @@ class DistanceLoss(nn.Module):
         self.radius, self.count = check_reach(radius, count)
 
     def forward(self, student: Tensor, teacher: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return the mean difference of distances, a scalar: half its square below 0.2, linear above.
+        """Return the mean absolute difference of the masks, a scalar.
 
         Args:
             student: Embeddings (N, E, H, W).
@@ -135,7 +155,7 @@ class DistanceLoss(nn.Module):
                 f"{tuple(teacher.shape)}"
             )
         losses = [
-            F.smooth_l1_loss(distance_at(student, offset), distance_at(teacher, offset), beta=0.2)
+            (torch.exp(-distance_at(student, offset) / 2) - torch.exp(-distance_at(teacher, offset) / 2)).abs().mean()
             for offset in random_offsets(self.radius, self.count, generator)
             if offset.down < student.shape[-2] and abs(offset.right) < student.shape[-1]
         ]

@@ -36,7 +36,7 @@ class Offset(NamedTuple):
 
 
 def random_offsets(radius: float, count: int, generator: torch.Generator | None = None) -> list[Offset]:
-    """Draw offsets at random angles: of 1, 2 and 3 pixels, and `count` more whose lengths are spread evenly over scales.
+    """Draw offsets at random angles: of 1, 2 and 3 pixels, and `count` more with lengths spread evenly over scales.
 
     Pairs of 1 to 3 pixels with different labels straddle a border that is no further than that.
 

@@ -52,6 +52,8 @@ Width = Annotated[float, NUMBER, Field(gt=0, le=8)]  # a factor on the channels 
 Channels = Annotated[int, NUMBER, Field(gt=0, le=4096)]
 KernelSize = Annotated[int, NUMBER, Field(ge=0, le=255)]  # 0 is none
 Dilation = Annotated[int, NUMBER, Field(gt=0, le=1024)]
+Radius = Annotated[float, NUMBER, Field(ge=4, le=8192)]  # pixels
+Offsets = Annotated[int, NUMBER, Field(ge=0, le=256)]  # beyond those of 1 to 3 pixels
 Stride = Annotated[int, NUMBER, Field(gt=0, le=64)]
 Iterations = Annotated[int, NUMBER, Field(gt=0, le=1000)]
 Positive = Annotated[float, NUMBER, Field(gt=0, le=10**4)]

@@ -23,13 +23,16 @@ from segaware.ops.convolution.reference import Normalize
 from segaware.ops.distance.reference import Metric
 from segaware.recipes.bounds import (
     BelowOne,
+    Count,
     Dilation,
     Fraction,
     Iterations,
     KernelSize,
     NonNegative,
     Number,
+    Offsets,
     Positive,
+    Radius,
     Range,
     Side,
     Stride,
@@ -130,14 +133,47 @@ class ModelV2(ScoreRefinementV2Options):
     batch_norm: BatchNorm
 
 
-class Loss(Section):
-    """The pair loss; see `segaware.nn.PairLoss`."""
+class WindowPairs(Section):
+    """Pairs in windows; see `segaware.nn.PairLoss`."""
 
+    type: Literal["windows"]
+    weight: NonNegative
     alpha: NonNegative
     beta: Positive
     dilations: Annotated[tuple[Dilation, ...], Field(min_length=1, max_length=64)]
     average: Average
     hinge: Hinge
+
+
+class OffsetPairs(Section):
+    """Pairs at random offsets; see `segaware.nn.OffsetPairLoss`."""
+
+    type: Literal["offsets"]
+    weight: NonNegative
+    alpha: NonNegative
+    beta: Positive
+    radius: Radius
+    count: Offsets
+
+
+class Teacher(Section):
+    """A trained embedding network whose distances are learned too; see `segaware.nn.MaskLoss`."""
+
+    network: str = Field(description="name of a network that comes with segaware, or a .safetensors file")
+    weight: NonNegative
+    radius: Radius
+    count: Offsets
+    images: Count = Field(description="images of a batch that the teacher embeds")
+
+
+class Masks(Section):
+    """Spoiled masks that a filter of hardness 1 puts right; see `segaware.training.Sharpening`."""
+
+    weight: NonNegative
+    kernel_size: KernelSize
+    iterations: Iterations
+    count: Count = Field(description="masks of an image")
+    crop: Side = Field(description="side of the square that is filtered")
 
 
 class EmbeddingStart(Section):
@@ -173,7 +209,9 @@ class EmbeddingRecipe(Recipe):
     stage: Literal["embedding"]
     data: EmbeddingData
     embedding: EmbeddingOptions
-    loss: Loss
+    loss: Annotated[WindowPairs | OffsetPairs, Field(discriminator="type")]
+    teacher: Teacher | None
+    masks: Masks | None
     start: EmbeddingStart
     train: Train
     evaluation: Evaluation

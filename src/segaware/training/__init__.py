@@ -2,11 +2,11 @@
 
 from segaware.training.batches import shuffled_batches
 from segaware.training.checkpoints import find_checkpoint, usable_checkpoint
+from segaware.training.embedding_stage import EmbeddingStage, Sharpening, Teaching, masks_filter
 from segaware.training.engine import Precision, fit, seed_everything
 from segaware.training.flow_stage import FlowStage
 from segaware.training.optimization import OPTIMIZERS, SCHEDULES, Optimization
 from segaware.training.stages import (
-    EmbeddingStage,
     MultiscaleStage,
     RefinementStage,
     SegmentationStage,
@@ -25,11 +25,14 @@ __all__ = [
     "Precision",
     "RefinementStage",
     "SegmentationStage",
+    "Sharpening",
     "SharpeningStage",
     "Stage",
+    "Teaching",
     "find_checkpoint",
     "fit",
     "load_weights",
+    "masks_filter",
     "save_weights",
     "seed_everything",
     "shuffled_batches",

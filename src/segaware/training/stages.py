@@ -1,4 +1,4 @@
-"""The two training stages: embeddings with their own loss, then the task."""
+"""The training stages of tasks that score classes, and what all stages share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segaware.choices import LossAt
 from segaware.data import COARSE_STRIDE, IGNORE_INDEX, Sample, ScoredSample, coarse_scores
 from segaware.metrics import MeanIoU
-from segaware.nn import EmbeddingNet, PairLoss, clamp_hardness
+from segaware.nn import clamp_hardness
 from segaware.training.optimization import Optimization
 
 
@@ -70,31 +70,6 @@ class Stage(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return optimizer and schedule for the steps the trainer will take."""
         return self.optimization.configure(self.network, int(self.trainer.estimated_stepping_batches))
-
-
-class EmbeddingStage(Stage):
-    """Train an `EmbeddingNet` with the pair loss on each of its scales and on its fused embedding (Sec. 3.1, 4.1)."""
-
-    network: EmbeddingNet
-
-    def __init__(self, network: EmbeddingNet, loss: PairLoss, optimization: Optimization) -> None:
-        super().__init__(network, optimization)
-        self.pair_loss = loss
-
-    def loss(self, sample: Sample) -> Tensor:
-        """Sum the loss of the fused embedding and of each scale, against labels sampled at its stride."""
-        fused, scales = self.network.forward_scales(sample.image)
-        loss = self.pair_loss(fused, sample.label)
-        for i, embedding in enumerate(scales):
-            loss = loss + self.pair_loss(embedding, sample.label[:, :: 2**i, :: 2**i])
-        return loss
-
-    def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        """Log the mean loss of near and of far pairs of the fused embedding."""
-        batch = Sample(*batch)
-        near, far, near_pairs, far_pairs = self.pair_loss.sums(self.network(batch.image), batch.label)
-        for name, value, count in (("near", near, near_pairs), ("far", far, far_pairs)):
-            self.log(f"val/{name}", value / count.clamp(min=1), prog_bar=True, batch_size=len(batch.image))
 
 
 def _cross_entropy(scores: Tensor, label: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from segaware.experiments.tasks.networks import optimization
 from segaware.experiments.tasks.scores import ImageScores
 from segaware.experiments.tasks.segmentation.samples import open_images, training_transform
 from segaware.experiments.tasks.task import Task
-from segaware.nn import EmbeddingNet, PairLoss
+from segaware.nn import Embedding, EmbeddingNet, MaskLoss, OffsetPairLoss, PairLoss, load_embedding
 from segaware.recipes.files import RecipeError
 from segaware.recipes.segmentation import EmbeddingRecipe
-from segaware.training import EmbeddingStage
+from segaware.training import EmbeddingStage, Sharpening, Teaching, masks_filter
 
 
 class EmbeddingTask(Task[EmbeddingRecipe, ImageScores]):
@@ -46,6 +46,25 @@ class EmbeddingTask(Task[EmbeddingRecipe, ImageScores]):
         return open_images(data if generates else data.model_copy(update={"length": None}), split, data_root)
 
     def stage(self, recipe: EmbeddingRecipe, network: nn.Module) -> EmbeddingStage:
-        """Return the training with the pair loss."""
-        assert isinstance(network, EmbeddingNet)
-        return EmbeddingStage(network, PairLoss(**recipe.loss.model_dump()), optimization(recipe.train))
+        """Return the training with the losses of the recipe."""
+        assert isinstance(network, Embedding)
+        options = recipe.loss.model_dump(exclude={"type", "weight"})
+        loss = PairLoss(**options) if recipe.loss.type == "windows" else OffsetPairLoss(**options)
+        teacher, masks = recipe.teacher, recipe.masks
+        return EmbeddingStage(
+            network,
+            loss,
+            optimization(recipe.train),
+            recipe.loss.weight,
+            None
+            if teacher is None
+            else Teaching(
+                load_embedding(teacher.network),
+                MaskLoss(teacher.radius, teacher.count),
+                teacher.weight,
+                teacher.images,
+            ),
+            None
+            if masks is None
+            else Sharpening(masks_filter(masks.kernel_size, masks.iterations), masks.weight, masks.count, masks.crop),
+        )

@@ -1,0 +1,141 @@
+"""The training of embeddings: with their own loss, as a teacher has them, and through the filter that they serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segaware.data import Sample
+from segaware.nn import BilateralFilter2d, Embedding, EmbeddingNet, MaskLoss, OffsetPairLoss, PairLoss
+from segaware.training.degraded import border_weight, degraded_masks
+from segaware.training.optimization import Optimization
+from segaware.training.stages import Stage
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """A trained embedding network whose distances another one learns.
+
+    Attributes:
+        network: The teacher.
+        loss: Compares distances at stride 2, where both are computed.
+        weight: Factor on that loss.
+        images: How many images of a batch the teacher embeds; the more, the slower.
+    """
+
+    network: Embedding
+    loss: MaskLoss
+    weight: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Sharpening:
+    """Spoiled masks that a filter over the embedding must put right.
+
+    Attributes:
+        filter: The filter; its hardness is not trained, so that hardness 1 comes to fit all embeddings.
+        weight: Factor on the loss.
+        masks: How many masks of each image.
+        crop: Side of the square of every image that is filtered, in pixels of the filter.
+    """
+
+    filter: BilateralFilter2d
+    weight: float
+    masks: int
+    crop: int
+
+
+class EmbeddingStage(Stage):
+    """Train an embedding network: pairs of its labels, and if wanted a teacher's distances and masks to sharpen.
+
+    The pair loss and the teacher see what was learned, without the colours that stand beside it, whose scales follow
+    from the masks alone. An `EmbeddingNet` also has a loss on each of its scales (Sec. 3.1, 4.1).
+
+    Args:
+        network: The network.
+        loss: The loss of pairs.
+        weight: Factor on it.
+        optimization: How the network is optimised.
+        teaching: What it learns from another network.
+        sharpening: What it learns from masks.
+    """
+
+    network: Embedding
+
+    def __init__(
+        self,
+        network: Embedding,
+        loss: PairLoss | OffsetPairLoss,
+        optimization: Optimization,
+        weight: float = 1.0,
+        teaching: Teaching | None = None,
+        sharpening: Sharpening | None = None,
+    ) -> None:
+        super().__init__(network, optimization)
+        self.pair_loss, self.weight = loss, weight
+        self.teaching, self.sharpening = teaching, sharpening  # no submodules: neither is trained or in a checkpoint
+
+    def loss(self, sample: Sample) -> Tensor:
+        """Return the weighted sum of the losses of a batch, a scalar."""
+        embedding, scales = self._embed(sample.image)
+        learned = embedding[:, self.network.colors :]
+        pairs = self.pair_loss(learned, sample.label)
+        for i, scale in enumerate(scales):
+            pairs = pairs + self.pair_loss(scale, sample.label[:, :: 2**i, :: 2**i])
+        parts = {"pairs": self.weight * pairs}
+        if self.teaching is not None:
+            parts["teacher"] = self.teaching.weight * _taught(self.teaching, learned, sample.image)
+        if self.sharpening is not None:
+            parts["masks"] = self.sharpening.weight * _sharpened(self.sharpening, embedding, sample.label)
+        if len(parts) > 1:
+            for name, part in parts.items():
+                self.log(f"train/{name}", part.detach(), batch_size=len(sample.name))
+        return torch.stack(list(parts.values())).sum()
+
+    def _embed(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if isinstance(self.network, EmbeddingNet):
+            return self.network.forward_scales(image)
+        return self.network(image), []
+
+    def validation_step(self, batch: Sample, batch_idx: int) -> None:
+        """Log the mean loss of near and of far pairs of the learned channels."""
+        batch = Sample(*batch)
+        learned = self.network(batch.image)[:, self.network.colors :]
+        near, far, near_pairs, far_pairs = self.pair_loss.sums(learned, batch.label)
+        for name, value, count in (("near", near, near_pairs), ("far", far, far_pairs)):
+            self.log(f"val/{name}", value.sum() / count.sum().clamp(min=1), prog_bar=True, batch_size=len(batch.image))
+
+
+def _taught(teaching: Teaching, learned: Tensor, image: Tensor) -> Tensor:
+    """Return how far the distances of the first images are from the teacher's, at stride 2."""
+    with torch.no_grad():
+        wanted = teaching.network.to(image.device)(image[: teaching.images], stride=2)
+    return teaching.loss(learned[: teaching.images, :, ::2, ::2], wanted)
+
+
+def _sharpened(sharpening: Sharpening, embedding: Tensor, label: Tensor) -> Tensor:
+    """Return the cross entropy of spoiled masks after the filter, which weighs pixels near borders up.
+
+    The filter runs at stride 1 or 2, as `segaware.refine` does, on a square of every image.
+    """
+    stride = 1 + int(torch.randint(3, ()) == 0)
+    sides = [min(sharpening.crop * stride, length) for length in label.shape[-2:]]
+    top, left = (int(torch.randint(full - side + 1, ())) for full, side in zip(label.shape[-2:], sides, strict=True))
+    rows, columns = (slice(start, start + side, stride) for start, side in ((top, sides[0]), (left, sides[1])))
+    masks = degraded_masks(label[:, rows, columns], sharpening.masks)
+    filtered = sharpening.filter(masks.probability, embedding[..., rows, columns].contiguous())
+    weight = border_weight(masks.target) * masks.known
+    # A filtered probability may be 0 or 1 to rounding.
+    loss = F.binary_cross_entropy(filtered.clamp(1e-3, 1 - 1e-3), masks.target, weight, reduction="sum")
+    return loss / weight.sum().clamp(min=1)
+
+
+def masks_filter(kernel_size: int, iterations: int) -> BilateralFilter2d:
+    """Return a filter of hardness 1 that is not trained."""
+    layer = BilateralFilter2d(kernel_size, iterations=iterations)
+    layer.requires_grad_(False)
+    return layer
