@@ -14,7 +14,7 @@ WEIGHTS = {"duts": 3.0, "coco_panoptic": 1.0}
 
 @pytest.fixture
 def root(tmp_path):
-    mask = np.repeat(np.array([[0, 1, 255]], np.uint8), 4, axis=0)
+    mask = np.repeat(np.repeat(np.array([[0, 1, 255]], np.uint8), 4, axis=0), 10, axis=1)
     for name in ("a", "b"):
         write_set(tmp_path, "duts", mask, name=f"object_{name}")
         write_set(tmp_path, "coco", mask, name=f"regions_{name}")
@@ -29,13 +29,15 @@ def test_images_are_drawn_by_weight_and_ground_is_no_region(root):
     assert counts["object_a"] + counts["object_b"] == pytest.approx(300, abs=40)
     for sample in samples[:20]:
         first = GROUND_INDEX if sample.name.startswith("object") else 0
-        assert sample.label[0].tolist() == [first, 1, 255]
+        near = 3 if sample.name.startswith("regions") else 0  # pixels beside a border that may be as far off
+        labels = [first] * (10 - near) + [255] * (2 * near) + [1] * (10 - 2 * near) + [255] * (10 + near)
+        assert sample.label[0].tolist() == labels
 
 
 def test_transforms_know_ground_and_void(root):
-    transform = Compose([RandomScale(2.0, 2.0), RandomCrop(8, 8)])
+    transform = Compose([RandomScale(2.0, 2.0), RandomCrop(8, 60)])
     label = Mixture({"duts": 1.0}, root, 1, transform)[0].label
-    assert label[0].tolist() == [GROUND_INDEX] * 2 + [1, 1] + [255] * 4
+    assert label[0].tolist() == [GROUND_INDEX] * 20 + [1] * 20 + [255] * 20
 
 
 def test_samples_depend_on_seed_and_epoch_alone(root):
