@@ -19,9 +19,10 @@ from segaware.data.images import (
 )
 from segaware.data.mixture import Mixture
 from segaware.data.palettes import class_palette, voc_palette
+from segaware.data.predictions import Predictions
 from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, dataset, dataset_names, register_dataset
-from segaware.data.sample import Sample, ScoredSample, Transform
+from segaware.data.sample import PredictedSample, Sample, ScoredSample, Transform
 from segaware.data.sbd import SBD, VOCTrainAug
 from segaware.data.scenes import Scenes, generate_scene
 from segaware.data.transforms import ColorJitter, Compose, RandomCrop, RandomFlip, RandomScale
@@ -46,6 +47,8 @@ __all__ = [
     "DatasetRecord",
     "Everyday",
     "Mixture",
+    "PredictedSample",
+    "Predictions",
     "RandomCrop",
     "RandomFlip",
     "RandomScale",

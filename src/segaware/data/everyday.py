@@ -75,10 +75,10 @@ class EverydaySet(NamedTuple):
     splits: tuple[str, ...]
     tolerance: int = 0
 
-    def layout(self, masks: bool = True) -> str:
-        """Return the layout of the files, as a record names it."""
-        place = f"everyday/{'{train,val}' if len(self.splits) == 2 else self.splits[0]}/{self.folder}"
-        return f"{place}/images/ID.jpg" + (f" and {place}/masks/ID.png" if masks else "")
+    @property
+    def place(self) -> str:
+        """The folder below the data root, as records name it."""
+        return f"everyday/{'{train,val}' if len(self.splits) == 2 else self.splits[0]}/{self.folder}"
 
 
 _GARMENTS = (
@@ -145,7 +145,7 @@ for _name, _set in EVERYDAY.items():
             _name,
             "segmentation",
             partial(Everyday, folder=_set.folder, class_of=_set.class_of),
-            _set.layout(),
+            f"{_set.place}/images/ID.jpg and {_set.place}/masks/ID.png",
             _set.classes,
             splits=_set.splits,
             ground=_set.ground,

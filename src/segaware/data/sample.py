@@ -20,6 +20,22 @@ class Sample(NamedTuple):
     name: str
 
 
+class PredictedSample(NamedTuple):
+    """A `Sample` with what a network that is not ours has said of every pixel.
+
+    Attributes:
+        image: As in `Sample`.
+        label: As in `Sample`.
+        name: As in `Sample`.
+        scores: float32 logits (C, H, W), resampled to the image, unrefined.
+    """
+
+    image: Tensor
+    label: Tensor
+    name: str
+    scores: Tensor
+
+
 class ScoredSample(NamedTuple):
     """A `Sample` with what a network has said of it.
 

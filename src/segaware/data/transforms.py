@@ -1,4 +1,4 @@
-"""Data augmentation: random joint transforms of an image and its label.
+"""Data augmentation: random joint transforms of an image, its label, and scores where there are any.
 
 Random numbers come from torch's global generator, which `torch.manual_seed` fixes and which a `DataLoader` seeds
 differently in each worker.
@@ -6,16 +6,17 @@ differently in each worker.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from segaware.constants import IGNORE_INDEX, IMAGENET_MEAN
-from segaware.data.sample import Sample
+from segaware.data.sample import PredictedSample, Sample
 
 AnySample = TypeVar("AnySample")
+LabelledSample = TypeVar("LabelledSample", Sample, PredictedSample)
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -27,6 +28,11 @@ def uniform(low: float, high: float) -> float:
 
 def _per_channel(values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values).view(3, 1, 1)
+
+
+def _scores(sample: Sample | PredictedSample, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """Return the changed scores of a sample that has any, by keyword."""
+    return {"scores": change(sample.scores)} if isinstance(sample, PredictedSample) else {}
 
 
 class Compose(Generic[AnySample]):
@@ -53,7 +59,7 @@ class Compose(Generic[AnySample]):
 
 
 class RandomScale:
-    """Resize by a factor drawn uniformly: the image bilinear with antialiasing, the label by its nearest pixel.
+    """Resize by a factor drawn uniformly: image and scores bilinear with antialiasing, the label by its nearest pixel.
 
     Args:
         low: Smallest factor, above 0.
@@ -68,21 +74,26 @@ class RandomScale:
             raise ValueError(f"low and high must be finite with 0 < low <= high, got low={low}, high={high}")
         self.low, self.high = low, high
 
-    def __call__(self, sample: Sample) -> Sample:
+    def __call__(self, sample: LabelledSample) -> LabelledSample:
         """Return the sample resized."""
         factor = uniform(self.low, self.high)
         size = [max(1, round(side * factor)) for side in sample.label.shape]
-        image = F.interpolate(sample.image[None], size, mode="bilinear", antialias=True)[0]
+
+        def resized(pixels: Tensor) -> Tensor:
+            return F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
+
         # "nearest-exact" shares bilinear's pixel centres; plain "nearest" shifts the label by half a pixel.
         label = F.interpolate(sample.label[None, None].float(), size, mode="nearest-exact")[0, 0]
         # Antialiasing can overshoot 0..1 by a rounding error.
-        return sample._replace(image=image.clamp(0, 1), label=label.long())
+        image = resized(sample.image).clamp(0, 1)
+        return sample._replace(image=image, label=label.long(), **_scores(sample, resized))
 
 
 class RandomCrop:
     """Cut out a window at a random place. A smaller image is first padded at its bottom and right.
 
-    Padding is the ImageNet mean colour, near zero after the usual normalisation, with label `IGNORE_INDEX`.
+    Padding is the ImageNet mean colour, near zero after the usual normalisation, with label `IGNORE_INDEX` and scores
+    of 0.
 
     Args:
         height: Height of the window in pixels.
@@ -97,15 +108,20 @@ class RandomCrop:
             raise ValueError(f"height and width must be at least 1, got height={height}, width={width}")
         self.height, self.width = height, width
 
-    def __call__(self, sample: Sample) -> Sample:
+    def __call__(self, sample: LabelledSample) -> LabelledSample:
         """Return the window."""
-        image, label, _ = self.pad(sample)
+        sample = self.pad(sample)
+        label = sample.label
         top = int(torch.randint(label.shape[0] - self.height + 1, ()))
         left = int(torch.randint(label.shape[1] - self.width + 1, ()))
         rows, columns = slice(top, top + self.height), slice(left, left + self.width)
-        return sample._replace(image=image[:, rows, columns], label=label[rows, columns])
+        return sample._replace(
+            image=sample.image[:, rows, columns],
+            label=label[rows, columns],
+            **_scores(sample, lambda scores: scores[:, rows, columns]),
+        )
 
-    def pad(self, sample: Sample) -> Sample:
+    def pad(self, sample: LabelledSample) -> LabelledSample:
         """Return the sample at the size of the window or more."""
         height, width = sample.label.shape
         if height >= self.height and width >= self.width:
@@ -115,7 +131,8 @@ class RandomCrop:
         image[:, :height, :width] = sample.image
         label = sample.label.new_full(padded, IGNORE_INDEX)
         label[:height, :width] = sample.label
-        return sample._replace(image=image, label=label)
+        beyond = (0, padded[1] - width, 0, padded[0] - height)
+        return sample._replace(image=image, label=label, **_scores(sample, lambda scores: F.pad(scores, beyond)))
 
 
 class RandomFlip:
@@ -133,15 +150,17 @@ class RandomFlip:
             raise ValueError(f"p must be in 0..1, got {p}")
         self.p = p
 
-    def __call__(self, sample: Sample) -> Sample:
+    def __call__(self, sample: LabelledSample) -> LabelledSample:
         """Return the sample, mirrored or as it is."""
         if torch.rand(()) >= self.p:
             return sample
-        return sample._replace(image=sample.image.flip(-1), label=sample.label.flip(-1))
+        return sample._replace(
+            image=sample.image.flip(-1), label=sample.label.flip(-1), **_scores(sample, lambda scores: scores.flip(-1))
+        )
 
 
 class ColorJitter:
-    """Change brightness, contrast and saturation, in this order; the label stays.
+    """Change brightness, contrast and saturation, in this order; label and scores stay.
 
     Brightness is the distance from black, contrast from the image's mean gray, saturation from each pixel's gray.
     Each distance is multiplied by its own factor, uniform in 1 - strength .. 1 + strength.
@@ -158,7 +177,7 @@ class ColorJitter:
             raise ValueError(f"strength must be in 0..1, got {strength}")
         self.strength = strength
 
-    def __call__(self, sample: Sample) -> Sample:
+    def __call__(self, sample: LabelledSample) -> LabelledSample:
         """Return the sample with other colours."""
         brightness, contrast, saturation = (uniform(1 - self.strength, 1 + self.strength) for _ in range(3))
         image = sample.image * brightness
