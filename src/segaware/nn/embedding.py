@@ -86,7 +86,7 @@ class ColorChannels(nn.Module):
         scale: Start value of the factors on red, green and blue in 0..1.
     """
 
-    def __init__(self, scale: float = 4.0) -> None:
+    def __init__(self, scale: float = 10.0) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.full((3,), scale))
 
