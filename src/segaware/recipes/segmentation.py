@@ -36,7 +36,7 @@ from segaware.recipes.bounds import (
     increasing,
 )
 from segaware.recipes.schema import (
-    EmbeddingOptions,
+    LearnedEmbeddingOptions,
     Recipe,
     SampleData,
     SampleEvaluation,
@@ -156,7 +156,7 @@ class EmbeddingRecipe(Recipe):
 
     stage: Literal["embedding"]
     data: Data
-    embedding: EmbeddingOptions
+    embedding: Annotated[LearnedEmbeddingOptions, Field(discriminator="type")]
     loss: Loss
     start: EmbeddingStart
     train: Train

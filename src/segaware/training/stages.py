@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from segaware.choices import LossAt
 from segaware.data import COARSE_STRIDE, IGNORE_INDEX, Sample, ScoredSample, coarse_scores
 from segaware.metrics import MeanIoU
-from segaware.nn import EmbeddingNet, PairLoss, clamp_hardness
+from segaware.nn import PairLoss, clamp_hardness
+from segaware.nn.bundled import BundledEmbedding
 from segaware.training.optimization import Optimization
 
 
@@ -73,16 +74,16 @@ class Stage(LightningModule):
 
 
 class EmbeddingStage(Stage):
-    """Train an `EmbeddingNet` with the pair loss on each of its scales and on its fused embedding (Sec. 3.1, 4.1)."""
+    """Train an embedding network with the pair loss on its embedding and on that of each scale (Sec. 3.1, 4.1)."""
 
-    network: EmbeddingNet
+    network: BundledEmbedding
 
-    def __init__(self, network: EmbeddingNet, loss: PairLoss, optimization: Optimization) -> None:
+    def __init__(self, network: BundledEmbedding, loss: PairLoss, optimization: Optimization) -> None:
         super().__init__(network, optimization)
         self.pair_loss = loss
 
     def loss(self, sample: Sample) -> Tensor:
-        """Sum the loss of the fused embedding and of each scale, against labels sampled at its stride."""
+        """Sum the loss of the embedding and of each scale that has its own, against labels sampled at its stride."""
         fused, scales = self.network.forward_scales(sample.image)
         loss = self.pair_loss(fused, sample.label)
         for i, embedding in enumerate(scales):
