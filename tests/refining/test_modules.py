@@ -22,8 +22,8 @@ class Noisy(EmbeddingNet):
         super().__init__(0.125, 4)
         self.drop = nn.Dropout(0.5)
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.drop(super().forward(image))
+    def embed(self, image: Tensor, stride: int) -> Tensor:
+        return self.drop(super().embed(image, stride))
 
 
 def batch_norm() -> nn.Module:
@@ -59,7 +59,7 @@ def nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         raise AssertionError("a module of the caller's was changed")
 
-    settings.pretrained()  # segaware's own
+    settings.named_embedding("pretrained", torch.device("cpu"))  # segaware's own
     for name in ("to", "_apply", "float", "requires_grad_"):
         monkeypatch.setattr(nn.Module, name, refused)
 

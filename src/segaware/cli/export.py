@@ -21,7 +21,7 @@ def export(
     checkpoint: Weights = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
 ) -> None:
-    """Write a trained network as ONNX; or its embeddings in half precision, for `EmbeddingNet.from_pretrained`."""
+    """Write a trained network as ONNX; or its embeddings in half precision, for `segaware.nn.load_embedding`."""
     with errors():
         suffix = out.suffix.lower()
         if suffix not in (".onnx", ".safetensors"):

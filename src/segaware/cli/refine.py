@@ -35,7 +35,7 @@ def refine(
     ] = None,
     key: Annotated[str | None, typer.Option("--key", help="The array in a .npz or .safetensors file.")] = None,
     embedding: Annotated[
-        str, typer.Option("--embedding", help="pretrained, color, or the .safetensors file of an embedding network.")
+        str, typer.Option("--embedding", help="pretrained, fast, vgg, color, or a network's .safetensors file.")
     ] = "pretrained",
     kernel_size: Annotated[int | None, typer.Option("--kernel-size", help="Window of filter or CRF.")] = None,
     iterations: Annotated[int | None, typer.Option("--iterations", help="Of filter or CRF.")] = None,

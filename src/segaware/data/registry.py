@@ -38,7 +38,7 @@ class DatasetRecord:
         palette: Colours in which label maps are drawn, uint8 RGB (256, 3); VOC's by default.
         splits: Those that there are.
         is_generated: Whether samples are made as they are asked for, in any number and size.
-        tolerance: How far borders of its labels may be off, in pixels; embeddings are not trained on what is nearer to them.
+        tolerance: How far borders of its labels may be off, in pixels; embeddings learn from what is further away.
         ground: Whether class 0 is all that is behind objects: many regions, not one.
 
     Raises:

@@ -11,7 +11,6 @@ from segaware.experiments.run import load_network
 from segaware.experiments.tasks import task_of
 from segaware.experiments.workspace import Workspace
 from segaware.export import export_onnx
-from segaware.nn import EmbeddingNet
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe
 from segaware.training import save_weights
@@ -45,7 +44,7 @@ def export_network(name: str, recipe: Recipe, weights: Path, out: Path) -> float
 def export_embedding(
     name: str, recipe: Recipe, workspace: Workspace, out: Path, weights: Path | None = None
 ) -> dict[str, Any]:
-    """Write the trained embedding network of a recipe in float16, for `EmbeddingNet.from_pretrained`.
+    """Write the trained embedding network of a recipe in float16, for `segaware.nn.load_embedding`.
 
     Args:
         name: Name of the recipe: it trains embeddings, or a network that contains them.
@@ -61,12 +60,10 @@ def export_embedding(
     Raises:
         RecipeError: If there are no weights, or no learned embedding network in them.
     """
-    if recipe.embedding is None or recipe.embedding.kind != "learned":
+    if recipe.embedding is None or recipe.embedding.type == "color":
         raise RecipeError(f"{name} has no learned embeddings to export")
     network, description = load_network(name, recipe, weights or workspace.weights(name))
-    embedding = EmbeddingNet(recipe.embedding.width, recipe.embedding.dim)
-    trained = network if recipe.stage == "embedding" else network.get_submodule("embedding")
-    embedding.load_state_dict(trained.state_dict())
+    embedding = network if recipe.stage == "embedding" else network.get_submodule("embedding")
     task, scores = task_of(recipe), workspace.scores(name)
     if weights is None and task.scores_type is not None and scores.is_file():
         description |= task.summary(task.scores_type.load(scores))[0]

@@ -11,12 +11,12 @@ from torch.utils.data import DataLoader
 from segaware.experiments.tasks import task_of
 from segaware.experiments.trained import copy_weights, load_trained
 from segaware.experiments.workspace import Workspace
-from segaware.nn import EmbeddingNet
+from segaware.nn.bundled import BundledEmbedding
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe
 
 _HUB = "hub:"
-SHIPPED = "segaware"  # as start.embedding: the embedding network that comes with the package
+SHIPPED = "segaware"  # as start.embedding: the weights that come with the package for the recipe's network
 
 
 def find_imagenet(recipe: Recipe, root: Path | None) -> dict[str, Path]:
@@ -89,8 +89,11 @@ def copy_start(network: nn.Module, recipe: Recipe, workspace: Workspace, batches
     """
     check_start(recipe)
     for key, path in find_imagenet(recipe, workspace.data_root).items():
-        getattr(network, f"load_{key}")(path)
-    if isinstance(network, EmbeddingNet) and batches is not None:
+        load = getattr(network, f"load_{key}", None)
+        if load is None:
+            raise RecipeError(f"start.{key}: a {type(network).__name__} takes no such weights")
+        load(path)
+    if isinstance(network, BundledEmbedding) and batches is not None:
         network.calibrate(next(iter(batches)).image)
     model, embedding = started_from(recipe)
     if model is not None:
@@ -99,11 +102,14 @@ def copy_start(network: nn.Module, recipe: Recipe, workspace: Workspace, batches
     if embedding is not None:
         if recipe.embedding is None:
             raise RecipeError("start.embedding is given, but embedding is null: nothing would use it")
-        if embedding == SHIPPED:
-            tensors = EmbeddingNet.from_pretrained().state_dict()
-        else:
+        target = network.get_submodule("embedding")
+        if embedding != SHIPPED:
             tensors, _ = load_trained(embedding, workspace.weights(embedding))
-        copy_weights(tensors, network.get_submodule("embedding"), embedding)
+        elif isinstance(target, BundledEmbedding):
+            tensors = type(target).from_pretrained().state_dict()
+        else:
+            raise RecipeError(f"start.embedding: no weights of a {type(target).__name__} come with segaware")
+        copy_weights(tensors, target, embedding)
 
 
 def started_from(recipe: Recipe) -> tuple[str | None, str | None]:

@@ -77,7 +77,15 @@ class DeepLab(Pretrained):
         return {"embedding": embedding, "hardness": list(self.refinement.parameters())}
 
     def _shared(self, image: Tensor) -> SharedDistances | None:
-        return None if self.embedding is None else SharedDistances(self.embedding(image))
+        if self.embedding is None:
+            return None
+        return SharedDistances.of_image(self.embedding, image, self._embedding_stride())
+
+    def _embedding_stride(self) -> int:
+        """Return the finest stride at which layers compare embeddings; that of the refinement divides the others."""
+        if self.segaware_layers not in ("none", "fc6"):
+            return 1
+        return self.refinement.stride if self.refinement.needs_embedding else self.output_stride
 
     def _unrefined(self, image: Tensor, shared: SharedDistances | None) -> Tensor:
         raise NotImplementedError

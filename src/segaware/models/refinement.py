@@ -162,7 +162,7 @@ class Sharpener(nn.Module):
         if self.embedding is None:
             return None
         if embedding is None:
-            return SharedDistances(self.embedding(image))
+            return SharedDistances.of_image(self.embedding, image, self.refinement.stride)
         return SharedDistances(embedding, self.refinement.stride)
 
     def forward(self, image: Tensor, scores: Tensor, stride: int, embedding: Tensor | None = None) -> Tensor:

@@ -90,7 +90,8 @@ class SegAwareFlowNetS(FlowNetS):
         """Predict the flow at stride 4, and filter it at the stride of the filter, under the embedding of `image1`."""
         if self.embedding is None:
             return super()._finest_flows(features, image1)
-        shared = SharedDistances(self.embedding(image1))
+        stride = self.output_stride if self.refinement is None else self.filter_stride
+        shared = SharedDistances.of_image(self.embedding, image1, stride)
         if isinstance(self.predict_flow2, SegAwareConv2d):
             distance = shared(self.predict_flow2, self.output_stride)
             flows = {self.output_stride: FLOW_UNIT * self.predict_flow2(features, distance=distance)}

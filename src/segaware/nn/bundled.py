@@ -13,6 +13,7 @@ from typing_extensions import Self
 from segaware.nn.embedding import Embedding
 from segaware.nn.hub import METADATA, Pretrained
 
+DEFAULT_EMBEDDING = "vgg"  # what "pretrained" stands for, and the network of those who choose none
 _FOLDER = Path(__file__).parent.parent / "weights"
 _NETWORKS: dict[str, type[BundledEmbedding]] = {}
 
@@ -25,6 +26,14 @@ class BundledEmbedding(Embedding, Pretrained):
     """
 
     bundled: str
+
+    def forward_scales(self, image: Tensor, stride: int = 1) -> tuple[Tensor, list[Tensor]]:
+        """Return the embedding at a stride, and those, at strides 1, 2, ..., that have their own loss in training."""
+        return self(image, stride), []
+
+    def calibrate(self, image: Tensor) -> None:
+        """Scale what is learned to images (N, 3, H, W) of the training, before its first step."""
+        raise NotImplementedError
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

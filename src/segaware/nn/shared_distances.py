@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segaware.nn.bilateral_filter import BilateralFilter2d
+from segaware.nn.embedding import Embedding
 from segaware.nn.resampling import same_length, sample
 from segaware.nn.segaware_conv import SegAwareConv2d
 from segaware.nn.segaware_crf import SegAwareCRF
@@ -36,6 +37,18 @@ class SharedDistances:
         self.stride = stride
         self._sizes: list[tuple[int, int]] = []
         self._distances: dict[tuple[object, ...], Tensor] = {}
+
+    @classmethod
+    def of_image(cls, network: nn.Module, image: Tensor, stride: int) -> SharedDistances:
+        """Return the distances of an image's embedding, for layers whose strides a stride divides.
+
+        Args:
+            network: An `Embedding`, which computes nothing finer than the stride; or any other module that embeds the
+                pixels of images.
+            image: RGB (N, 3, H, W) in 0..1.
+            stride: The finest that layers need.
+        """
+        return cls(network(image, stride), stride) if isinstance(network, Embedding) else cls(network(image))
 
     def __call__(self, layer: nn.Module, stride: int) -> Tensor:
         """Return the distances of the window of `layer`, whose input has the given stride to the image."""

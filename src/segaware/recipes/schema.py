@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -13,6 +13,7 @@ from segaware.data.registry import dataset
 from segaware.recipes.bounds import (
     BatchSize,
     BelowOne,
+    BlockCount,
     Channels,
     Count,
     Fraction,
@@ -59,12 +60,32 @@ class SampleData(Section):
     workers: Workers
 
 
-class EmbeddingOptions(Section):
-    """The embedding network."""
+class FastEmbeddingOptions(Section):
+    """An embedding network for everyday use; see `segaware.nn.FastEmbeddingNet`."""
 
-    kind: Literal["learned", "color"] = Field(description="color is the classic bilateral filter's, for comparison")
+    type: Literal["fast"]
+    widths: Annotated[tuple[Channels, ...], Field(min_length=1, max_length=8)]
+    blocks: tuple[BlockCount, ...]
+    dim: Channels
+
+
+class VGGEmbeddingOptions(Section):
+    """The paper's embedding network; see `segaware.nn.EmbeddingNet`."""
+
+    type: Literal["vgg"]
     width: Width
     dim: Channels
+    color: bool = Field(description="whether colours stand beside what is learned")
+
+
+class ColorEmbeddingOptions(Section):
+    """Colours, as the classic bilateral filter compares them; see `segaware.nn.ColorEmbedding`."""
+
+    type: Literal["color"]
+
+
+LearnedEmbeddingOptions: TypeAlias = FastEmbeddingOptions | VGGEmbeddingOptions
+EmbeddingOptions: TypeAlias = LearnedEmbeddingOptions | ColorEmbeddingOptions
 
 
 class Start(Section):
@@ -72,7 +93,8 @@ class Start(Section):
 
     model: Run | None = Field(description="recipe whose trained network to start from")
     embedding: Run | None = Field(
-        description="recipe whose trained embedding network to start from; or segaware, for the one that comes with it"
+        description="recipe whose trained embedding network to start from; or segaware, for what of its type comes "
+        "with it"
     )
 
 
@@ -147,7 +169,7 @@ class Recipe(Section):
     title: str
     seed: Seed
     data: SampleData
-    embedding: EmbeddingOptions | None
+    embedding: Annotated[EmbeddingOptions | None, Field(discriminator="type")]
     start: Section
     train: Train | None = Field(description="null trains nothing: the network is what it starts from")
     evaluation: SampleEvaluation

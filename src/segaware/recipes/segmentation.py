@@ -40,7 +40,7 @@ from segaware.recipes.bounds import (
     increasing,
 )
 from segaware.recipes.schema import (
-    EmbeddingOptions,
+    LearnedEmbeddingOptions,
     Recipe,
     SampleData,
     SampleEvaluation,
@@ -208,7 +208,7 @@ class EmbeddingRecipe(Recipe):
 
     stage: Literal["embedding"]
     data: EmbeddingData
-    embedding: EmbeddingOptions
+    embedding: Annotated[LearnedEmbeddingOptions, Field(discriminator="type")]
     loss: Annotated[WindowPairs | OffsetPairs, Field(discriminator="type")]
     teacher: Teacher | None
     masks: Masks | None

@@ -48,9 +48,10 @@ def refine(
             that were best without training in docs/results.md. Or a `BilateralFilter2d`, `SegAwareCRF` or `DenseCRF`.
         kind: What `scores` are: "scores", logits; "probabilities", which sum to 1 over C; "labels", integers, 255 where
             unknown; or "values" such as depth or flow, NaN where unknown, which the filter alone can sharpen.
-        embedding: What tells pixels apart: "pretrained", the network that comes with segaware; "color"; a module or
-            function from images (N, 3, H, W) in 0..1 to embeddings (N, E, H, W); or the embeddings themselves,
-            (E, H, W) or (N, E, H, W).
+        embedding: What tells pixels apart: the name of a network that comes with segaware, "fast" or "vgg", or
+            "pretrained" for the default one; "color"; a module or function from images (N, 3, H, W) in 0..1 to
+            embeddings (N, E, H, W), of which an `Embedding` is asked for the layer's stride; or the embeddings
+            themselves, (E, H, W) or (N, E, H, W).
         kernel_size: Window of the filter (by default 9), or of the segmentation-aware CRF (13, at dilation 9).
         iterations: How often to filter (8), or mean-field iterations of a CRF (10).
         hardness: How strictly the filter or the segmentation-aware CRF keeps to one region (Eq. 3's lambda): 1, or 1.76
@@ -62,8 +63,8 @@ def refine(
         clip: What a CRF raises lower probabilities to before it takes their logarithm, as pydensecrf's
             `unary_from_softmax`: one that is nearly 0 could not be outvoted by any number of neighbours.
         max_memory: The most memory that the process may take, such as "4GB" or a number of bytes. A large image is
-            refined in tiles, with the same result. Memory of modules other than segaware's, which embed the whole image
-            at once, is not counted. None for no limit.
+            refined in tiles, with the same result. Memory of modules that are no `Embedding`, which embed the whole
+            image at once, is not counted. None for no limit.
         return_mask: Also return the masks, to look at: exp(-hardness * d) for every tap of the window.
 
     Returns:

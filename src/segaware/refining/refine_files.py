@@ -8,13 +8,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import torch
 from numpy.lib.format import open_memmap
 
+from segaware import nn
 from segaware.data import IMAGE_SUFFIXES, DataError, files_by_stem, has_suffix, read_image
 from segaware.locking import locked
-from segaware.nn import ColorEmbedding, EmbeddingNet
+from segaware.nn import Embedding
 from segaware.refining import Arrays
 from segaware.refining.partial_output import PartialOutput, partial_folder, room_for
 from segaware.refining.score_files import (
@@ -28,7 +31,7 @@ from segaware.refining.score_files import (
     output_dtype,
     write_output,
 )
-from segaware.refining.settings import pretrained
+from segaware.refining.settings import EmbeddingName, named_embedding
 from segaware.version import __version__
 
 
@@ -37,11 +40,10 @@ class OutputThereError(DataError):
 
 
 @functools.cache
-def load_embedding(name: str) -> EmbeddingNet | ColorEmbedding:
+def load_embedding(name: str) -> Embedding:
     """Return the network that `FileSettings.embedding` names, loaded once."""
-    if name in ("pretrained", "color"):
-        return ColorEmbedding() if name == "color" else pretrained()
-    return EmbeddingNet.from_pretrained(name)
+    names: tuple[EmbeddingName, ...] = get_args(EmbeddingName)
+    return named_embedding(name, torch.device("cpu")) if name in names else nn.load_embedding(name)
 
 
 def find_files(images: Path, scores: Path, out: Path, suffix: str | None) -> list[tuple[Path, Path, Path]]:

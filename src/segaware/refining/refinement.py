@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from segaware.constants import IGNORE_INDEX
-from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet, upsample
+from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.process_memory import machine_memory, release_memory
@@ -85,7 +85,7 @@ class Refinement:
         kind: Kind,
         certainty: float,
         clip: float,
-        embedding: EmbeddingNet | ColorEmbedding | np.ndarray,
+        embedding: Embedding | np.ndarray,
         stride: int,
         classify: bool = False,
         device: torch.device | None = None,
@@ -102,8 +102,7 @@ class Refinement:
         self.classify = classify
         self.device = device_of(layer, device or torch.device("cpu"))
         grid = sampled_size(size, self.stride)
-        given = isinstance(embedding, np.ndarray)
-        self.embedding_shape = (0 if given else getattr(embedding, "dim", 3), *grid)
+        self.embedding_shape = (0 if isinstance(embedding, np.ndarray) else embedding.dim, *grid)
         self.output_shape = size if kind == "labels" or classify else (channels, *size)
         self.mask_shape = (0 if isinstance(layer, DenseCRF) else math.prod(layer.kernel_size), *grid)
         self.work: list[tuple[Step, Tile]] = []
@@ -159,8 +158,10 @@ class Refinement:
         network = self.embedding
         if isinstance(network, np.ndarray):
             return []
-        halo, step = (network.receptive_radius, network.max_stride) if isinstance(network, EmbeddingNet) else (0, 1)
-        return split(self.size, halo, math.lcm(step, self.stride), lambda x: embedding_cost(network, x), limit)
+        step = math.lcm(network.max_stride, self.stride)
+        return split(
+            self.size, network.receptive_radius, step, lambda x: embedding_cost(network, self.stride, x), limit
+        )
 
     def _split(self, limit: float | None) -> list[Tile]:
         layer = self.layer
@@ -202,12 +203,10 @@ class Refinement:
             release_memory()
 
     def _embed(self, tile: Tile, arrays: Arrays) -> None:
-        assert isinstance(self.embedding, (EmbeddingNet, ColorEmbedding))
+        assert isinstance(self.embedding, Embedding)
         pixels = arrays.image[tile.rows.padded(), tile.columns.padded()]
-        embedding = self.embedding(to_input(pixels, device_of(self.embedding, self.device)))[0]
-        rows, columns = (_inside(span.start - span.padded_start, span.stop - span.start) for span in tile)
-        kept = embedding[:, rows, columns][:, :: self.stride, :: self.stride]
-        arrays.embedding()[:, tile.rows.core(self.stride), tile.columns.core(self.stride)] = kept.cpu().numpy()
+        image = to_input(pixels, device_of(self.embedding, self.device))
+        self._write(arrays.embedding(), self.embedding(image, self.stride)[0], tile, self.stride)
 
     def _refine(self, tile: Tile, arrays: Arrays) -> None:
         layer, logits = self.layer, _takes_logits(self.layer)

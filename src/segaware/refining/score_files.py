@@ -38,7 +38,7 @@ class FileSettings:
         settings: How images are; `kind` is not used.
         kind: What files hold; None for what they seem to.
         key: The array of a .npz or .safetensors file.
-        embedding: "pretrained", "color", or the name of a .safetensors file of an `EmbeddingNet`.
+        embedding: An `EmbeddingName`, or the name of a .safetensors file of an embedding network.
         max_memory: The most memory in bytes.
         overwrite: Whether an output that is there is replaced.
         unknown: The value of pixels whose value is not known, beside NaN; None for no other.

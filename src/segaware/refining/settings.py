@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet
+from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, Embedding, load_embedding
+from segaware.nn.bundled import DEFAULT_EMBEDDING
 from segaware.nn.resampling import sampled_size
 from segaware.ops.arguments import check_integer, is_number
 from segaware.ops.window import IntPair, as_pair
@@ -23,7 +24,8 @@ from segaware.refining.refinement import Open, Refinement, to_input
 
 Array: TypeAlias = Tensor | np.ndarray
 Network: TypeAlias = Callable[[Tensor], Tensor]
-EmbeddingSource: TypeAlias = Literal["pretrained", "color"] | Network | Tensor | np.ndarray
+EmbeddingName: TypeAlias = Literal["pretrained", "fast", "vgg", "color"]
+EmbeddingSource: TypeAlias = EmbeddingName | Network | Tensor | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Settings:
             _check_embedding(embedding, size)
         else:
             embedding = in_evaluation("embedding", embedding)
-            if not isinstance(embedding, EmbeddingNet | ColorEmbedding):
+            if not isinstance(embedding, Embedding):
                 embedding = _embed(embedding, image, device)
         return Refinement(
             size,
@@ -124,14 +126,12 @@ class Settings:
         )
 
 
-def pretrained(device: torch.device | None = None) -> EmbeddingNet:
-    """Return the network that comes with segaware, loaded once for every device."""
-    return _pretrained(device or torch.device("cpu"))
-
-
 @cache
-def _pretrained(device: torch.device) -> EmbeddingNet:
-    return EmbeddingNet.from_pretrained().to(device)
+def named_embedding(name: EmbeddingName, device: torch.device) -> Embedding:
+    """Return an embedding that comes with segaware, loaded once for every device."""
+    if name == "color":
+        return ColorEmbedding()
+    return load_embedding(DEFAULT_EMBEDDING if name == "pretrained" else name).to(device)
 
 
 def to_embeddings(
@@ -143,15 +143,14 @@ def to_embeddings(
         embedding: What was given for it.
         count: Number of images.
         batched: Whether they were given as a batch.
-        device: Where the network that comes with segaware computes.
+        device: Where a network that comes with segaware computes.
     """
-    if isinstance(embedding, str):
-        if embedding not in ("pretrained", "color"):
-            raise ValueError(f"embedding must be 'pretrained', 'color', a module or embeddings, got {embedding!r}")
-        return [ColorEmbedding() if embedding == "color" else pretrained(device)] * count
+    names = get_args(EmbeddingName)
+    if isinstance(embedding, str) and embedding in names:
+        return [named_embedding(embedding, device)] * count
     if not isinstance(embedding, Tensor | np.ndarray):
         if not callable(embedding):
-            raise ValueError(f"embedding must be 'pretrained', 'color', a module or embeddings, got {embedding!r}")
+            raise ValueError(f"embedding must be one of {names}, a module or embeddings, got {embedding!r}")
         return [embedding] * count
     array = to_numpy("embedding", embedding)
     if array.ndim != 3 + batched or (batched and len(array) != count):

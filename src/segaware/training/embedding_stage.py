@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segaware.data import Sample
-from segaware.nn import BilateralFilter2d, Embedding, EmbeddingNet, MaskLoss, OffsetPairLoss, PairLoss
+from segaware.nn import BilateralFilter2d, Embedding, MaskLoss, OffsetPairLoss, PairLoss
+from segaware.nn.bundled import BundledEmbedding
 from segaware.training.degraded import border_weight, degraded_masks
 from segaware.training.optimization import Optimization
 from segaware.training.stages import Stage
@@ -53,7 +54,7 @@ class EmbeddingStage(Stage):
     """Train an embedding network: pairs of its labels, and if wanted a teacher's distances and masks to sharpen.
 
     The pair loss and the teacher see what was learned, without the colours that stand beside it, whose scales follow
-    from the masks alone. An `EmbeddingNet` also has a loss on each of its scales (Sec. 3.1, 4.1).
+    from the masks alone. A network may have scales with a loss of their own, as the paper's has (Sec. 3.1, 4.1).
 
     Args:
         network: The network.
@@ -64,11 +65,11 @@ class EmbeddingStage(Stage):
         sharpening: What it learns from masks.
     """
 
-    network: Embedding
+    network: BundledEmbedding
 
     def __init__(
         self,
-        network: Embedding,
+        network: BundledEmbedding,
         loss: PairLoss | OffsetPairLoss,
         optimization: Optimization,
         weight: float = 1.0,
@@ -81,7 +82,7 @@ class EmbeddingStage(Stage):
 
     def loss(self, sample: Sample) -> Tensor:
         """Return the weighted sum of the losses of a batch, a scalar."""
-        embedding, scales = self._embed(sample.image)
+        embedding, scales = self.network.forward_scales(sample.image)
         learned = embedding[:, self.network.colors :]
         pairs = self.pair_loss(learned, sample.label)
         for i, scale in enumerate(scales):
@@ -95,11 +96,6 @@ class EmbeddingStage(Stage):
             for name, part in parts.items():
                 self.log(f"train/{name}", part.detach(), batch_size=len(sample.name))
         return torch.stack(list(parts.values())).sum()
-
-    def _embed(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if isinstance(self.network, EmbeddingNet):
-            return self.network.forward_scales(image)
-        return self.network(image), []
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Log the mean loss of near and of far pairs of the learned channels."""

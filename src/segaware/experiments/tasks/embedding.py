@@ -9,27 +9,28 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from segaware.data import Mixture, Sample, dataset
-from segaware.experiments.tasks.networks import optimization
+from segaware.experiments.tasks.networks import build_embedding, optimization
 from segaware.experiments.tasks.scores import ImageScores
 from segaware.experiments.tasks.segmentation.samples import open_images, training_transform
 from segaware.experiments.tasks.task import Task
-from segaware.nn import Embedding, EmbeddingNet, MaskLoss, OffsetPairLoss, PairLoss, load_embedding
+from segaware.nn import MaskLoss, OffsetPairLoss, PairLoss, load_embedding
+from segaware.nn.bundled import BundledEmbedding
 from segaware.recipes.files import RecipeError
 from segaware.recipes.segmentation import EmbeddingRecipe
 from segaware.training import EmbeddingStage, Sharpening, Teaching, masks_filter
 
 
 class EmbeddingTask(Task[EmbeddingRecipe, ImageScores]):
-    """Train an `EmbeddingNet` on labels of regions or objects; nothing is scored."""
+    """Train an embedding network on labels of regions or objects; nothing is scored."""
 
     name = "embedding"
     recipe_type = EmbeddingRecipe
 
     def network(self, recipe: EmbeddingRecipe) -> nn.Module:
         """Return the untrained embedding network."""
-        if recipe.embedding.kind != "learned":
-            raise ValueError("an embedding stage trains embedding.kind=learned")
-        return EmbeddingNet(recipe.embedding.width, recipe.embedding.dim)
+        network = build_embedding(recipe.embedding)
+        assert network is not None
+        return network
 
     def samples(
         self, recipe: EmbeddingRecipe, split: Literal["train", "val"], data_root: Path | None
@@ -47,7 +48,7 @@ class EmbeddingTask(Task[EmbeddingRecipe, ImageScores]):
 
     def stage(self, recipe: EmbeddingRecipe, network: nn.Module) -> EmbeddingStage:
         """Return the training with the losses of the recipe."""
-        assert isinstance(network, Embedding)
+        assert isinstance(network, BundledEmbedding)
         options = recipe.loss.model_dump(exclude={"type", "weight"})
         loss = PairLoss(**options) if recipe.loss.type == "windows" else OffsetPairLoss(**options)
         teacher, masks = recipe.teacher, recipe.masks

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from segaware.nn import ColorEmbedding, EmbeddingNet
+from segaware.nn import ColorEmbedding, Embedding, EmbeddingNet, FastEmbeddingNet
 from segaware.recipes.schema import EmbeddingOptions, Train
 from segaware.training import OPTIMIZERS, SCHEDULES, Optimization
 
+_EMBEDDINGS: dict[str, type[Embedding]] = {"fast": FastEmbeddingNet, "vgg": EmbeddingNet, "color": ColorEmbedding}
 
-def build_embedding(embedding: EmbeddingOptions | None) -> EmbeddingNet | ColorEmbedding | None:
+
+def build_embedding(embedding: EmbeddingOptions | None) -> Embedding | None:
     """Return an untrained embedding network, if there is one."""
-    if embedding is None:
-        return None
-    return EmbeddingNet(embedding.width, embedding.dim) if embedding.kind == "learned" else ColorEmbedding()
+    return None if embedding is None else _EMBEDDINGS[embedding.type](**embedding.model_dump(exclude={"type"}))
 
 
 def optimization(train: Train) -> Optimization:

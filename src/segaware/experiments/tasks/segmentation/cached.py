@@ -17,6 +17,7 @@ from segaware.atomic import replaced
 from segaware.choices import Precision
 from segaware.data import RandomCrop, Sample, ScoredSample
 from segaware.models import DeepLab, Sharpener
+from segaware.nn import SharedDistances
 from segaware.recipes.segmentation import AnySegmentationRecipe
 
 _AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -61,8 +62,9 @@ class Cache:
         return ScoredSample(*sample, scores, embedding)
 
     def _embed(self, image: Tensor) -> Tensor:
-        embed = self.network.get_submodule("embedding")
-        return embed(self._moved(image))[:, :, :: self.stride, :: self.stride]
+        shared = SharedDistances.of_image(self.network.get_submodule("embedding"), self._moved(image), self.stride)
+        step = self.stride // shared.stride
+        return shared.embedding[:, :, ::step, ::step]
 
     def _moved(self, image: Tensor) -> Tensor:
         return image.to(next(self.network.parameters()).device)

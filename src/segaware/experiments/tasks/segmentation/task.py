@@ -182,7 +182,7 @@ class SharpeningTask(SegmentationTask):
 
     def check_untrained(self, recipe: AnySegmentationRecipe) -> None:
         """Raise RecipeError if its embedding is untrained; filter and CRF are as the recipe says."""
-        is_learned = recipe.embedding is not None and recipe.embedding.kind == "learned"
+        is_learned = recipe.embedding is not None and recipe.embedding.type != "color"
         if recipe.start.model is None and is_learned and recipe.start.embedding is None:
             raise RecipeError(f"recipe {recipe.title!r} trains nothing (train is null), but its embedding has no start")
 
