@@ -4,6 +4,7 @@ from segaware.nn.bilateral_filter import BilateralFilter2d
 from segaware.nn.dense_crf import DenseCRF, dense_crf
 from segaware.nn.embedding_net import ColorEmbedding, EmbeddingNet, ReleasedEmbedding
 from segaware.nn.end_point_loss import MultiscaleEndPointLoss
+from segaware.nn.guided_filter import GuidedFilter
 from segaware.nn.hardness import clamp_hardness
 from segaware.nn.pair_loss import PairLoss
 from segaware.nn.parameter_groups import parameter_groups
@@ -18,6 +19,7 @@ __all__ = [
     "ColorEmbedding",
     "DenseCRF",
     "EmbeddingNet",
+    "GuidedFilter",
     "MultiscaleEndPointLoss",
     "PairLoss",
     "ReleasedEmbedding",
