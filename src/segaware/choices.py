@@ -13,5 +13,6 @@ BatchNorm = Literal["frozen", "trained"]
 StrideIn = Literal["1x1", "3x3"]  # which convolution of a ResNet's block has the stride
 CRF = Literal["none", "segaware"]  # at the end of a network
 LossAt = Literal["image", "scores"]
+GivenScores = Literal["blurred", "predicted"]  # of a sharpening
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 """Precision of training, in Lightning's names."""

@@ -12,7 +12,7 @@ def write_set(root: Path, folder: str, mask: np.ndarray, split: str = "train", n
     place = root / "everyday" / split / folder
     for kind in ("images", "masks"):
         (place / kind).mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((*mask.shape, 3), 100, np.uint8)).save(place / "images" / f"{name}.jpg")
+    Image.fromarray(np.repeat(20 * mask[..., None], 3, axis=-1)).save(place / "images" / f"{name}.jpg")
     write_png(place / "masks" / f"{name}.png", mask)
 
 

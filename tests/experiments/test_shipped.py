@@ -52,7 +52,8 @@ def test_recipe_builds_a_network_that_runs(name: str) -> None:
         build_stage(recipe, network)
     with torch.inference_mode():
         image = torch.rand(1, 3, 33, 47)
-        others = {"sharpening": (torch.randn(1, 7, 5, 6), 8), "flow": (torch.rand(1, 3, 33, 47),)}
+        scores = torch.randn(1, dataset(recipe.data.name).num_classes or 1, 5, 6)
+        others = {"sharpening": (scores, 8), "flow": (torch.rand(1, 3, 33, 47),)}
         output = network(image, *others.get(recipe.stage, ()))
     if isinstance(recipe, EmbeddingRecipe):
         channels: int | None = recipe.embedding.dim

@@ -65,7 +65,10 @@ def test_table(
     small += _length(rows[0], data)
     if data is not None:
         small.append(f"data={data}")
-    if any(load_recipe(row, data=data).start.embedding == SHIPPED for row in rows):  # which is of full width
+    shipped = [r for r in recipes if getattr(r.start, "embedding", None) == SHIPPED]  # which is of full width
+    if any(recipe.train is None for recipe in shipped):
+        small = [override for override in small if not override.startswith("embedding.")]
+    elif shipped:
         small.append("start.embedding=null")
     values: dict[str, Any] = run_table(name, Workspace(tmp_path, root), small)
     assert values["images"] == 2

@@ -28,7 +28,9 @@ def write_data(root: Path) -> Path:
             _label(root / "voc" / own_mask / f"{name}.png", i, _CLASS)
             _image(root / "bsds500/images" / split / f"{name}.jpg", i)
             _segments(root / "bsds500/segments" / split / f"{name}.npz", i)
+            _everyday(root, split, name, i)
         _list(root / "voc/ImageSets/Segmentation" / f"{split}.txt", [f"{split}{i}" for i in range(count)])
+    _official_val(root)
     names = [f"train{i}" for i in range(1, _COUNTS["train"])]
     for split, of_split in (("train", names[:2]), ("val", names[2:])):
         _list(root / "sbd" / f"{split}.txt", of_split)
@@ -76,6 +78,27 @@ def _segments(path: Path, seed: int) -> None:
 
 def _list(path: Path, names: list[str]) -> None:
     _prepared(path).write_text("".join(f"{name}\n" for name in names))
+
+
+def _everyday(root: Path, split: str, name: str, seed: int) -> None:
+    """Write one image of every set, and what networks predict of it."""
+    for of_set in ("ade", "clothes", "duts", "ecssd", "facades", "faces", "pedestrians"):
+        place = f"everyday/{split}/{of_set}"
+        _image(root / place / "images" / f"{name}.jpg", seed)
+        _label(root / place / "masks" / f"{name}.png", seed, 1)
+        for network in ("u2netp", "selfie"):
+            probability = Image.fromarray(200 * _classes(seed, 1, void=0)).resize((32, 32))
+            probability.save(_prepared(root / "predictions" / network / place / f"{name}.png"))
+
+
+def _official_val(root: Path) -> None:
+    folder, names = root / "voc_official_val", [f"val{i}" for i in range(_COUNTS["val"])]
+    _list(folder / "ImageSets/Segmentation/val.txt", names)
+    for i, name in enumerate(names):
+        _image(folder / "JPEGImages" / f"{name}.jpg", i)
+        _label(folder / "SegmentationClass" / f"{name}.png", i, _CLASS)
+        logits = {"q": np.eye(21, dtype=np.uint8)[:, :6].reshape(21, 3, 2), "zero_point": 0, "scale": 1.0, "size": SIZE}
+        np.savez(_prepared(root / "predictions/deeplabv3_mnv2/voc_official_val" / f"{name}.npz"), **logits)
 
 
 def _coco(folder: Path, split: str) -> None:

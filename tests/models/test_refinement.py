@@ -7,7 +7,16 @@ import torch
 import torch.nn.functional as F
 
 from segaware.models import ScoreRefinement, Sharpener
-from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet, SegAwareCRF, upsample
+from segaware.nn import (
+    BilateralFilter2d,
+    ColorEmbedding,
+    DenseCRF,
+    EmbeddingNet,
+    GuidedFilter,
+    SegAwareCRF,
+    upsample,
+)
+from segaware.refining import refine
 
 
 @pytest.fixture
@@ -74,5 +83,38 @@ def test_options_that_do_not_fit(options: dict, embedding: torch.nn.Module | Non
 
 def test_stride_must_divide_that_of_the_scores(image: torch.Tensor, scores: torch.Tensor) -> None:
     sharpen = Sharpener(ScoreRefinement(4, filter_kernel_size=3, filter_stride=3), ColorEmbedding())
-    with pytest.raises(ValueError, match="filter_stride must divide the stride of the scores, 8, got 3"):
+    with pytest.raises(
+        ValueError, match="filter_stride must be a divisor or multiple of the stride of the scores, 8, got 3"
+    ):
         sharpen(image, scores, 8)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_scores_of_every_pixel_are_sampled_where_the_filter_works(image: torch.Tensor, stride: int) -> None:
+    scores, embedding = torch.randn(2, 4, 33, 41), ColorEmbedding()
+    sharpen = Sharpener(ScoreRefinement(4, filter_stride=stride, **FILTER), embedding)
+    smooth = BilateralFilter2d(3, iterations=2, hardness=0.7)
+    expected = smooth(scores[..., ::stride, ::stride].contiguous(), embedding(image)[..., ::stride, ::stride])
+    refined, at = sharpen.forward_scores(image, scores, 1)
+    assert at == stride
+    torch.testing.assert_close(refined, expected)
+    with pytest.raises(ValueError, match="input must have size"):
+        sharpen(image, scores[..., 1:, 1:], 1)
+
+
+def test_probabilities_are_filtered_as_refine_does(image: torch.Tensor) -> None:
+    logits = 3 * torch.randn(1, 2, 33, 41)
+    sharpen = Sharpener(ScoreRefinement(2, filter_stride=1, filter_probabilities=True, **FILTER), ColorEmbedding())
+    pixels, probabilities = image[0].permute(1, 2, 0).numpy(), logits[0].softmax(0).numpy()
+    smooth = BilateralFilter2d(3, iterations=2, hardness=0.7)
+    expected = refine(pixels, probabilities, smooth, kind="probabilities", embedding=ColorEmbedding(), stride=1)
+    refined = sharpen(image[:1], logits, 1)[0]
+    torch.testing.assert_close(refined.softmax(0), torch.as_tensor(expected), atol=1e-5, rtol=0)
+
+
+def test_guided_filter_refines_probabilities_at_full_size(image: torch.Tensor, scores: torch.Tensor) -> None:
+    sharpen = Sharpener(ScoreRefinement(4, guided_filter=GuidedFilter(3, 1e-2)), None)
+    plain = Sharpener(ScoreRefinement(4), None)(image, scores, 8)
+    expected = GuidedFilter(3, 1e-2)(plain.softmax(1), image).clamp(min=1e-6)
+    torch.testing.assert_close(sharpen(image, scores, 8).exp(), expected)
+    assert sharpen.forward_scores(image, scores, 8) == (scores, 8)  # training leaves it out

@@ -7,7 +7,7 @@ from typing import get_args
 from torch import Tensor, nn
 
 from segaware.choices import CRF
-from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF, SharedDistances, upsample
+from segaware.nn import BilateralFilter2d, DenseCRF, GuidedFilter, SegAwareCRF, SharedDistances, upsample
 from segaware.nn.hub import Configured
 from segaware.nn.resampling import sampled_size
 from segaware.ops.arguments import MOST_CLASSES, as_integer, check_devices, check_image, check_integer, check_rgb
@@ -32,6 +32,10 @@ class ScoreRefinement(Configured):
             out of training.
         crf_metric: Distance between embeddings in the `SegAwareCRF`; "sqeuclidean" is the authors' release's.
         crf_first: Apply the `SegAwareCRF` before the filter, as the release does, not after it.
+        filter_probabilities: Filter the softmax of the scores, as `segaware.refine` does with probabilities, and go on
+            with its logarithm.
+        guided_filter: A filter along the colours of the image, of the softmax of the scores at its size, before
+            `dense_crf`, and left out of training like it.
 
     Raises:
         ValueError: If an option is out of range.
@@ -52,6 +56,8 @@ class ScoreRefinement(Configured):
         dense_crf: DenseCRF | None = None,
         crf_metric: Metric = "l1",
         crf_first: bool = False,
+        filter_probabilities: bool = False,
+        guided_filter: GuidedFilter | None = None,
     ) -> None:
         super().__init__()
         if crf not in get_args(CRF):
@@ -75,6 +81,8 @@ class ScoreRefinement(Configured):
         )
         self.dense_crf = dense_crf
         self.crf_first = crf_first
+        self.filter_probabilities = filter_probabilities
+        self.guided_filter = guided_filter
 
     @property
     def needs_embedding(self) -> bool:
@@ -96,28 +104,43 @@ class ScoreRefinement(Configured):
             The scores and their new stride; as they came if there is nothing to apply.
 
         Raises:
-            ValueError: If the stride to apply them at does not divide that of the scores, or `scores` does not fit.
+            ValueError: If the stride to apply them at neither divides that of the scores nor is a multiple of it, or
+                `scores` does not fit.
             TypeError: If `scores` is no tensor.
         """
         check_image("scores", scores)
         stride = check_integer("stride", stride, 1)
         order = (self.crf, self.filter) if self.crf_first else (self.filter, self.crf)
-        steps = [step for step in order if step is not None]
-        if not steps:
+        layers = [layer for layer in order if layer is not None]
+        if not layers:
             return scores, stride
-        if stride % self.stride:
-            raise ValueError(f"filter_stride must divide the stride of the scores, {stride}, got {self.stride}")
+        if stride % self.stride and self.stride % stride:
+            raise ValueError(
+                f"filter_stride must be a divisor or multiple of the stride of the scores, {stride}, got {self.stride}"
+            )
         assert shared is not None
-        scores = upsample(scores, stride // self.stride, sampled_size(size, self.stride))
-        for step in steps:
-            scores = step(scores, distance=shared(step, self.stride))
+        step = max(self.stride // stride, 1)
+        scores = upsample(scores[..., ::step, ::step], max(stride // self.stride, 1), sampled_size(size, self.stride))
+        scores = scores.contiguous()
+        for layer in layers:
+            probabilities = self.filter_probabilities and layer is self.filter
+            scores = layer(scores.softmax(1) if probabilities else scores, distance=shared(layer, self.stride))
+            if probabilities:
+                scores = _log(scores)
         return scores, self.stride
 
     def forward(self, scores: Tensor, stride: int, shared: SharedDistances | None, image: Tensor) -> Tensor:
         """Return scores at the size of the image (N, 3, H, W): those of `forward_scores`, upsampled and refined."""
         size = (image.shape[-2], image.shape[-1])
         scores = upsample(*self.forward_scores(scores, stride, shared, size), size)
+        if self.guided_filter is not None:
+            scores = _log(self.guided_filter(scores.softmax(1), image))
         return scores if self.dense_crf is None else self.dense_crf(scores, image)
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    """Return logits of probabilities, which rounding and linear fits may take to 0 and below."""
+    return probabilities.clamp(min=1e-6).log()
 
 
 class Sharpener(nn.Module):

@@ -7,6 +7,7 @@ from segaware.nn.embedding import ColorEmbedding, Embedding
 from segaware.nn.embedding_net import EmbeddingNet, ReleasedEmbedding
 from segaware.nn.end_point_loss import MultiscaleEndPointLoss
 from segaware.nn.fast_embedding_net import FastEmbeddingNet
+from segaware.nn.guided_filter import GuidedFilter
 from segaware.nn.hardness import clamp_hardness
 from segaware.nn.offset_losses import MaskLoss, OffsetPairLoss
 from segaware.nn.pair_loss import PairLoss
@@ -24,6 +25,7 @@ __all__ = [
     "Embedding",
     "EmbeddingNet",
     "FastEmbeddingNet",
+    "GuidedFilter",
     "MaskLoss",
     "MultiscaleEndPointLoss",
     "OffsetPairLoss",

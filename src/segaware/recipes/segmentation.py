@@ -10,6 +10,7 @@ from segaware.choices import (
     CRF,
     Average,
     BatchNorm,
+    GivenScores,
     Hinge,
     LossAt,
     Precision,
@@ -19,6 +20,7 @@ from segaware.choices import (
     Trunk,
 )
 from segaware.data.mixture import mixed_records
+from segaware.data.registry import dataset, dataset_names
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.distance.reference import Metric
 from segaware.recipes.bounds import (
@@ -88,6 +90,13 @@ class DenseCRFOptions(Section):
     iterations: Iterations
 
 
+class GuidedFilterOptions(Section):
+    """A guided filter; see `segaware.nn.GuidedFilter`."""
+
+    radius: Side
+    epsilon: Positive
+
+
 class ScoreRefinementOptions(Section):
     """What sharpens scores; see `segaware.models.ScoreRefinement`."""
 
@@ -95,10 +104,12 @@ class ScoreRefinementOptions(Section):
     filter_iterations: Iterations
     filter_hardness: NonNegative
     filter_stride: Stride
+    filter_probabilities: bool = Field(description="filter the softmax of the scores, not the scores")
     crf: CRF
     crf_hardness: NonNegative
     crf_iterations: Iterations
     crf_compat: NonNegative
+    guided_filter: GuidedFilterOptions | None
     dense_crf: DenseCRFOptions | None
 
 
@@ -241,10 +252,24 @@ class SegmentationRecipe(AnySegmentationRecipe):
     start: SegmentationStart
 
 
+def _given(name: str) -> str:
+    return dataset(name, "predictions" if name in dataset_names("predictions") else "segmentation").name
+
+
+class SharpeningData(Data):
+    """Labelled images, or predictions of real networks with these."""
+
+    name: Annotated[str, AfterValidator(_given)]
+
+
 class SharpeningRecipe(AnySegmentationRecipe):
-    """Train a sharpening of scores that are made from labels; see `segaware.data.coarse_scores`."""
+    """Train a sharpening of scores that are given."""
 
     stage: Literal["sharpening"]
+    data: SharpeningData
+    scores: GivenScores = Field(
+        description="blurred: made from labels, see `segaware.data.coarse_scores`; predicted: those of the data set"
+    )
     start: SegmentationStart
 
 

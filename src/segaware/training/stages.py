@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from segaware.choices import LossAt
-from segaware.data import COARSE_STRIDE, IGNORE_INDEX, Sample, ScoredSample, coarse_scores
+from segaware.choices import GivenScores, LossAt
+from segaware.data import COARSE_STRIDE, IGNORE_INDEX, PredictedSample, Sample, ScoredSample, coarse_scores
 from segaware.metrics import MeanIoU
 from segaware.nn import clamp_hardness
 from segaware.training.optimization import Optimization
@@ -130,10 +130,33 @@ class MultiscaleStage(SegmentationStage):
 
 
 class SharpeningStage(SegmentationStage):
-    """Train a `Sharpener` to give back the labels that `coarse_scores` has blurred: no segmenting network is needed."""
+    """Train a `Sharpener` to give back the labels that `coarse_scores` has blurred, or that real networks predict.
 
-    def inputs(self, sample: Sample) -> tuple[Any, ...]:
-        """Return the images, and coarse scores made from their labels."""
+    Args:
+        network: The sharpener.
+        num_classes: Number of classes.
+        optimization: How it is optimised.
+        loss_at: As in `SegmentationStage`.
+        scores: "blurred" makes scores from labels: no segmenting network is needed. "predicted" takes those of
+            `PredictedSample`s.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        num_classes: int,
+        optimization: Optimization,
+        loss_at: LossAt = "image",
+        scores: GivenScores = "blurred",
+    ) -> None:
+        super().__init__(network, num_classes, optimization, loss_at)
+        if scores == "predicted":
+            self.sample_type = PredictedSample
+
+    def inputs(self, sample: Sample | PredictedSample) -> tuple[Any, ...]:
+        """Return the images, their scores, and the stride of these."""
+        if isinstance(sample, PredictedSample):
+            return sample.image, sample.scores, 1
         return sample.image, coarse_scores(sample.label, self.miou.num_classes), COARSE_STRIDE
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from segaware.data import COARSE_STRIDE, Sample, coarse_scores, dataset
+from segaware.data import COARSE_STRIDE, PredictedSample, Sample, coarse_scores, dataset
 from segaware.devices import default_device
 from segaware.experiments.tasks.networks import build_embedding, optimization
 from segaware.experiments.tasks.scores import Predictor
@@ -24,7 +24,7 @@ from segaware.experiments.tasks.segmentation.tables import draw_trimap, scores_c
 from segaware.experiments.tasks.task import Cells, Task
 from segaware.metrics import mean_iou
 from segaware.models import DeepLab, DeepLabLargeFOV, DeepLabV2, ScoreRefinement, Sharpener
-from segaware.nn import DenseCRF
+from segaware.nn import DenseCRF, GuidedFilter
 from segaware.recipes.files import RecipeError
 from segaware.recipes.segmentation import (
     AnySegmentationRecipe,
@@ -147,7 +147,10 @@ class SegmentationTask(Task[AnySegmentationRecipe, SegmentationScores]):
         reduce: int,
     ) -> np.ndarray:
         """Draw the image, both predictions, their errors, the second's embedding and some of its masks."""
-        batch = Sample(sample.image[None], sample.label[None], sample.name)
+        tensors: dict[str, Any] = {
+            name: part[None] for name, part in sample._asdict().items() if isinstance(part, Tensor)
+        }
+        batch = sample._replace(**tensors)
         with torch.inference_mode():
             predictions = [
                 self.prediction(network(*self.inputs(recipe, batch, index)))[0].numpy()
@@ -170,15 +173,31 @@ class MultiscaleTask(SegmentationTask):
 
 
 class SharpeningTask(SegmentationTask):
-    """Train a filter or CRF to sharpen scores that are made from labels: no segmenting network is needed."""
+    """Train a filter or CRF to sharpen scores that are made from labels, or that real networks have given."""
 
     recipe_type = SharpeningRecipe
     images = 0
-    stage_type = SharpeningStage
 
     def network(self, recipe: AnySegmentationRecipe) -> nn.Module:
         """Return the untrained sharpener."""
         return Sharpener(_refinement(recipe), build_embedding(recipe.embedding))
+
+    def samples(
+        self, recipe: AnySegmentationRecipe, split: Literal["train", "val"], data_root: Path | None
+    ) -> Dataset[Sample]:
+        """Return images with their labels, and scores if the recipe's are predicted."""
+        assert isinstance(recipe, SharpeningRecipe)
+        wanted = "predicted" if dataset(recipe.data.name).task == "predictions" else "blurred"
+        if recipe.scores != wanted:
+            raise RecipeError(f"scores: must be {wanted} for data set {recipe.data.name}, got {recipe.scores}")
+        return super().samples(recipe, split, data_root)
+
+    def stage(self, recipe: AnySegmentationRecipe, network: nn.Module) -> Stage:
+        """Return the training with cross entropy."""
+        assert isinstance(recipe, SharpeningRecipe) and recipe.train is not None
+        trains_on_cached_scores(recipe)  # says that it cannot
+        classes, how = num_classes(recipe), optimization(recipe.train)
+        return SharpeningStage(network, classes, how, recipe.loss_at, recipe.scores)
 
     def check_untrained(self, recipe: AnySegmentationRecipe) -> None:
         """Raise RecipeError if its embedding is untrained; filter and CRF are as the recipe says."""
@@ -186,8 +205,10 @@ class SharpeningTask(SegmentationTask):
         if recipe.start.model is None and is_learned and recipe.start.embedding is None:
             raise RecipeError(f"recipe {recipe.title!r} trains nothing (train is null), but its embedding has no start")
 
-    def inputs(self, recipe: AnySegmentationRecipe, sample: Sample, index: int) -> tuple[Any, ...]:
-        """Return the image and coarse scores, whose noise depends on the index alone."""
+    def inputs(self, recipe: AnySegmentationRecipe, sample: Sample | PredictedSample, index: int) -> tuple[Any, ...]:
+        """Return the image and its scores: predicted ones, or coarse ones, whose noise depends on the index alone."""
+        if isinstance(sample, PredictedSample):
+            return sample.image, sample.scores, 1
         generator = torch.Generator().manual_seed(index)
         return sample.image, coarse_scores(sample.label, num_classes(recipe), generator=generator), COARSE_STRIDE
 
@@ -235,4 +256,6 @@ def _refinement(recipe: AnySegmentationRecipe) -> ScoreRefinement:
     options = recipe.model.model_dump(include=set(ScoreRefinementV2Options.model_fields))
     if options["dense_crf"] is not None:
         options["dense_crf"] = DenseCRF(**options["dense_crf"])
+    if options["guided_filter"] is not None:
+        options["guided_filter"] = GuidedFilter(**options["guided_filter"])
     return ScoreRefinement(num_classes(recipe), **options)
