@@ -172,7 +172,7 @@ def _beside(
     distance: int,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Return the offset (P, 2) of every first pixel to one of its own region that is as far away; 0 if there is none."""
+    """Return the offset (P, 2) of every first pixel to one of its own region as far away; 0 if there is none."""
     flips = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
     turned = [flip * part for part in (offset, offset[:, ::-1]) for flip in flips]
     offsets = np.stack(turned, 1)[:, generator.permutation(8)]
