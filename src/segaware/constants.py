@@ -5,6 +5,10 @@ from __future__ import annotations
 IGNORE_INDEX = 255
 """The label of pixels whose class is not known, as in PASCAL VOC."""
 
+GROUND_INDEX = 254
+"""The label of pixels behind objects where embeddings are trained: unlike every region, but two of them need not be
+alike."""
+
 # Of RGB in 0..1, over the photographs of ImageNet: inputs of pretrained networks are normalised by these.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

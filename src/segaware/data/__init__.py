@@ -1,11 +1,12 @@
 """Data sets in their own layouts, joint transforms, and procedural scenes."""
 
-from segaware.constants import IGNORE_INDEX
+from segaware.constants import GROUND_INDEX, IGNORE_INDEX
 from segaware.data import flow as flow  # its data sets are registered
 from segaware.data.bsds500 import BSDS500
 from segaware.data.camvid import CamVid
 from segaware.data.coarse_scores import COARSE_STRIDE, coarse_scores
 from segaware.data.coco import COCO
+from segaware.data.everyday import Everyday
 from segaware.data.folders import IMAGE_SUFFIXES, files_by_stem, has_suffix
 from segaware.data.images import (
     check_pair,
@@ -16,6 +17,7 @@ from segaware.data.images import (
     to_sample,
     write_png,
 )
+from segaware.data.mixture import Mixture
 from segaware.data.palettes import class_palette, voc_palette
 from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, dataset, dataset_names, register_dataset
@@ -30,6 +32,7 @@ __all__ = [
     "BSDS500",
     "COARSE_STRIDE",
     "COCO",
+    "GROUND_INDEX",
     "IGNORE_INDEX",
     "IMAGE_SUFFIXES",
     "SBD",
@@ -41,6 +44,8 @@ __all__ = [
     "Compose",
     "DataError",
     "DatasetRecord",
+    "Everyday",
+    "Mixture",
     "RandomCrop",
     "RandomFlip",
     "RandomScale",

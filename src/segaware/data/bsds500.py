@@ -68,4 +68,5 @@ def _read_with_voc(root: Path, split: Split, transform: Transform | None) -> Dat
 
 _LAYOUT = "bsds500/images/{train,val}/ID.jpg and bsds500/segments/{train,val}/ID.npz"
 register_dataset(DatasetRecord("bsds500", "segmentation", BSDS500, _LAYOUT))
+# Its class 0 is VOC's ground and BSDS500's first region; a mixture names the two apart.
 register_dataset(DatasetRecord("voc_bsds500", "segmentation", _read_with_voc, f"{_LAYOUT}; and {VOC_LAYOUT}"))

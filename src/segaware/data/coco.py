@@ -217,5 +217,6 @@ register_dataset(
         _read_coco,
         "coco/{train2014,val2014}/ and coco/annotations/instances_{train2014,val2014}.json; and " + VOC_LAYOUT,
         VOC_CLASSES,
+        ground=True,
     )
 )

@@ -68,7 +68,7 @@ def first_folder(root: str | Path, *names: str) -> Path:
     for folder in folders:
         if folder.is_dir():
             return folder
-    raise DataError(f"{folders[0]}: no such folder, nor {', '.join(map(str, folders[1:]))}")
+    raise DataError(f"{folders[0]}: no such folder" + "".join(f", nor {folder}" for folder in folders[1:]))
 
 
 def read_names(path: Path, dataset_name: str) -> list[str]:

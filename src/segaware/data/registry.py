@@ -38,6 +38,7 @@ class DatasetRecord:
         palette: Colours in which label maps are drawn, uint8 RGB (256, 3); VOC's by default.
         splits: Those that there are.
         is_generated: Whether samples are made as they are asked for, in any number and size.
+        ground: Whether class 0 is all that is behind objects: many regions, not one.
 
     Raises:
         ValueError: `palette` has another shape or type.
@@ -51,6 +52,7 @@ class DatasetRecord:
     palette: np.ndarray = field(default_factory=voc_palette)
     splits: tuple[str, ...] = get_args(Split)
     is_generated: bool = False
+    ground: bool = False
 
     def __post_init__(self) -> None:
         if self.palette.shape != (256, 3) or self.palette.dtype != np.uint8:
@@ -143,7 +145,7 @@ def dataset_names(task: str | None = None) -> tuple[str, ...]:
 
     Example:
         >>> dataset_names("segmentation")[:3]
-        ('bsds500', 'camvid', 'coco')
+        ('ade', 'ade_scored', 'bsds500')
     """
     return tuple(sorted(name for name, record in _records.items() if task in (None, record.task)))
 

@@ -115,5 +115,6 @@ register_dataset(
         _read_train_aug,
         f"{VOC_LAYOUT}; and sbd/ or benchmark_RELEASE/dataset/ with img/NAME.jpg, cls/NAME.mat and {{train,val}}.txt",
         VOC_CLASSES,
+        ground=True,
     )
 )

@@ -29,13 +29,16 @@ VOC_LAYOUT = (
 )
 
 
+_FOLDERS = ("voc", "VOCdevkit/VOC2012")
+
+
 def voc_folder(root: str | Path) -> Path:
     """Return the folder of VOC 2012 below `root`: `voc`, or the archive's own `VOCdevkit/VOC2012`.
 
     Raises:
         DataError: If neither is there.
     """
-    return first_folder(root, "voc", "VOCdevkit/VOC2012")
+    return first_folder(root, *_FOLDERS)
 
 
 def read_voc_list(folder: Path, split: str) -> list[str]:
@@ -67,6 +70,8 @@ class VOC(LabelledImages):
         ValueError: `split` or a class is unknown.
     """
 
+    _folders: tuple[str, ...] = _FOLDERS
+
     def __init__(
         self,
         root: str | Path,
@@ -78,7 +83,7 @@ class VOC(LabelledImages):
         unknown = [name for name in classes if name not in VOC_CLASSES]
         if unknown:
             raise ValueError(f"classes must be among VOC's {', '.join(VOC_CLASSES)}, got {unknown[0]!r}")
-        folder = voc_folder(root)
+        folder = first_folder(root, *self._folders)
         find = Finder()
         names = read_voc_list(folder, split)
         pairs = [(find(folder / "JPEGImages" / f"{name}.jpg"), _find_mask(folder, name, find)) for name in names]
@@ -98,11 +103,28 @@ def _find_mask(folder: Path, name: str, find: Finder) -> Path:
     return own if own.is_file() else find(folder / "SegmentationClassAug" / f"{name}.png", (".png",))
 
 
+class _OfficialVal(VOC):
+    """Photographs of VOC's official list of validation, kept apart where the lists in `voc/` are others."""
+
+    _folders = ("voc_official_val",)
+
+
 def _read_animals(root: Path, split: Split, transform: Transform | None) -> VOC:
     return VOC(root, split, transform, VOC_ANIMALS)
 
 
-register_dataset(DatasetRecord("voc", "segmentation", VOC, VOC_LAYOUT, VOC_CLASSES))
+register_dataset(DatasetRecord("voc", "segmentation", VOC, VOC_LAYOUT, VOC_CLASSES, ground=True))
+register_dataset(
+    DatasetRecord(
+        "voc_official",
+        "segmentation",
+        _OfficialVal,
+        "voc_official_val/ with JPEGImages/NAME.jpg, SegmentationClass/NAME.png and ImageSets/Segmentation/val.txt",
+        VOC_CLASSES,
+        splits=("val",),
+        ground=True,
+    )
+)
 register_dataset(
     DatasetRecord(
         "voc_animals",
@@ -111,5 +133,6 @@ register_dataset(
         VOC_LAYOUT,
         VOC_ANIMALS,
         class_palette(voc_palette()[[VOC_CLASSES.index(name) for name in VOC_ANIMALS]]),
+        ground=True,
     )
 )

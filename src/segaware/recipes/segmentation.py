@@ -18,6 +18,7 @@ from segaware.choices import (
     StrideIn,
     Trunk,
 )
+from segaware.data.mixture import mixed_records
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.distance.reference import Metric
 from segaware.recipes.bounds import (
@@ -56,6 +57,21 @@ class Data(SampleData):
     scale: Range = Field(description="range of random scales")
     flip: Fraction = Field(description="probability of mirroring")
     jitter: Fraction = Field(description="strength of random brightness, contrast and saturation")
+
+
+def _mixture(weights: dict[str, float] | None) -> dict[str, float] | None:
+    if weights is not None:
+        mixed_records(weights)
+    return weights
+
+
+class EmbeddingData(Data):
+    """Labelled images for embeddings, of one data set or a mixture."""
+
+    mixture: Annotated[dict[str, Positive] | None, AfterValidator(_mixture)] = Field(
+        description="by name of a data set, how often training draws it: length samples an epoch. Null is data.name "
+        "alone, which validation uses in any case"
+    )
 
 
 class DenseCRFOptions(Section):
@@ -155,7 +171,7 @@ class EmbeddingRecipe(Recipe):
     """Train an embedding network with its own loss."""
 
     stage: Literal["embedding"]
-    data: Data
+    data: EmbeddingData
     embedding: EmbeddingOptions
     loss: Loss
     start: EmbeddingStart

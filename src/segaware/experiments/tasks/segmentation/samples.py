@@ -23,6 +23,14 @@ from segaware.recipes.segmentation import Data
 _VALIDATION_SCENES = 64  # of the procedural data set; data sets on disk have their own number
 
 
+def training_transform(data: Data, whole: bool = False) -> Transform:
+    """Return how training images are varied at random; only scaled if they are to stay `whole`."""
+    parts: list[Transform] = [RandomScale(*data.scale)]
+    if not whole:
+        parts += [RandomCrop(*data.crop), RandomFlip(data.flip), ColorJitter(data.jitter)]
+    return Compose(parts)
+
+
 def open_images(
     data: Data, split: Literal["train", "val"], data_root: Path | None, whole: bool = False
 ) -> Dataset[Sample]:
@@ -41,12 +49,7 @@ def open_images(
     record = dataset(data.name)
     if (data.length is None) == record.is_generated:
         raise RecipeError(f"data.length: scenes need a number and other data null, got {data.length} for {data.name}")
-    transform = None
-    if split == "train":
-        parts: list[Transform] = [RandomScale(*data.scale)]
-        if not whole:
-            parts += [RandomCrop(*data.crop), RandomFlip(data.flip), ColorJitter(data.jitter)]
-        transform = Compose(parts)
+    transform = training_transform(data, whole) if split == "train" else None
     if not record.is_generated:
         return record.open(split, data_root, transform)
     return record.open(split, data_root, transform, _VALIDATION_SCENES if split == "val" else data.length, data.crop)
