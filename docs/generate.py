@@ -1,7 +1,7 @@
 """Write the generated pages of docs/ and their figures from the JSON and the remarks in results/.
 
-And the tables of docs/export.md and docs/separability.md, and the figures of the latter and of docs/refine.md. Their text
-is written by hand.
+And the tables of docs/export.md and docs/separability.md, and the figures of the latter and of docs/refine.md, whose
+text is written by hand.
 
 Run as `make docs`. A test compares the pages with the files, so that they cannot say anything else.
 """

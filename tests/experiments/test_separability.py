@@ -9,6 +9,8 @@ from PIL import Image
 
 from segaware.data import dataset
 from segaware.experiments import measure_separability
+from segaware.experiments.separability import separability_cells
+from segaware.experiments.tasks.cells import NOTHING
 from segaware.metrics import pairs_by_border, pairs_by_distance, separability
 from segaware.nn import EmbeddingNet
 from segaware.training.weights_file import save_weights
@@ -37,6 +39,18 @@ def test_areas_are_means_over_the_images_that_have_pairs(root: Path) -> None:
     assert near["images"] == 4 and near["area"] == pytest.approx((1 + 1 + 1 + 0.5) / 4)
     assert near["difference"] == {"difference": 0, "low": 0, "high": 0}
     assert far == {"images": 0, "area": None, "difference": None}  # no pixels are 100 apart
+
+
+def test_no_mean_over_a_few_odd_images(root: Path) -> None:
+    """Of five images one has a border without a void outline, so that one alone has pixels of two regions 1 apart."""
+    for i in range(1, 4):
+        label = np.array(Image.open(path := root / f"camvid/labels/val/{i}.png"))
+        label[:, 23 + i : 27 + i] = 255
+        Image.fromarray(label).save(path)
+    values = measure_separability("camvid", [], root)
+    (row,) = values["rows"]
+    assert [row["by_pixel_distance"][i]["images"] for i in (0, 4)] == [1, 4]
+    assert separability_cells(values, border=(1,), apart=(1, 8))[1] == [["color", "87.5", NOTHING, "87.5"]]
 
 
 def test_embedding_beside_colour(root: Path, tmp_path: Path) -> None:

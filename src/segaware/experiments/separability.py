@@ -21,6 +21,7 @@ from segaware.viz import separability_curves
 PIXEL_DISTANCES = (1, 2, 3, 5, 8, 12, 20, 30, 50, 75, 100)
 BORDER_DISTANCES = (1, 2, 3, 5, 8, 12, 20)
 _PAIRS = 1000  # of either kind, for every image and distance
+_LEAST_SHARE = 0.25  # of the images; the mean over fewer is of what is odd in them, such as a missing void outline
 _CONTROL = "color"
 _DRAWS = 2000  # of the bootstrap
 
@@ -116,7 +117,7 @@ def _row(areas: Tensor, control: Tensor, seed: int) -> dict[str, Any]:
 
 
 def _column(areas: Tensor, control: Tensor, seed: int) -> dict[str, Any]:
-    """Return the mean area over the images that have pairs, (images,), and its difference to the control."""
+    """Return the mean of the areas (images,) over the images that have pairs, and its difference to the control."""
     has = ~areas.isnan()
     if not has.any():
         return {"images": 0, "area": None, "difference": None}
@@ -134,6 +135,8 @@ def _counted(areas: Tensor) -> Tensor:
 def draw_separability(values: dict[str, Any], path: Path) -> None:
     """Plot the areas under the ROC curve by both kinds of distance into a PNG file.
 
+    As in tables, distances at which fewer than a quarter of the images had pairs are left out.
+
     Args:
         values: What `measure_separability` returns.
         path: File to write.
@@ -145,11 +148,16 @@ def draw_separability(values: dict[str, Any], path: Path) -> None:
     curves = {
         label: (
             values[distances],
-            {row["embedding"]: [column["area"] for column in row[columns]] for row in values["rows"]},
+            {row["embedding"]: [_shown(column, values)["area"] for column in row[columns]] for row in values["rows"]},
         )
         for label, (distances, columns) in panels.items()
     }
     separability_curves(f"{values['separability']}, {values['images']} images", curves, path)
+
+
+def _shown(column: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return a column, or one that says nothing where few images had pairs."""
+    return column if column["images"] >= _LEAST_SHARE * values["images"] else {"area": None, "difference": None}
 
 
 def separability_cells(
@@ -170,7 +178,11 @@ def separability_cells(
     headers = ["embedding", *(f"border {distance} px" for distance in border), *(f"{d} px apart" for d in apart)]
     rows = []
     for row in values["rows"]:
-        columns = [row[key][list(values[distances]).index(one)] for distances, key, some in shown for one in some]
+        columns = [
+            _shown(row[key][list(values[distances]).index(one)], values)
+            for distances, key, some in shown
+            for one in some
+        ]
         is_control = row["embedding"] == values["control"]
         cells = [scored(column["area"], column["difference"], 100, 1, is_control, intervals) for column in columns]
         rows.append([row["embedding"], *cells])
