@@ -1,6 +1,7 @@
 """Write the generated pages of docs/ and their figures from the JSON and the remarks in results/.
 
-And the table of docs/export.md and the figure of docs/refine.md, whose text is written by hand.
+And the tables of docs/export.md and docs/separability.md, and the figures of the latter and of docs/refine.md, whose
+text is written by hand.
 
 Run as `make docs`. A test compares the pages with the files, so that they cannot say anything else.
 """
@@ -16,6 +17,7 @@ from benchmarks.harness.plan import PACKAGES
 from benchmarks.harness.tables import HEADERS, case_rows
 from benchmarks.registry import GROUPS
 from segaware.data import write_png
+from segaware.experiments.separability import draw_separability, separability_cells
 from segaware.experiments.tasks.flow.tables import draw_displacements, draw_errors, flow_cells, other_cells
 from segaware.experiments.tasks.segmentation.tables import draw_trimap, table_cells
 from segaware.recipes.names import table_path
@@ -24,6 +26,7 @@ from segaware.viz.cost_curves import cost_curves
 
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT / "results/bench"
+SEPARABILITY = ROOT / "results/separability"
 SHOWN_HALF_WIDTHS = (1, 3, 5, 10, 20)
 LIBRARIES = ("torchvision", "timm", "transformers")
 GPU_FACTS = ("triton", "natten", "card", "driver", "cuda", "cudnn")
@@ -50,6 +53,10 @@ def main() -> None:
     (ROOT / "docs/compatibility.md").write_text(compatibility_page(BENCH))
     page_of_exports = ROOT / "docs/export.md"
     page_of_exports.write_text(export_page(page_of_exports.read_text()))
+    page_of_embeddings = ROOT / "docs/separability.md"
+    page_of_embeddings.write_text(separability_page(page_of_embeddings.read_text()))
+    for values in load_separability():
+        draw_separability(values, ROOT / "docs/figures" / _separability_figure(values))
     write_png(ROOT / "docs/figures/refine.png", draw_refinements())
 
 
@@ -64,7 +71,7 @@ def write_results() -> None:
 def load_tables() -> list[dict[str, Any]]:
     """Return the tables in results/, in the order of their names."""
     paths = sorted((ROOT / "results").rglob("*.json"))
-    return [json.loads(path.read_text()) for path in paths if BENCH not in path.parents]
+    return [json.loads(path.read_text()) for path in paths if not {BENCH, SEPARABILITY} & set(path.parents)]
 
 
 def page() -> str:
@@ -304,6 +311,41 @@ def export_page(text: str) -> str:
         _markdown(rows),
         f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
     ]
+    return _with_made(text, made)
+
+
+def load_separability() -> list[dict[str, Any]]:
+    """Return what was measured of embeddings, in the order of the names of data sets."""
+    return [json.loads(path.read_text()) for path in sorted(SEPARABILITY.glob("*.json"))]
+
+
+def separability_page(text: str) -> str:
+    """Return the text of docs/separability.md with tables as they were measured, between the two comments."""
+    made = [
+        "Areas under the ROC curve, times 100, both pixels at a distance to a border and on any place; in brackets the "
+        "difference to colour with its 95 % interval. Weights are told apart by a digest of their values."
+    ]
+    for values in load_separability():
+        headers, rows = separability_cells(values)
+        digests = [f"{row['embedding']} {row['weights']}" for row in values["rows"] if row["weights"]]
+        measured = values["measured"]
+        made += [
+            f"## {values['separability']}",
+            f"{values['images']} of {values['of']} images of the split `{values['split']}`, seed {values['seed']}; "
+            f"weights: {', '.join(digests)}.",
+            _markdown([headers, *rows]),
+            f"![Areas by distance on {values['separability']}](figures/{_separability_figure(values)})",
+            f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+        ]
+    return _with_made(text, made)
+
+
+def _separability_figure(values: dict[str, Any]) -> str:
+    return f"separability_{values['separability']}.png"
+
+
+def _with_made(text: str, made: list[str]) -> str:
+    """Return a text with paragraphs between its two comments, in place of what was there."""
     before, rest = text.split("<!-- Made", 1)
     comment, rest = rest.split("-->", 1)
     _, after = rest.split("<!-- End", 1)

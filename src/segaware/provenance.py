@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from segaware.atomic import write_atomically
 from segaware.strict_json import strict_json
@@ -58,6 +60,19 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def weights_digest(tensors: dict[str, Tensor]) -> str:
+    """Return 16 hexadecimal digits that tell the weights of networks apart, whatever file they were read from.
+
+    Args:
+        tensors: The weights by name, as `state_dict()` gives them; no bfloat16, which NumPy does not know.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -14,6 +14,7 @@ from segaware.cli.options import debug
 from segaware.cli.predict import predict
 from segaware.cli.recipes import recipes
 from segaware.cli.refine import refine
+from segaware.cli.separability import separability
 from segaware.cli.submit import submit
 from segaware.cli.table import table
 from segaware.cli.train import train
@@ -32,5 +33,6 @@ app.command()(submit)
 app.command()(export)
 app.command()(compare)
 app.command()(table)
+app.command()(separability)
 app.command()(tune)
 app.command()(doctor)

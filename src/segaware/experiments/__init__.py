@@ -6,6 +6,7 @@ from segaware.experiments.evaluation import evaluate
 from segaware.experiments.export import export_embedding, export_network
 from segaware.experiments.run import load_network, train
 from segaware.experiments.seeds import run_seeds
+from segaware.experiments.separability import draw_separability, measure_separability
 from segaware.experiments.table import run_table
 from segaware.experiments.workspace import Workspace
 
@@ -13,10 +14,12 @@ __all__ = [
     "Workspace",
     "build_network",
     "draw_comparison",
+    "draw_separability",
     "evaluate",
     "export_embedding",
     "export_network",
     "load_network",
+    "measure_separability",
     "open_data",
     "run_seeds",
     "run_table",

@@ -1,4 +1,4 @@
-"""Comparing predictions with the truth: mean IoU, also near borders, errors of flow, and confidence intervals."""
+"""Comparing predictions and embeddings with the truth: mean IoU, also near borders, errors of flow, intervals."""
 
 from segaware.metrics.bootstrap import Interval, paired_bootstrap
 from segaware.metrics.boundary_iou import BoundaryIoU, boundary_counts, mean_boundary_iou
@@ -15,6 +15,13 @@ from segaware.metrics.flow_error import (
 )
 from segaware.metrics.iou import MeanIoU, class_iou, confusion_matrix, mean_iou
 from segaware.metrics.motion_boundary import boundary_distance, motion_boundaries
+from segaware.metrics.separability import (
+    PixelPairs,
+    area_under_curve,
+    pairs_by_border,
+    pairs_by_distance,
+    separability,
+)
 from segaware.metrics.trimap_iou import TrimapIoU, border_distance, trimap_confusion
 
 __all__ = [
@@ -25,8 +32,10 @@ __all__ = [
     "FlAll",
     "Interval",
     "MeanIoU",
+    "PixelPairs",
     "TrimapIoU",
     "angular_error",
+    "area_under_curve",
     "border_distance",
     "boundary_counts",
     "boundary_distance",
@@ -40,5 +49,8 @@ __all__ = [
     "mean_iou",
     "motion_boundaries",
     "paired_bootstrap",
+    "pairs_by_border",
+    "pairs_by_distance",
+    "separability",
     "trimap_confusion",
 ]

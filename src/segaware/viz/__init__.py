@@ -6,6 +6,7 @@ from segaware.viz.curves import curve_png, trimap_curve
 from segaware.viz.flow_colors import flow_colors, flow_legend
 from segaware.viz.panels import image_picture, mark_points, side_by_side, stack
 from segaware.viz.report import Report
+from segaware.viz.separability_curves import separability_curves
 
 __all__ = [
     "Report",
@@ -21,6 +22,7 @@ __all__ = [
     "mark_points",
     "mask_picture",
     "overlay",
+    "separability_curves",
     "side_by_side",
     "stack",
     "trimap_curve",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from segaware.choices import Precision
 from segaware.data import RandomCrop, Sample, ScoredSample
 from segaware.models import DeepLab, Sharpener
 from segaware.nn import SharedDistances
+from segaware.provenance import weights_digest
 from segaware.recipes.segmentation import AnySegmentationRecipe
 
 _AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -43,12 +43,12 @@ class Cache:
         self.stride = network.refinement.stride
         others = ("refinement.", "embedding.") if network.segaware_layers == "none" else ("refinement.",)
         trunk = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(others)}
-        self.scores = folder / f"{recipe.data.name}-scores-{_digest(trunk)}-{precision}"
+        self.scores = folder / f"{recipe.data.name}-scores-{weights_digest(trunk)}-{precision}"
         logging.getLogger("segaware").info("scores before refinement are kept in %s", self.scores)
         self.embeddings: Path | None = None
         is_fixed = recipe.train is None or "embedding" in recipe.train.frozen
         if network.refinement.needs_embedding and is_fixed:
-            digest = _digest(network.get_submodule("embedding").state_dict())
+            digest = weights_digest(network.get_submodule("embedding").state_dict())
             self.embeddings = folder / f"{recipe.data.name}-embeddings-{digest}-stride{self.stride}-{precision}"
 
     def __call__(self, sample: Sample) -> ScoredSample:
@@ -89,14 +89,6 @@ class Cache:
 def sharpener(network: DeepLab) -> Sharpener:
     """Return what refines the scores of a network, its embedding included."""
     return Sharpener(network.refinement, network.embedding if network.refinement.needs_embedding else None)
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 class CachedScores(Dataset[ScoredSample]):
