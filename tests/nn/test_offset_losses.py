@@ -79,7 +79,7 @@ def test_ground_is_unlike_regions_and_no_pair_with_itself():
     embedding = torch.zeros(1, 2, 8, 8)
     loss = OffsetPairLoss(count=0)
     ground = torch.full((1, 8, 8), 254)
-    near, far, near_pairs, far_pairs = loss.sums(embedding, ground)
+    _, _, near_pairs, far_pairs = loss.sums(embedding, ground)
     assert near_pairs.sum() == far_pairs.sum() == 0
     assert loss(embedding, ground) == 0
     ground[..., 4:] = 3
