@@ -322,8 +322,9 @@ def load_separability() -> list[dict[str, Any]]:
 def separability_page(text: str) -> str:
     """Return the text of docs/separability.md with tables as they were measured, between the two comments."""
     made = [
-        "Areas under the ROC curve, times 100, both pixels at a distance to a border and on any place; in brackets the "
-        "difference to colour with its 95 % interval. Weights are told apart by a digest of their values."
+        "Areas under the ROC curve, times 100: by the distance of both pixels to a border, then by that between two "
+        "pixels anywhere; in brackets the difference to colour with its 95 % interval. Weights are told apart by a "
+        "digest of their values."
     ]
     for values in load_separability():
         headers, rows = separability_cells(values)
