@@ -59,8 +59,8 @@ class EmbeddingStage(Stage):
     Args:
         network: The network.
         loss: The loss of pairs.
-        weight: Factor on it.
         optimization: How the network is optimised.
+        weight: Factor on the loss of pairs.
         teaching: What it learns from another network.
         sharpening: What it learns from masks.
     """
