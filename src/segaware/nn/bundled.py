@@ -67,14 +67,12 @@ class BundledEmbedding(Embedding, Pretrained):
         path = Path(path) if path is not None else _FOLDER / f"{cls.bundled}.safetensors"
         tensors, metadata = _read(path)
         try:
-            if METADATA in metadata:
-                network = cls._of_config(metadata[METADATA], path)
-            else:
-                network = cls._of_shapes(tensors)
+            network = cls._of_config(metadata[METADATA], path) if METADATA in metadata else cls._of_shapes(tensors)
             network.load_state_dict(tensors)
         except Exception as error:  # a missing tensor, a wrong shape and another network each have their own error
             raise ValueError(
-                f"embedding weights: {path} is not a file of a {cls.__name__}, or it is damaged"
+                f"embedding weights: {path} is damaged, or not of class {cls.__name__}: "
+                + str(error).split("\n\t")[:2][-1]  # below a headline, one line for every tensor
             ) from error
         # 1.5 times as fast as contiguous weights on a CPU.
         return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
