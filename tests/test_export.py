@@ -23,7 +23,15 @@ from segaware.models import (
     SegAwareFlowNetS,
     VariationalRefinement,
 )
-from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet, SegAwareConv2d, SegAwareCRF
+from segaware.nn import (
+    BilateralFilter2d,
+    ColorEmbedding,
+    DenseCRF,
+    EmbeddingNet,
+    FastEmbeddingNet,
+    SegAwareConv2d,
+    SegAwareCRF,
+)
 
 Size = tuple[int, int]
 
@@ -58,6 +66,8 @@ CASES = {
         lambda: SegAwareCRF(3, (3, 1), 2, spatial_kernel_size=(1, 3), iterations=1), {"logits": 3, "embedding": 4}
     ),
     "embedding": Case(_embedding, IMAGE),
+    "embedding and colours": Case(lambda: EmbeddingNet(0.0625, dim=3, color=True), IMAGE),
+    "fast embedding": Case(lambda: FastEmbeddingNet((4, 6, 8), (1, 0, 1), dim=3), IMAGE),
     "DeepLab": Case(
         lambda: DeepLabLargeFOV(
             3, 0.0625, batch_norm=True, segaware_layers="fc6", hardness=0.1, embedding=_embedding()

@@ -135,7 +135,7 @@ def test_overwrite_replaces_a_training_and_nothing_else(copied: Path) -> None:
         ("demo/baseline", ["train.frozen=[conv9]"], ValueError, "frozen: the network has no parameters at 'conv9'"),
         ("demo/embedding", ["loss.alpha=3"], ValueError, "alpha <= beta"),
         ("demo/embedding", ["loss.dilations=[]"], ValueError, "dilations"),
-        ("demo/embedding", ["embedding.kind=color"], RecipeError, "embedding.kind=learned"),
+        ("demo/embedding", ["embedding={type: color}"], RecipeError, "embedding: Input tag 'color'"),
     ],
 )
 def test_mistake_is_found_before_anything_is_touched(

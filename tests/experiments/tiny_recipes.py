@@ -28,7 +28,7 @@ def tiny(name: str, *overrides: str) -> Recipe:
     small = list(_SMALL)
     if not isinstance(recipe, EmbeddingRecipe):
         small.append("model.width=0.0625")
-    if recipe.embedding is not None and recipe.embedding.kind == "learned":
+    if recipe.embedding is not None and recipe.embedding.type == "vgg":
         small += ["embedding.width=0.125", "embedding.dim=4"]
     return load_recipe(name, [*small, *overrides])
 

@@ -51,11 +51,11 @@ def test_overrides() -> None:
 
 
 def test_override_of_a_whole_section() -> None:
-    section = "{kind: learned, width: 0.25, dim: 3}"
+    section = "{type: vgg, width: 0.25, dim: 3, color: false}"
     overrides = [f"embedding={section}", "embedding.dim=5", "model.segaware_layers=fc6"]
     embedding = load_recipe("demo/baseline", overrides).embedding
     assert embedding is not None
-    assert embedding.model_dump() == {"kind": "learned", "width": 0.25, "dim": 5}
+    assert embedding.model_dump() == {"type": "vgg", "width": 0.25, "dim": 5, "color": False}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,12 @@ def test_override_of_a_whole_section() -> None:
         ("base=demo/baseline", "unknown key 'base' in an override"),
         ("data=voc", "data: Input should be .*, got 'voc'"),
         ("loss={}", "unknown key 'loss' in an override"),
-        ("embedding={kind: learned, dim: 3}", "embedding.width: Field required"),
+        ("embedding={type: vgg, dim: 3, color: false}", "embedding.width: Field required"),
+        ("embedding={kind: learned, width: 1, dim: 3}", "embedding.type: Field required"),
+        ("embedding={type: learned, width: 1, dim: 3}", "embedding: Input tag 'learned' .* 'fast', 'vgg', 'color'"),
+        ("embedding={type: color, dim: 3}", "unknown key 'embedding.dim': type color has no keys"),
+        ("embedding={type: fast, widths: [], blocks: [], dim: 3}", "embedding.widths: Tuple should have at least 1"),
+        ("embedding={type: fast, widths: [8], blocks: [-1], dim: 3}", "embedding.blocks.0: Input should be greater"),
         ("evaluation.half_widths=[3, 1]", "evaluation.half_widths: .*increasing order, got"),
         ("evaluation.half_widths=[]", "evaluation.half_widths: .*one or more"),
         ("stage=training", "'stage' must be one of embedding, segmentation, multiscale, .*, flow, got 'training'$"),
@@ -224,12 +229,13 @@ def test_section_of_another_type_replaces_that_of_the_base(tmp_path: Path) -> No
 
 
 def test_bases_have_bases_and_are_found_from_the_file_they_stand_in(tmp_path: Path) -> None:
-    _base(tmp_path, "a/first.yaml", "base: demo/baseline\nseed: 1\ntitle: first\nembedding: {kind: color, width: 1}")
-    _base(tmp_path, "b/second.yml", "base: ../a/first.yaml\ntitle: second\nembedding: {dim: 3}\ntrain: null")
+    _base(tmp_path, "a/first.yaml", "base: demo/baseline\nseed: 1\ntitle: first\nembedding: {type: vgg, width: 1}")
+    above = "base: ../a/first.yaml\ntitle: second\nembedding: {dim: 3, color: true}\ntrain: null"
+    _base(tmp_path, "b/second.yml", above)
     third = _base(tmp_path, "third.yaml", "base: b/second.yml\nembedding: {dim: 5}")
     values = load_recipe(third).model_dump(mode="json")
     wanted = load_recipe("demo/baseline").model_dump(mode="json")
-    embedding = {"kind": "color", "width": 1.0, "dim": 5}
+    embedding = {"type": "vgg", "width": 1.0, "dim": 5, "color": True}
     assert values == wanted | {"seed": 1, "title": "second", "embedding": embedding, "train": None}
     assert load_recipe(third, ["embedding.dim=6"]).embedding.dim == 6  # type: ignore[union-attr]
 

@@ -13,7 +13,7 @@ from segaware.cli.options import errors
 from segaware.data import DataError
 from segaware.locking import LockedError
 from segaware.refining import Kind, Method, parse_memory
-from segaware.refining.refine_files import OutputThereError, find_files, load_embedding, refine_file
+from segaware.refining.refine_files import OutputThereError, find_files, open_embedding, refine_file
 from segaware.refining.score_files import FileSettings
 from segaware.refining.settings import Settings
 
@@ -65,7 +65,7 @@ def refine(
         )
         memory = parse_memory(max_memory)
         how = FileSettings(settings, kind, key, embedding, memory, overwrite, unknown, max_pixels)
-        load_embedding(embedding)  # fails before any file is looked at
+        open_embedding(embedding)  # fails before any file is looked at
         if not image.is_dir():
             if suffix is not None:
                 raise DataError("--suffix is for folders; the suffix of --out says what is written")

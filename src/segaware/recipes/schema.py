@@ -93,8 +93,8 @@ class Start(Section):
 
     model: Run | None = Field(description="recipe whose trained network to start from")
     embedding: Run | None = Field(
-        description="recipe whose trained embedding network to start from; or segaware, for what of its type comes "
-        "with it"
+        description="recipe whose trained embedding network to start from; or segaware, for the one of its type that "
+        "comes with it"
     )
 
 

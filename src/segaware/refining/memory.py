@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, EmbeddingNet
+from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, Embedding, EmbeddingNet, FastEmbeddingNet
 from segaware.process_memory import process_memory
 from segaware.refining.layers import RefiningLayer
 from segaware.refining.tiles import Extent
@@ -56,12 +56,27 @@ def memory_left(limit: int, held: int) -> float:
 # channels, in floats of 4 bytes, and rounded up.
 
 
-def embedding_cost(network: EmbeddingNet | ColorEmbedding, extent: Extent) -> float:
-    """Return the bytes that embedding a tile takes."""
+def embedding_cost(network: Embedding, stride: int, extent: Extent) -> float:
+    """Return the bytes that embedding a tile takes.
+
+    Args:
+        network: What embeds pixels. Of one that is not segaware's, eight tensors of its most channels at the size of
+            the image are counted, whatever its strides.
+        stride: The stride at which the embedding is wanted.
+        extent: Of the tile.
+    """
+    finest = stride % 2 > 0  # then features of stride 2 and 4 are upsampled to the image
+    dim = network.dim
     if isinstance(network, ColorEmbedding):
         floats = 12.0
-    else:  # its convolutions at full resolution, or afterwards three embeddings upsampled and concatenated
-        floats = 12 + max(7.5 * network.dim, 3.5 * len(network.state_dict()["conv1_1.bias"]))
+    elif isinstance(network, FastEmbeddingNet):  # its features at stride 2, or afterwards the upsampling
+        width = network.stem.out_channels
+        floats = max(20 + 1.3 * width, 24 + 0.5 * width + 2 * dim if finest else 0)
+    elif isinstance(network, EmbeddingNet):  # its convolutions at full resolution, or afterwards three embeddings
+        width = network.widths[0]
+        floats = 12 + max(3.1 * width, 4.6 * dim if finest else 1.1 * width + 2.6 * dim)
+    else:
+        floats = 12.0 + 8 * max(dim, *(max(p.shape[:2]) for p in network.parameters() if p.dim() == 4), 3)
     return 4 * floats * extent.padded[0] * extent.padded[1]
 
 

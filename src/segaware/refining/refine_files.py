@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from segaware import nn
 from segaware.data import IMAGE_SUFFIXES, DataError, files_by_stem, has_suffix, read_image
 from segaware.locking import locked
-from segaware.nn import Embedding
+from segaware.nn import Embedding, load_embedding
 from segaware.refining import Arrays
 from segaware.refining.partial_output import PartialOutput, partial_folder, room_for
 from segaware.refining.score_files import (
@@ -40,10 +39,10 @@ class OutputThereError(DataError):
 
 
 @functools.cache
-def load_embedding(name: str) -> Embedding:
+def open_embedding(name: str) -> Embedding:
     """Return the network that `FileSettings.embedding` names, loaded once."""
     names: tuple[EmbeddingName, ...] = get_args(EmbeddingName)
-    return named_embedding(name, torch.device("cpu")) if name in names else nn.load_embedding(name)
+    return named_embedding(name, torch.device("cpu")) if name in names else load_embedding(name)
 
 
 def find_files(images: Path, scores: Path, out: Path, suffix: str | None) -> list[tuple[Path, Path, Path]]:
@@ -144,7 +143,7 @@ def _prepare(image: Path, scores: Path, out: Path, how: FileSettings) -> tuple[i
     check_output(out, file, 1 if first.ndim == 2 else len(first))
     classify = out.suffix.lower() == ".png" and file.kind in ("scores", "probabilities")
     refinement = dataclasses.replace(how.settings, kind=file.kind).prepare(
-        pixels, opened, load_embedding(how.embedding), classify=classify
+        pixels, opened, open_embedding(how.embedding), classify=classify
     )
     written = output_dtype(out, file)
     dtype = first.dtype.newbyteorder("=") if file.kind == "values" else written  # values are rounded in the end
