@@ -12,9 +12,12 @@ import segaware.ops
 
 # These compute nothing to look at, or nothing without weights that do not come with segaware.
 WITHOUT = {
+    "Embedding",
+    "FastEmbeddingNet",
     "ReleasedEmbedding",
     "SharedDistances",
     "clamp_hardness",
+    "load_embedding",
     "load_vgg_weights",
     "parameter_groups",
     "read_vgg_weights",

@@ -13,7 +13,7 @@ from segaware.data import dataset
 from segaware.experiments.build import build_network, build_stage
 from segaware.experiments.start import SHIPPED
 from segaware.experiments.tasks.networks import build_embedding
-from segaware.nn import EmbeddingNet
+from segaware.nn.bundled import BundledEmbedding
 from segaware.recipes import files
 from segaware.recipes.files import RecipeError, load_recipe, load_table, recipe_folder, recipe_names, table_names
 from segaware.recipes.flow import FlowRecipe
@@ -116,9 +116,9 @@ def test_starts_are_recipes_that_fit(name: str) -> None:
         if source not in (None, SHIPPED):
             assert load_recipe(source).stage == stage
     if getattr(start, "embedding", None) == SHIPPED:
-        assert (
-            build_embedding(recipe.embedding).state_dict().keys() == EmbeddingNet.from_pretrained().state_dict().keys()
-        )  # type: ignore[arg-type]
+        network = build_embedding(recipe.embedding)
+        assert isinstance(network, BundledEmbedding)
+        assert network.state_dict().keys() == type(network).from_pretrained().state_dict().keys()
     elif getattr(start, "embedding", None):
         assert recipe.embedding == load_recipe(start.embedding).embedding  # type: ignore[union-attr]
 

@@ -303,6 +303,20 @@ def test_a_bad_option_is_named(options: dict[str, Any], message: str) -> None:
     "image", [torch.rand(1, 1, 16, 16), torch.rand(3, 16, 16), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)]
 )
 @pytest.mark.parametrize(
+    ("layers", "filter_kernel_size", "stride"), [("none", 3, 2), ("fc6", 3, 2), ("fc6", 0, 8), ("all", 3, 1)]
+)
+def test_embedding_is_asked_for_the_finest_stride_of_the_layers(
+    layers: str, filter_kernel_size: int, stride: int
+) -> None:
+    embedding, given = ColorEmbedding(), []
+    embedding.register_forward_pre_hook(lambda _, inputs: given.append(inputs[1:]))
+    deeplab(segaware_layers=layers, filter_kernel_size=filter_kernel_size, embedding=embedding)(
+        torch.rand(1, 3, 24, 24)
+    )
+    assert given == [(stride,)]
+
+
+@pytest.mark.parametrize(
     "options", [{}, {"segaware_layers": "fc6"}, {"segaware_layers": "fc6", "embedding": ColorEmbedding()}]
 )
 def test_a_bad_image_is_named(image: Tensor, options: dict[str, Any]) -> None:

@@ -52,6 +52,16 @@ def test_filter_then_crf_on_the_embedding_sampled_at_the_stride(image: torch.Ten
     torch.testing.assert_close(sharpen(image, scores, 8), upsample(expected, 4, (33, 41)))
 
 
+def test_an_embedding_is_asked_for_the_stride_and_another_module_for_the_whole(
+    image: torch.Tensor, scores: torch.Tensor
+) -> None:
+    embedding, given = ColorEmbedding(), []
+    embedding.register_forward_pre_hook(lambda _, inputs: given.append(inputs[1:]))
+    for network in (embedding, torch.nn.Sequential(embedding)):
+        Sharpener(ScoreRefinement(4, filter_stride=4, **FILTER), network)(image, scores, 8)
+    assert given == [(4,), ()]
+
+
 def test_crf_first_and_its_metric(image: torch.Tensor, scores: torch.Tensor) -> None:
     embedding = ColorEmbedding(1.0)
     options = {"crf": "segaware", "crf_hardness": 0.3, "crf_metric": "sqeuclidean", "crf_first": True}

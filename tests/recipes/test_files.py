@@ -120,7 +120,7 @@ def test_mistake_in_an_override(override: str, message: str) -> None:
     [
         (None, "sed", "seed"),
         ("train", "learning_rat", "train.learning_rate"),
-        ("embedding", "dims", "embedding.dim"),
+        ("data", "crops", "data.crop"),
         ("start", "modle", "start.model"),
     ],
 )

@@ -1,5 +1,6 @@
 """`segaware.refine` on arrays."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from segaware import BilateralFilter2d, DenseCRF, EmbeddingNet, SegAwareCRF, attention_mask, dense_crf, refine
 from segaware.models import ScoreRefinement, Sharpener
-from segaware.nn import ColorEmbedding, upsample
-from segaware.refining import Arrays, Refinement
+from segaware.nn import ColorEmbedding, Embedding, FastEmbeddingNet, upsample
+from segaware.nn.bundled import DEFAULT_EMBEDDING
+from segaware.refining import Arrays, Refinement, settings
 from segaware.refining import refinement as refinement_module
 
 
@@ -37,19 +39,40 @@ def test_is_what_a_sharpener_does(image: Tensor) -> None:
     torch.testing.assert_close(refined, expected, atol=1e-6, rtol=0)
 
 
+class Unknown(Embedding):
+    """An embedding of whose memory nothing is known."""
+
+    dim, receptive_radius, max_stride = 4, 1, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 4, 3, padding=1)
+
+    def embed(self, image: Tensor, stride: int) -> Tensor:
+        return self.layer(image)[..., ::stride, ::stride]
+
+
+NETWORKS: dict[str, Callable[[], Embedding]] = {
+    "vgg": lambda: EmbeddingNet(0.125, 4),
+    "fast": lambda: FastEmbeddingNet((4, 6), (1, 0), dim=3),
+    "unknown": Unknown,
+}
+
+
 @pytest.mark.parametrize(
-    ("method", "kind", "scores_stride", "stride"),
+    ("method", "kind", "scores_stride", "stride", "network"),
     [
-        ("filter", "scores", 8, None),
-        ("filter", "values", 1, None),
-        ("filter", "labels", 3, None),
-        ("filter", "scores", 1, 4),
-        ("segaware_crf", "probabilities", 4, 2),
-        ("segaware_crf", "labels", 1, 1),
+        ("filter", "scores", 8, None, "vgg"),
+        ("filter", "values", 1, None, "vgg"),
+        ("filter", "labels", 3, None, "fast"),
+        ("filter", "scores", 1, 4, "fast"),
+        ("filter", "scores", 2, None, "unknown"),
+        ("segaware_crf", "probabilities", 4, 2, "fast"),
+        ("segaware_crf", "labels", 1, 1, "vgg"),
     ],
 )
 def test_tiles_give_what_the_whole_gives(
-    method: Any, kind: Any, scores_stride: int, stride: int | None, monkeypatch: pytest.MonkeyPatch
+    method: Any, kind: Any, scores_stride: int, stride: int | None, network: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = torch.rand(3, 150, 214)
     size = [(n + scores_stride - 1) // scores_stride for n in image.shape[1:]]
@@ -60,7 +83,7 @@ def test_tiles_give_what_the_whole_gives(
         "values": torch.where(torch.rand(1, *size) < 0.3, torch.nan, torch.randn(3, *size)),
     }[kind]
     options: dict[str, Any] = {"kernel_size": 3, "iterations": 2, "stride": stride, "return_mask": True}
-    network = EmbeddingNet(0.125, 4).eval()
+    network = NETWORKS[network]().eval()
     whole, whole_mask = refine(image, scores, method, kind, network, **options)
     pieces: list[int] = []
     run = refinement_module.Refinement.run
@@ -86,6 +109,41 @@ def test_embedding_sees_no_further_than_it_says() -> None:
             changed[..., y, x] += 100
             rows, columns = (network(changed) != network(image)).any(1)[0].nonzero(as_tuple=True)
             assert max((rows - y).abs().max(), (columns - x).abs().max()) <= radius
+
+
+def test_an_embedding_is_asked_for_the_stride_of_the_layer_and_another_module_for_the_whole(image: Tensor) -> None:
+    scores, network = torch.randn(4, 6, 8), NETWORKS["fast"]().eval()
+    strides: list[int] = []
+    network.register_forward_pre_hook(lambda _, inputs: strides.append(inputs[1]))
+    for stride in (1, 2, 8):
+        refined = refine(image, scores, embedding=network, kernel_size=3, iterations=1, stride=stride)
+        with torch.no_grad():
+            whole = network.embed(image[None], 1)[0]
+        expected = refine(image, scores, embedding=whole, kernel_size=3, iterations=1, stride=stride)
+        torch.testing.assert_close(refined, expected, atol=1e-5, rtol=0)
+    assert strides == [1, 2, 8]
+    wrapped = torch.nn.Sequential(NETWORKS["fast"]()).eval()  # is called with the image alone
+    refine(image, scores, embedding=wrapped, kernel_size=3, iterations=1)
+
+
+def test_names_of_embeddings(image: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.named_embedding.cache_clear()
+    networks = {name: NETWORKS[name]().eval() for name in ("fast", "vgg")}
+    monkeypatch.setattr(settings, "load_embedding", networks.__getitem__)
+    scores, options = torch.randn(4, 6, 8), {"kernel_size": 3, "iterations": 1}
+    refined = {n: refine(image, scores, embedding=n, **options) for n in ("fast", "vgg", "color", "pretrained")}
+    settings.named_embedding.cache_clear()
+    for name, network in (networks | {"color": ColorEmbedding()}).items():
+        assert torch.equal(refined[name], refine(image, scores, embedding=network, **options))
+    assert torch.equal(refined["pretrained"], refined[DEFAULT_EMBEDDING])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (2, 17)])
+@pytest.mark.parametrize("network", [*NETWORKS])
+def test_images_smaller_than_the_largest_stride(size: tuple[int, int], network: str) -> None:
+    image, scores = torch.rand(3, *size), torch.randn(2, *size)
+    refined = refine(image, scores, embedding=NETWORKS[network](), kernel_size=1, iterations=1)
+    assert refined.shape == scores.shape and refined.isfinite().all()
 
 
 def test_numpy_gives_numpy_and_torch_torch(image: Tensor) -> None:
@@ -160,6 +218,8 @@ SCORES = torch.zeros(3, 45, 62)
     [
         ({"scores": torch.zeros(3, 7, 8)}, "scores must have the image's size 45x62"),
         ({"scores": torch.full((3, 45, 62), torch.nan)}, "scores must be finite"),
+        ({"image": torch.full((3, 45, 62), torch.nan)}, "image must be in 0..1, or uint8, got .* from nan to nan"),
+        ({"image": torch.zeros(3, 45, 62, dtype=torch.int16)}, "image must be uint8 or floating-point, got int16"),
         ({"scores": torch.zeros(45, 62)}, r"scores must be of shape \(C, h, w\)"),
         ({"scores": [1.0]}, "scores must be a torch.Tensor or a NumPy array, got list"),
         ({"image": torch.zeros(4, 45, 62)}, "image must be RGB"),
@@ -173,7 +233,7 @@ SCORES = torch.zeros(3, 45, 62)
         ({"kind": "labels", "scores": torch.zeros(45, 62)}, "must be integers"),
         ({"kind": "probabilities", "scores": SCORES + 2}, r"probabilities must be in 0\.\.1"),
         ({"num_classes": 3}, "num_classes is for labels only"),
-        ({"embedding": "colour"}, "embedding must be 'pretrained'"),
+        ({"embedding": "colour"}, "embedding must be one of .*'fast', 'vgg'"),
         ({"embedding": torch.zeros(4, 45, 60)}, r"embedding must be .* \(E, 45, 62\)"),
         ({"embedding": lambda x: x[0]}, "embedding must return tensors"),
         ({"method": "dense_crf", "hardness": 1.0}, "hardness are not options of the dense CRF"),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from segaware.data import Sample
 from segaware.models import DeepLabV2, ScoreRefinement
-from segaware.nn import ColorEmbedding, EmbeddingNet, PairLoss
+from segaware.nn import ColorEmbedding, EmbeddingNet, FastEmbeddingNet, PairLoss
 from segaware.training import EmbeddingStage, MultiscaleStage, Optimization, SegmentationStage
 from segaware.training.optimization import polynomial
 
@@ -35,6 +35,13 @@ def test_embedding_loss_is_the_sum_over_scales() -> None:
         ]
         wanted = wanted + pair_loss(embedding, torch.tensor(label))
     torch.testing.assert_close(EmbeddingStage(network, pair_loss, OPTIMIZATION).loss(sample), wanted)
+
+
+def test_embedding_loss_of_a_network_without_scales_is_that_of_its_embedding() -> None:
+    network, pair_loss = FastEmbeddingNet((4, 6), (1, 0), dim=3), PairLoss()
+    sample = _sample(torch.randint(0, 3, (2, 21, 30)))
+    wanted = pair_loss(network(sample.image), sample.label)
+    assert torch.equal(EmbeddingStage(network, pair_loss, OPTIMIZATION).loss(sample), wanted)
 
 
 def test_segmentation_loss_by_hand() -> None:

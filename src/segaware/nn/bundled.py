@@ -110,7 +110,7 @@ def load_embedding(name: str | Path) -> BundledEmbedding:
         family = json.loads(metadata.get(METADATA, "{}")).get("class", "EmbeddingNet")
     except (ValueError, AttributeError):
         family = None
-    if family not in _NETWORKS:
+    if not isinstance(family, str) or family not in _NETWORKS:
         raise ValueError(f"embedding weights: {name} is of a {family}, and not of one of {', '.join(_NETWORKS)}")
     return _NETWORKS[family].from_pretrained(name)
 
