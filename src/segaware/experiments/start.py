@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
 from segaware.experiments.tasks import task_of
 from segaware.experiments.trained import copy_weights, load_trained
 from segaware.experiments.workspace import Workspace
+from segaware.nn import EmbeddingNet, FastEmbeddingNet, load_embedding, prune_embedding
 from segaware.nn.bundled import BundledEmbedding
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe
 
 _HUB = "hub:"
+_PRUNING_BATCHES = 6
 SHIPPED = "segaware"  # as start.embedding: the weights that come with the package for the recipe's network
 
 
@@ -95,6 +99,9 @@ def copy_start(network: nn.Module, recipe: Recipe, workspace: Workspace, batches
         load(path)
     if isinstance(network, BundledEmbedding) and batches is not None:
         network.calibrate(next(iter(batches)).image)
+    pruned = getattr(recipe.start, "pruned", None)
+    if pruned is not None:
+        _prune(network, pruned, batches)
     model, embedding = started_from(recipe)
     if model is not None:
         tensors, _ = load_trained(model, workspace.weights(model))
@@ -110,6 +117,21 @@ def copy_start(network: nn.Module, recipe: Recipe, workspace: Workspace, batches
         else:
             raise RecipeError(f"start.embedding: no weights of a {type(target).__name__} come with segaware")
         copy_weights(tensors, target, embedding)
+
+
+def _prune(network: nn.Module, name: str, batches: DataLoader[Any] | None) -> None:
+    """Give a network the weights of a larger one as far as it has channels, on the images of the first batches."""
+    try:
+        teacher = load_embedding(name)
+    except (FileNotFoundError, ValueError) as error:
+        raise RecipeError(f"start.pruned: {error}") from error
+    if not isinstance(network, FastEmbeddingNet) or not isinstance(teacher, EmbeddingNet) or batches is None:
+        raise RecipeError(
+            f"start.pruned: a {type(network).__name__} cannot be pruned from a {type(teacher).__name__}; wanted is a "
+            "FastEmbeddingNet that is trained, from an EmbeddingNet"
+        )
+    images = torch.cat([batch.image for batch in itertools.islice(batches, _PRUNING_BATCHES)])
+    prune_embedding(teacher, network, images)
 
 
 def started_from(recipe: Recipe) -> tuple[str | None, str | None]:

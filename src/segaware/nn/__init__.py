@@ -12,6 +12,7 @@ from segaware.nn.hardness import clamp_hardness
 from segaware.nn.offset_losses import MaskLoss, OffsetPairLoss
 from segaware.nn.pair_loss import PairLoss
 from segaware.nn.parameter_groups import parameter_groups
+from segaware.nn.pruning import prune_embedding
 from segaware.nn.resampling import resample, upsample
 from segaware.nn.segaware_conv import SegAwareConv2d
 from segaware.nn.segaware_crf import SegAwareCRF
@@ -39,6 +40,7 @@ __all__ = [
     "load_embedding",
     "load_vgg_weights",
     "parameter_groups",
+    "prune_embedding",
     "read_vgg_weights",
     "resample",
     "upsample",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -94,11 +92,3 @@ class ColorChannels(nn.Module):
     def forward(self, image: Tensor, features: Tensor, stride: int) -> Tensor:
         """Return the colours of every `stride`-th pixel and the features there, (N, 3 + E, h, w)."""
         return torch.cat([image[..., ::stride, ::stride] * self.scale[:, None, None], features], dim=1)
-
-
-def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
-    """Return the channels of the scales of a network, or raise a ValueError."""
-    checked = tuple(map(as_integer, widths))
-    if not checked or not all(width is not None and 1 <= width <= 2**12 for width in checked):
-        raise ValueError(f"widths must be ints from 1 to {2**12}, one for every scale, got {widths!r}")
-    return tuple(width for width in checked if width is not None)

@@ -17,7 +17,7 @@ from segaware.nn.vgg_weights import NormalizeImage, check_width, load_vgg_weight
 from segaware.ops.arguments import as_integer, check_integer
 
 # Layers of each scale and their width: the first seven convolutions of VGG-16.
-_SCALES = ((("conv1_1", "conv1_2"), 64), (("conv2_1", "conv2_2"), 128), (("conv3_1", "conv3_2", "conv3_3"), 256))
+SCALES = ((("conv1_1", "conv1_2"), 64), (("conv2_1", "conv2_2"), 128), (("conv3_1", "conv3_2", "conv3_3"), 256))
 _LARGEST_DIM = 2**14  # beyond sense: 4 GB of embeddings for 256x256 pixels
 
 
@@ -39,25 +39,26 @@ class VGGScales(Embedding):
             raise ValueError(f"dim must be at least 1, got {dim}")
         self.dim = check_integer("dim", dim, 1, _LARGEST_DIM)
         self.normalize = NormalizeImage()
-        self.widths = [int(full_width * width) for _, full_width in _SCALES]
+        self.widths = [int(full_width * width) for _, full_width in SCALES]
         channels = 3
-        for (names, _), scale_width in zip(_SCALES, self.widths, strict=True):
+        for (names, _), scale_width in zip(SCALES, self.widths, strict=True):
             for name in names:
                 self.add_module(name, nn.Conv2d(channels, scale_width, 3, padding=1))
                 channels = scale_width
 
-    def _conv(self, name: str) -> nn.Conv2d:
+    def conv(self, name: str) -> nn.Conv2d:
+        """Return a convolution by its name, such as conv3_1."""
         return cast(nn.Conv2d, self.get_submodule(name))
 
     def _features(self, x: Tensor) -> list[Tensor]:
         """Return the features of normalised images at strides 1, 2 and 4."""
         features = []
-        for scale, (names, _) in enumerate(_SCALES):
+        for scale, (names, _) in enumerate(SCALES):
             if scale:
                 # 3x3 pooling with padding 1 keeps pixel i of the output on pixel 2i of the input, for any input size.
                 x = F.max_pool2d(x, 3, stride=2, padding=1)
             for name in names:
-                x = F.relu(self._conv(name)(x))
+                x = F.relu(self.conv(name)(x))
             features.append(x)
         return features
 
@@ -93,19 +94,19 @@ class EmbeddingNet(VGGScales, BundledEmbedding):
             self.dim += 3
         for scale, channels in enumerate(self.widths, start=1):
             self.add_module(f"head{scale}", nn.Conv2d(channels, dim, 1))
-        self.fuse = nn.Conv2d(len(_SCALES) * dim, dim, 1)
-        self.register_buffer("feature_rms", torch.ones(len(_SCALES)))
+        self.fuse = nn.Conv2d(len(SCALES) * dim, dim, 1)
+        self.register_buffer("feature_rms", torch.ones(len(SCALES)))
         self._initialize()
 
     def _initialize(self) -> None:
-        for names, _ in _SCALES:
+        for names, _ in SCALES:
             for name in names:
-                nn.init.kaiming_normal_(self._conv(name).weight, nonlinearity="relu")
+                nn.init.kaiming_normal_(self.conv(name).weight, nonlinearity="relu")
         # Channels of standard deviation s differ by 2 s / sqrt(pi) on average between unrelated pixels. Start the L1
         # distance of all channels at up to 2, the far threshold of the pair loss.
         deviation = math.sqrt(math.pi) / self.fuse.out_channels
         for name in ("head1", "head2", "head3"):
-            head = self._conv(name)
+            head = self.conv(name)
             nn.init.normal_(head.weight, std=deviation / math.sqrt(head.in_channels))
         nn.init.normal_(self.fuse.weight, std=1 / math.sqrt(self.fuse.in_channels))
         for module in self.modules():
@@ -143,7 +144,7 @@ class EmbeddingNet(VGGScales, BundledEmbedding):
     def forward_scales(self, image: Tensor, stride: int = 1) -> tuple[Tensor, list[Tensor]]:
         """Return the embedding at a stride, and the three scales' own, at strides 1, 2 and 4."""
         features = zip(self._features(self.normalize(image)), self.feature_rms, strict=True)
-        scales = [self._conv(f"head{s}")(x / rms) for s, (x, rms) in enumerate(features, start=1)]
+        scales = [self.conv(f"head{s}")(x / rms) for s, (x, rms) in enumerate(features, start=1)]
         # A 1x1 convolution of what was upsampled and concatenated is the sum of its parts, which are cheaper before.
         fused = self.fuse.bias[:, None, None]  # type: ignore[index]
         for s, (scale, weight) in enumerate(zip(scales, self.fuse.weight.chunk(len(scales), dim=1), strict=True)):

@@ -50,7 +50,6 @@ BatchSize = Annotated[int, NUMBER, Field(gt=0, le=4096)]
 Workers = Annotated[int, NUMBER, Field(ge=0, le=256, description="processes that load data")]
 Width = Annotated[float, NUMBER, Field(gt=0, le=8)]  # a factor on the channels of all layers
 Channels = Annotated[int, NUMBER, Field(gt=0, le=4096)]
-BlockCount = Annotated[int, NUMBER, Field(ge=0, le=64)]
 KernelSize = Annotated[int, NUMBER, Field(ge=0, le=255)]  # 0 is none
 Dilation = Annotated[int, NUMBER, Field(gt=0, le=1024)]
 Radius = Annotated[float, NUMBER, Field(ge=4, le=8192)]  # pixels

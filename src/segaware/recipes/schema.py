@@ -13,7 +13,6 @@ from segaware.data.registry import dataset
 from segaware.recipes.bounds import (
     BatchSize,
     BelowOne,
-    BlockCount,
     Channels,
     Count,
     Fraction,
@@ -64,8 +63,7 @@ class FastEmbeddingOptions(Section):
     """An embedding network for everyday use; see `segaware.nn.FastEmbeddingNet`."""
 
     type: Literal["fast"]
-    widths: Annotated[tuple[Channels, ...], Field(min_length=1, max_length=8)]
-    blocks: tuple[BlockCount, ...]
+    width: Width
     dim: Channels
 
 

@@ -195,6 +195,15 @@ class EmbeddingStart(Section):
     )
 
 
+class PrunedStart(EmbeddingStart):
+    """Where the weights of an embedding stage come from, which may be those of a larger network."""
+
+    pruned: str | None = Field(
+        description="vgg or a file of an `EmbeddingNet`, from which a fast network is pruned; see "
+        "`segaware.nn.prune_embedding`"
+    )
+
+
 class SegmentationStart(Start, EmbeddingStart):
     """Where the weights of a segmentation stage come from."""
 
@@ -223,7 +232,7 @@ class EmbeddingRecipe(Recipe):
     loss: Annotated[WindowPairs | OffsetPairs, Field(discriminator="type")]
     teacher: Teacher | None
     masks: Masks | None
-    start: EmbeddingStart
+    start: PrunedStart
     train: Train
     evaluation: Evaluation
 

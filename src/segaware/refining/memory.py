@@ -70,7 +70,7 @@ def embedding_cost(network: Embedding, stride: int, extent: Extent) -> float:
     if isinstance(network, ColorEmbedding):
         floats = 12.0
     elif isinstance(network, FastEmbeddingNet):  # its features at stride 2, or afterwards the upsampling
-        width = network.stem.out_channels
+        width = network.widths[0]
         floats = max(20 + 1.3 * width, 24 + 0.5 * width + 2 * dim if finest else 0)
     elif isinstance(network, EmbeddingNet):  # its convolutions at full resolution, or afterwards three embeddings
         width = network.widths[0]
