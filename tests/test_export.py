@@ -67,7 +67,7 @@ CASES = {
     ),
     "embedding": Case(_embedding, IMAGE),
     "embedding and colours": Case(lambda: EmbeddingNet(0.0625, dim=3, color=True), IMAGE),
-    "fast embedding": Case(lambda: FastEmbeddingNet((4, 6, 8), (1, 0, 1), dim=3), IMAGE),
+    "fast embedding": Case(lambda: FastEmbeddingNet(0.125, dim=3), IMAGE),
     "DeepLab": Case(
         lambda: DeepLabLargeFOV(
             3, 0.0625, batch_norm=True, segaware_layers="fc6", hardness=0.1, embedding=_embedding()

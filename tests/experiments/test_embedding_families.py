@@ -14,7 +14,7 @@ from segaware.recipes.files import RecipeError
 from .tiny_recipes import tiny
 
 FAMILIES = {
-    FastEmbeddingNet: "embedding={type: fast, widths: [4, 6], blocks: [1, 0], dim: 3}",
+    FastEmbeddingNet: "embedding={type: fast, width: 0.125, dim: 3}",
     EmbeddingNet: "embedding={type: vgg, width: 0.125, dim: 3, color: true}",
 }
 
@@ -42,7 +42,8 @@ def test_a_family_is_trained_started_from_and_exported(family: type, tmp_path: P
             ["start.model=null", "start.embedding=segaware"],
             "start.embedding: no weights of a ColorEmbedding come with segaware",
         ),
-        ("demo/embedding", ["embedding={type: fast, widths: [4, 6], blocks: [1], dim: 3}"], "blocks must be 2 numbers"),
+        ("demo/embedding", ["start.pruned=vgg"], "start.pruned: a EmbeddingNet cannot be pruned from a EmbeddingNet"),
+        ("demo/embedding", [FAMILIES[FastEmbeddingNet], "start.pruned=none"], "start.pruned: .*no file none"),
     ],
 )
 def test_mistakes(name: str, overrides: list[str], message: str, tmp_path: Path) -> None:

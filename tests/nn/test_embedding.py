@@ -15,8 +15,7 @@ from segaware.nn.bundled import BundledEmbedding
 from segaware.training import save_weights
 
 FAMILIES: dict[str, Callable[[], Embedding]] = {
-    "fast": lambda: FastEmbeddingNet(widths=(4, 6, 8), blocks=(1, 0, 1), dim=3),
-    "fast, one scale": lambda: FastEmbeddingNet(widths=(4,), blocks=(1,), dim=3),
+    "fast": lambda: FastEmbeddingNet(0.125, dim=3),
     "vgg": lambda: EmbeddingNet(1 / 16, dim=3),
     "vgg and colours": lambda: EmbeddingNet(1 / 16, dim=3, color=True),
     "released": lambda: ReleasedEmbedding(1 / 16, dim=3),
@@ -222,9 +221,9 @@ def test_a_file_that_is_missing_damaged_or_without_tensors(tmp_path: Path) -> No
     network = build("fast")
     assert isinstance(network, FastEmbeddingNet)
     tensors = network.state_dict()
-    del tensors["head.bias"]
+    del tensors["heads.0.bias"]
     save_file(tensors, tmp_path / "net.safetensors", {"config": network.config_text()})
-    with pytest.raises(ValueError, match=r"net\.safetensors is damaged, .*FastEmbeddingNet: .*head\.bias"):
+    with pytest.raises(ValueError, match=r"net\.safetensors is damaged, .*FastEmbeddingNet: .*heads\.0\.bias"):
         load_embedding(tmp_path / "net.safetensors")
     save_file(network.state_dict(), tmp_path / "net.safetensors")
     with pytest.raises(ValueError, match="does not say the arguments of its FastEmbeddingNet"):
@@ -234,11 +233,9 @@ def test_a_file_that_is_missing_damaged_or_without_tensors(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"widths": ()}, "^widths must be ints"),
-        ({"widths": (8, 0)}, "^widths must be ints"),
-        ({"widths": (8, 1.5)}, "^widths must be ints"),
-        ({"blocks": (1,)}, "^blocks must be 4 numbers"),
-        ({"blocks": (1, 1, 1, -1)}, "^blocks must be"),
+        ({"width": 0.001}, "^width must leave at least one channel"),
+        ({"width": "half"}, "^width must leave"),
+        ({"dim": 1.5}, "^dim must be"),
         ({"dim": 0}, "^dim must be"),
     ],
 )
@@ -249,4 +246,4 @@ def test_a_bad_argument_of_the_fast_network_is_named(arguments: dict[str, object
 
 def test_the_fast_network_is_small() -> None:
     assert sum(p.numel() for p in FastEmbeddingNet().parameters()) < 1e6
-    assert FastEmbeddingNet().max_stride == 16
+    assert FastEmbeddingNet().max_stride == 8

@@ -32,7 +32,7 @@ def _embedding() -> EmbeddingNet:
 
 NETWORKS: dict[str, Callable[[], Pretrained]] = {
     "embedding": _embedding,
-    "fast embedding": lambda: FastEmbeddingNet([4, 6], [1, 0], dim=3),
+    "fast embedding": lambda: FastEmbeddingNet(0.125, dim=3),
     "plain DeepLab": lambda: DeepLabLargeFOV(3, 0.0625, batch_norm=True, trunk="vgg19"),
     "DeepLab": lambda: DeepLabLargeFOV(
         3,

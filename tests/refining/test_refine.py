@@ -54,7 +54,7 @@ class Unknown(Embedding):
 
 NETWORKS: dict[str, Callable[[], Embedding]] = {
     "vgg": lambda: EmbeddingNet(0.125, 4),
-    "fast": lambda: FastEmbeddingNet((4, 6), (1, 0), dim=3),
+    "fast": lambda: FastEmbeddingNet(0.125, dim=3),
     "unknown": Unknown,
 }
 

@@ -31,14 +31,14 @@ def _sample():
     return Sample(torch.rand(2, 3, 32, 40), labels, ["a", "b"])
 
 
-@pytest.mark.parametrize("network", [FastEmbeddingNet((4, 8), (1, 1), 4), EmbeddingNet(0.125, 4, color=True)])
+@pytest.mark.parametrize("network", [FastEmbeddingNet(0.125, 4), EmbeddingNet(0.125, 4, color=True)])
 def test_colors_learn_from_masks_alone(network):
     teaching = Teaching(ColorEmbedding(), MaskLoss(radius=8, count=1), 1.0, images=1)
     for parts, learns in (({"teaching": teaching}, False), ({"sharpening": _sharpening()}, True)):
         network.zero_grad()
         _stage(network, **parts).loss(_sample()).backward()
         assert (network.color.scale.grad is not None and bool(network.color.scale.grad.any())) == learns
-        learned = [p.grad for name, p in network.named_parameters() if name.startswith(("head.", "fuse."))]
+        learned = [p.grad for name, p in network.named_parameters() if name.startswith(("heads.", "fuse."))]
         assert learned and all(grad is not None and grad.any() for grad in learned)
 
 
@@ -47,8 +47,8 @@ def _sharpening():
 
 
 def test_teacher_and_filter_are_not_trained():
-    teacher = FastEmbeddingNet((4,), (0,), 2)
-    network = FastEmbeddingNet((4, 8), (1, 1), 4)
+    teacher = FastEmbeddingNet(0.0625, 2)
+    network = FastEmbeddingNet(0.125, 4)
     stage = _stage(network, teaching=Teaching(teacher, MaskLoss(8, 1), 1.0, images=2), sharpening=_sharpening())
     stage.loss(_sample()).backward()
     assert {id(p) for p in stage.parameters()} == {id(p) for p in network.parameters()}
@@ -57,7 +57,7 @@ def test_teacher_and_filter_are_not_trained():
 
 
 def test_weights_multiply_the_parts():
-    network, sample = FastEmbeddingNet((4, 8), (1, 1), 4), _sample()
+    network, sample = FastEmbeddingNet(0.125, 4), _sample()
 
     def loss(weight, **parts):
         torch.manual_seed(1)
@@ -71,7 +71,7 @@ def test_weights_multiply_the_parts():
 
 
 def test_masks_larger_than_the_image_and_without_labels():
-    network = FastEmbeddingNet((4, 8), (1, 1), 4)
+    network = FastEmbeddingNet(0.125, 4)
     sample = _sample()._replace(label=torch.full((2, 32, 40), 255))
     stage = _stage(network, sharpening=Sharpening(masks_filter(5, 1), 1.0, masks=1, crop=512))
     assert stage.loss(sample) == 0
