@@ -10,10 +10,14 @@ from PIL import Image
 import segaware.nn
 import segaware.ops
 
-# These compute nothing to look at, or nothing without weights that do not come with segaware.
+# These compute nothing to look at, nothing without weights that do not come with segaware, or what another figure shows:
+# embeddings, gradients of a loss over pairs, a filter of scores.
 WITHOUT = {
     "Embedding",
     "FastEmbeddingNet",
+    "GuidedFilter",
+    "MaskLoss",
+    "OffsetPairLoss",
     "ReleasedEmbedding",
     "SharedDistances",
     "clamp_hardness",
