@@ -10,12 +10,11 @@ from PIL import Image
 import segaware.nn
 import segaware.ops
 
-# These compute nothing to look at, nothing without weights that do not come with segaware, or what another figure shows:
-# embeddings, gradients of a loss over pairs, a filter of scores.
+# These compute nothing to look at, nothing without weights that do not come with segaware, or what looks like another's
+# figure: a loss of pairs.
 WITHOUT = {
     "Embedding",
     "FastEmbeddingNet",
-    "GuidedFilter",
     "MaskLoss",
     "OffsetPairLoss",
     "ReleasedEmbedding",
