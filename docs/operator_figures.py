@@ -18,7 +18,7 @@ import segaware
 from segaware.atomic import replaced
 from segaware.data import coarse_scores, photograph, read_image
 from segaware.data.flow import generate_pair
-from segaware.nn import ColorEmbedding, PairLoss, resample, upsample
+from segaware.nn import ColorEmbedding, GuidedFilter, PairLoss, resample, upsample
 from segaware.ops import PermutohedralLattice, correlation, mean_field
 from segaware.viz import embedding_colors, flow_colors, mark_points, mask_picture, side_by_side
 
@@ -211,6 +211,15 @@ def draw_bilateral_filter() -> Panels:
     return panels
 
 
+def draw_guided_filter() -> Panels:
+    """Draw the probabilities of noisy scores, filtered along the photograph."""
+    given = rough_scores().softmax(1)
+    panels = [("photograph", rgb(crop(photo()))), ("given", gray(crop(given)[0, 1]))]
+    for radius in (8, 30):
+        panels.append((f"radius {radius}", gray(crop(GuidedFilter(radius)(given, photo()))[0, 1])))
+    return panels
+
+
 def draw_segaware_crf() -> Panels:
     """Draw what the CRF over embeddings makes of noisy scores."""
     panels = [("photograph", rgb(crop(photo()))), ("given", cat(rough_scores()))]
@@ -318,6 +327,7 @@ FIGURES: dict[str, Callable[[], Panels]] = {
     "ColorEmbedding": draw_color_embedding,
     "DenseCRF": draw_dense_crf_module,
     "EmbeddingNet": draw_embedding_net,
+    "GuidedFilter": draw_guided_filter,
     "MultiscaleEndPointLoss": draw_multiscale_end_point_loss,
     "PairLoss": draw_pair_loss,
     "PermutohedralLattice": draw_permutohedral_lattice,

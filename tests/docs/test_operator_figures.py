@@ -10,10 +10,13 @@ from PIL import Image
 import segaware.nn
 import segaware.ops
 
-# These compute nothing to look at, or nothing without weights that do not come with segaware.
+# These compute nothing to look at, nothing without weights that do not come with segaware, or what looks like another's
+# figure: a loss of pairs.
 WITHOUT = {
     "Embedding",
     "FastEmbeddingNet",
+    "MaskLoss",
+    "OffsetPairLoss",
     "ReleasedEmbedding",
     "SharedDistances",
     "clamp_hardness",

@@ -82,7 +82,8 @@ def _list(path: Path, names: list[str]) -> None:
 
 def _everyday(root: Path, split: str, name: str, seed: int) -> None:
     """Write one image of every set, and what networks predict of it."""
-    for of_set in ("ade", "clothes", "duts", "ecssd", "facades", "faces", "pedestrians"):
+    sets = ("ade", "clothes", "duts", "ecssd", "facades", "faces", "pedestrians")
+    for of_set in (*sets, "coco", "sky") if split == "train" else sets:
         place = f"everyday/{split}/{of_set}"
         _image(root / place / "images" / f"{name}.jpg", seed)
         _label(root / place / "masks" / f"{name}.png", seed, 1)

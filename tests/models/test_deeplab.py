@@ -300,9 +300,6 @@ def test_a_bad_option_is_named(options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "image", [torch.rand(1, 1, 16, 16), torch.rand(3, 16, 16), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)]
-)
-@pytest.mark.parametrize(
     ("layers", "filter_kernel_size", "stride"), [("none", 3, 2), ("fc6", 3, 2), ("fc6", 0, 8), ("all", 3, 1)]
 )
 def test_embedding_is_asked_for_the_finest_stride_of_the_layers(
@@ -316,6 +313,9 @@ def test_embedding_is_asked_for_the_finest_stride_of_the_layers(
     assert given == [(stride,)]
 
 
+@pytest.mark.parametrize(
+    "image", [torch.rand(1, 1, 16, 16), torch.rand(3, 16, 16), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)]
+)
 @pytest.mark.parametrize(
     "options", [{}, {"segaware_layers": "fc6"}, {"segaware_layers": "fc6", "embedding": ColorEmbedding()}]
 )

@@ -74,7 +74,7 @@ def test_override_of_a_whole_section() -> None:
         ("data.crop=[32, -1]", "data.crop.1: Input should be greater than 0, got -1"),
         (
             "data.name=cityscapes",
-            "data.name: .*unknown data set for segmentation 'cityscapes': there are bsds500",
+            "data.name: .*unknown data set for segmentation 'cityscapes': there are ade, ade_scored, bsds500",
         ),
         ("data.name=camvit", r"data.name: .*did you mean camvid\? there are .*, got 'camvit'"),
         ("model.segaware_layers=fc7", "model.segaware_layers: Input should be 'none', 'fc6' or 'all', got 'fc7'"),

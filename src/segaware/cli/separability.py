@@ -20,7 +20,8 @@ def separability(
     embedding: Annotated[
         list[str] | None,
         typer.Option(
-            "--embedding", help="pretrained (the default), color, or a .safetensors file; may be given repeatedly."
+            "--embedding",
+            help="pretrained (the default), fast, vgg, color, or a .safetensors file; may be given repeatedly.",
         ),
     ] = None,
     data_root: DataRoot = None,

@@ -15,7 +15,7 @@ from segaware.experiments.tasks.cells import scored
 from segaware.metrics import PixelPairs, paired_bootstrap, pairs_by_border, pairs_by_distance, separability
 from segaware.progress import progress
 from segaware.provenance import provenance, weights_digest
-from segaware.refining.refine_files import load_embedding
+from segaware.refining.refine_files import open_embedding
 from segaware.viz import separability_curves
 
 PIXEL_DISTANCES = (1, 2, 3, 5, 8, 12, 20, 30, 50, 75, 100)
@@ -36,7 +36,7 @@ def measure_separability(
 
     Args:
         data: Name of a data set for segmentation, see `segaware.data.dataset_names`.
-        embeddings: "pretrained" or .safetensors files; "color" is measured in any case, first.
+        embeddings: "pretrained", "fast", "vgg" or .safetensors files; "color" is measured in any case, first.
         root: The data root; may be None for generated data.
         images: The most images, which are taken evenly from the split; None is all.
         seed: Seed of the pairs and of the bootstrap.
@@ -57,7 +57,7 @@ def measure_separability(
     titles = [Path(name).stem for name in names]
     if len(set(titles)) < len(titles):
         raise ValueError(f"embeddings must have different names, got {', '.join(titles[1:])}")
-    networks = [load_embedding(name) for name in names]
+    networks = [open_embedding(name) for name in names]
     record = dataset(data, "segmentation")
     samples = record.open("val", root)
     total: int = len(samples)  # type: ignore[arg-type]
