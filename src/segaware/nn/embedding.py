@@ -18,8 +18,8 @@ class Embedding(Configured):
     Attributes:
         dim: Embedding channels, E.
         colors: How many of them, the first, are colours.
-        receptive_radius: How many pixels away an embedding still sees the image. NaN may reach one further, as it stays
-            NaN with a weight of 0.
+        receptive_radius: How many pixels away an embedding still sees the image. NaN may reach a few
+            further, as it stays NaN with a weight of 0.
         max_stride: An image may be cut at its multiples without moving pixels in a layer with a stride. With these two,
             an image in overlapping tiles has the embedding of the whole.
     """

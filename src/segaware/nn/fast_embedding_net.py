@@ -41,7 +41,7 @@ class FastEmbeddingNet(VGGScales, BundledEmbedding):
 
     bundled = "fast"
     colors = 3
-    receptive_radius = _FINEST * VGGScales.receptive_radius + 1
+    receptive_radius = _FINEST * VGGScales.receptive_radius + 2  # the blur before, the upsampling after
     max_stride = _FINEST * VGGScales.max_stride
 
     blur: Tensor
