@@ -71,6 +71,7 @@ def test_public_names() -> None:
         "load_embedding",
         "load_vgg_weights",
         "parameter_groups",
+        "prune_embedding",
         "read_vgg_weights",
         "resample",
         "upsample",

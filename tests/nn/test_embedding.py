@@ -131,6 +131,7 @@ def test_half_precision(network: Embedding, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_compiled_without_breaks_for_any_size(network: Embedding, stride: int) -> None:
+    torch._dynamo.reset()  # the limit of recompilations counts those of other tests
     compiled = torch.compile(network, backend="eager", fullgraph=True, dynamic=True)
     with torch.no_grad():
         for size in ((20, 26), (17, 23), (40, 31)):
