@@ -17,6 +17,7 @@ WITHOUT = {
     "FastEmbeddingNet",
     "MaskLoss",
     "OffsetPairLoss",
+    "prune_embedding",
     "ReleasedEmbedding",
     "SharedDistances",
     "clamp_hardness",
