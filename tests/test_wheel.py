@@ -83,7 +83,13 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     files = {path for path in SOURCE.rglob("*") if path.is_file() and not path.match("__pycache__/*")}
     assert names == {path.relative_to(SOURCE.parent).as_posix() for path in files}
-    for data in ("py.typed", "data/chelsea.jpg", "recipes/demo/baseline.yaml", "weights/vgg.safetensors"):
+    for data in (
+        "py.typed",
+        "data/chelsea.jpg",
+        "recipes/demo/baseline.yaml",
+        "weights/fast.safetensors",
+        "weights/vgg.safetensors",
+    ):
         assert f"segaware/{data}" in names
 
 
