@@ -71,7 +71,7 @@ def embedding_cost(network: Embedding, stride: int, extent: Extent) -> float:
         floats = 12.0
     elif isinstance(network, FastEmbeddingNet):  # its features at stride 2, or afterwards the upsampling
         width = network.widths[0]
-        floats = max(20 + 1.3 * width, 24 + 0.5 * width + 2 * dim if finest else 0)
+        floats = max(20 + 0.6 * width + 0.3 * dim, 12 + 0.25 * width + 2.8 * dim if finest else 0)
     elif isinstance(network, EmbeddingNet):  # its convolutions at full resolution, or afterwards three embeddings
         width = network.widths[0]
         floats = 12 + max(3.1 * width, 4.6 * dim if finest else 1.1 * width + 2.6 * dim)
