@@ -89,13 +89,12 @@ class Mixture(Dataset[Sample]):
         if record.ground:
             label = label.masked_fill(label == 0, GROUND_INDEX)
         if record.tolerance:
-            label = label.masked_fill(_near_border(label, record.tolerance), IGNORE_INDEX)
+            label = label.masked_fill(near_border(label[None].float(), record.tolerance)[0], IGNORE_INDEX)
         sample = sample._replace(label=label)
         return self.transform(sample) if self.transform else sample
 
 
-def _near_border(label: Tensor, radius: int) -> Tensor:
-    """Return where a label (H, W) changes within a square of so many pixels around a pixel."""
-    one = label[None].float()
-    largest, smallest = (sign * F.max_pool2d(sign * one, 2 * radius + 1, 1, radius) for sign in (1, -1))
-    return (largest != smallest)[0]
+def near_border(maps: Tensor, radius: int) -> Tensor:
+    """Return where maps (..., H, W) change within a square of so many pixels around a pixel, bool."""
+    largest, smallest = (sign * F.max_pool2d(sign * maps, 2 * radius + 1, 1, radius) for sign in (1, -1))
+    return largest != smallest

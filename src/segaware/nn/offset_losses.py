@@ -8,15 +8,8 @@ from torch import Tensor, nn
 
 from segaware.constants import GROUND_INDEX, IGNORE_INDEX
 from segaware.nn.offsets import Offset, random_offsets
-from segaware.ops.arguments import (
-    INTEGERS,
-    check_devices,
-    check_image,
-    check_integer,
-    check_tensor,
-    compute_dtype,
-    is_number,
-)
+from segaware.nn.pair_loss import check_labels, check_thresholds
+from segaware.ops.arguments import check_devices, check_image, check_integer, compute_dtype, is_number
 
 _FAR = 6.0  # pixels from which on every second row and column tells as much
 
@@ -58,8 +51,7 @@ class OffsetPairLoss(nn.Module):
         ground_index: int = GROUND_INDEX,
     ) -> None:
         super().__init__()
-        if not (is_number(alpha) and is_number(beta) and 0 <= alpha <= beta):
-            raise ValueError(f"alpha and beta must satisfy 0 <= alpha <= beta, got alpha={alpha}, beta={beta}")
+        check_thresholds(alpha, beta)
         self.alpha, self.beta = alpha, beta
         self.radius, self.count = check_reach(radius, count)
         self.ignore_index, self.ground_index = ignore_index, ground_index
@@ -91,11 +83,7 @@ class OffsetPairLoss(nn.Module):
             labels: As in `forward`.
             generator: As in `forward`.
         """
-        check_image("embedding", embedding, channels="E")
-        expected = (embedding.shape[0], *embedding.shape[2:])
-        wanted = f"integers of shape (N, H, W) = {expected}"
-        check_tensor("labels", labels, wanted, lambda labels: labels.shape == expected, INTEGERS)
-        check_devices(embedding=embedding, labels=labels)
+        check_labels(embedding, labels)
         labels = labels.long()  # holds any index
         offsets = random_offsets(self.radius, self.count, generator)
         near, far, near_pairs, far_pairs = zip(*(self._at(embedding, labels, o) for o in offsets), strict=True)

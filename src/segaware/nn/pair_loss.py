@@ -61,8 +61,7 @@ class PairLoss(nn.Module):
         metric: Metric = "l1",
     ) -> None:
         super().__init__()
-        if not (is_number(alpha) and is_number(beta) and 0 <= alpha <= beta):
-            raise ValueError(f"alpha and beta must satisfy 0 <= alpha <= beta, got alpha={alpha}, beta={beta}")
+        check_thresholds(alpha, beta)
         if not dilations:
             raise ValueError("dilations must name at least one dilation")
         if average not in get_args(Average):
@@ -100,11 +99,7 @@ class PairLoss(nn.Module):
 
     def sums(self, embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the summed loss of near pairs and of far pairs, and how many of either there are."""
-        check_image("embedding", embedding, channels="E")
-        expected = (embedding.shape[0], *embedding.shape[2:])
-        wanted = f"integers of shape (N, H, W) = {expected}"
-        check_tensor("labels", labels, wanted, lambda labels: labels.shape == expected, INTEGERS)
-        check_devices(embedding=embedding, labels=labels)
+        check_labels(embedding, labels)
         labels = labels.long()  # holds any ignore_index
         terms = [self._window_sums(embedding, labels, window) for window in self.windows]
         near, far, near_pairs, far_pairs = (torch.stack(term).sum() for term in zip(*terms, strict=True))
@@ -133,3 +128,18 @@ class PairLoss(nn.Module):
 
     def _hinge(self, excess: Tensor) -> Tensor:
         return F.relu(excess) if self.hinge == "linear" else 0.5 * F.relu(excess).square()
+
+
+def check_thresholds(alpha: float, beta: float) -> None:
+    """Raise ValueError unless two distances can be the thresholds of near and of far pairs."""
+    if not (is_number(alpha) and is_number(beta) and 0 <= alpha <= beta):
+        raise ValueError(f"alpha and beta must satisfy 0 <= alpha <= beta, got alpha={alpha}, beta={beta}")
+
+
+def check_labels(embedding: Tensor, labels: Tensor) -> None:
+    """Raise ValueError or TypeError unless labels (N, H, W) are integers, one for each of embeddings (N, E, H, W)."""
+    check_image("embedding", embedding, channels="E")
+    expected = (embedding.shape[0], *embedding.shape[2:])
+    wanted = f"integers of shape (N, H, W) = {expected}"
+    check_tensor("labels", labels, wanted, lambda labels: labels.shape == expected, INTEGERS)
+    check_devices(embedding=embedding, labels=labels)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segaware.constants import GROUND_INDEX, IGNORE_INDEX
+from segaware.data.mixture import near_border
 from segaware.nn.resampling import upsample
 
 _UNTOUCHED = 0.125  # part of the masks that are given as they are: a sharp one must stay sharp
@@ -88,9 +89,4 @@ def _mask(label: Tensor, generator: torch.Generator | None) -> Tensor:
 
 def border_weight(target: Tensor) -> Tensor:
     """Return how much a pixel of masks (N, M, H, W) counts: 9 within 3 pixels of a border, 3 within 8, else 1."""
-    return 1 + 6 * _near_border(target, 3) + 2 * _near_border(target, 8)
-
-
-def _near_border(target: Tensor, radius: int) -> Tensor:
-    largest, smallest = (sign * F.max_pool2d(sign * target, 2 * radius + 1, 1, radius) for sign in (1, -1))
-    return (largest != smallest).float()
+    return 1 + 6 * near_border(target, 3).float() + 2 * near_border(target, 8).float()
