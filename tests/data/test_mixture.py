@@ -1,13 +1,15 @@
+import math
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 
-from segaware.data import GROUND_INDEX, Compose, DataError, Mixture, RandomCrop, RandomScale
+from segaware.data import GROUND_INDEX, Compose, DataError, Mixture, PredictedSample, RandomCrop, RandomScale
 from segaware.training import shuffled_batches
 
 from .test_everyday import write_set
+from .test_predictions import write_probability
 
 WEIGHTS = {"duts": 3.0, "coco_panoptic": 1.0}
 
@@ -54,13 +56,26 @@ def test_a_region_that_would_count_as_ground_is_an_error(root):
         samples[0]
 
 
+def test_predictions_are_logits_of_any_object_and_unknown_elsewhere(root):
+    probability = np.full((16, 16), 0.8)
+    write_probability(root, "u2netp/everyday/train/duts", probability, name="object_a")
+    torch.manual_seed(0)
+    transform = Compose([RandomScale(2.0, 2.0), RandomCrop(8, 60)])
+    samples = list(Mixture({"u2netp_duts": 1.0, "coco_panoptic": 1.0}, root, 20, transform))
+    assert {type(sample) for sample in samples} == {PredictedSample}
+    for sample in samples:
+        wanted = math.log(4) if sample.name == "object_a" else math.nan
+        np.testing.assert_allclose(sample.scores, np.full((1, 8, 60), wanted), atol=1e-4)
+    assert len({sample.name for sample in samples}) == 3
+
+
 @pytest.mark.parametrize(
     ("weights", "length", "message"),
     [
         ({}, 1, "at least one data set"),
         ({"duts": 1.0}, 0, "length must be at least 1, got 0"),
-        ({"ducts": 1.0}, 1, "unknown data set for segmentation 'ducts': did you mean duts"),
-        ({"sintel_clean": 1.0}, 1, "unknown data set for segmentation"),
+        ({"ducts": 1.0}, 1, "unknown data set 'ducts': did you mean duts"),
+        ({"sintel_clean": 1.0}, 1, "a mixture is of labelled images, data set 'sintel_clean' is of flow"),
         ({"ecssd": 1.0}, 1, "'ecssd' is for scoring alone"),
         ({"duts": 0.0}, 1, "weight of 'duts' must be positive, got 0"),
         ({"duts": float("nan")}, 1, "weight of 'duts' must be positive"),

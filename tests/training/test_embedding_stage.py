@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from segaware.data import Sample
+from segaware.data import PredictedSample, Sample
 from segaware.nn import ColorEmbedding, EmbeddingNet, FastEmbeddingNet, MaskLoss, OffsetPairLoss
 from segaware.training import EmbeddingStage, Sharpening, Teaching, masks_filter
+from segaware.training.embedding_stage import _sharpened
 from segaware.training.optimization import OPTIMIZERS, SCHEDULES, Optimization
 
 
@@ -75,3 +76,19 @@ def test_masks_larger_than_the_image_and_without_labels():
     sample = _sample()._replace(label=torch.full((2, 32, 40), 255))
     stage = _stage(network, sharpening=Sharpening(masks_filter(5, 1), 1.0, masks=1, crop=512))
     assert stage.loss(sample) == 0
+
+
+def test_masks_that_a_network_predicted_are_sharpened_too():
+    network = ColorEmbedding()  # of a gray image no weight is less than 1: a mean in a window
+    label = torch.tensor([[254] * 3 + [1] * 3 + [255]]).expand(1, 6, 7)
+    logit = torch.linspace(-3, 3, 7).expand(1, 1, 6, 7)
+    blank = Sample(torch.full((1, 3, 6, 7), 0.5), label, ["a"])
+    sharpening = Sharpening(masks_filter(3, 1), 1.0, masks=1, crop=6)
+
+    def loss(sample):
+        torch.manual_seed(0)
+        return _sharpened(sharpening, network(sample.image), sample).item()
+
+    predicted = [loss(PredictedSample(*blank, sign * logit)) for sign in (1, -1)]
+    assert predicted[0] < loss(blank) < predicted[1]
+    assert loss(PredictedSample(*blank, torch.full_like(logit, torch.nan))) == pytest.approx(loss(blank))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,9 @@ from torch.utils.data import Dataset
 from segaware.constants import GROUND_INDEX, IGNORE_INDEX
 from segaware.data.reading import DataError
 from segaware.data.registry import DatasetRecord, dataset
-from segaware.data.sample import Sample, Transform
+from segaware.data.sample import PredictedSample, Sample
+
+_PREDICTIONS = "predictions"  # the task of data sets that yield a `PredictedSample`
 
 
 def mixed_records(weights: Mapping[str, float]) -> list[DatasetRecord]:
@@ -28,8 +31,10 @@ def mixed_records(weights: Mapping[str, float]) -> list[DatasetRecord]:
     """
     if not weights:
         raise ValueError("a mixture must name at least one data set, got none")
-    records = [dataset(name, "segmentation") for name in weights]
+    records = [dataset(name) for name in weights]
     for record in records:
+        if record.task not in ("segmentation", _PREDICTIONS):
+            raise ValueError(f"a mixture is of labelled images, data set {record.name!r} is of {record.task}")
         if "train" not in record.splits:
             raise ValueError(f"data set {record.name!r} is for scoring alone, so it cannot be part of a mixture")
         if not 0 < weights[record.name] < math.inf:
@@ -37,7 +42,7 @@ def mixed_records(weights: Mapping[str, float]) -> list[DatasetRecord]:
     return records
 
 
-class Mixture(Dataset[Sample]):
+class Mixture(Dataset[Sample | PredictedSample]):
     """Images for training of several data sets, drawn by weight: labels are regions, equal or not within one image.
 
     Every access draws a data set by its weight, then one of its images, then what the transform draws, all from
@@ -46,8 +51,11 @@ class Mixture(Dataset[Sample]):
     (`DatasetRecord.tolerance`) nothing is labelled. BSDS500 draws an annotator at every access, so over
     a training a pair of pixels counts by how many annotators separate it.
 
+    If any of the data sets is of predictions, every sample is a `PredictedSample` whose scores are the logit of any
+    object at all (1, H, W), NaN where nobody predicted.
+
     Args:
-        weights: By name of a data set of segmentation, how often it is drawn, in any unit.
+        weights: By name of a data set of segmentation or predictions, how often it is drawn, in any unit.
         root: Folder that holds the data sets; None if all are generated.
         length: Number of samples.
         transform: Applied to each sample.
@@ -63,12 +71,17 @@ class Mixture(Dataset[Sample]):
     """
 
     def __init__(
-        self, weights: Mapping[str, float], root: str | Path | None, length: int, transform: Transform | None = None
+        self,
+        weights: Mapping[str, float],
+        root: str | Path | None,
+        length: int,
+        transform: Callable[[Any], Any] | None = None,
     ) -> None:
         if length < 1:
             raise ValueError(f"length must be at least 1, got {length}")
         self.records = mixed_records(weights)
         self.length, self.transform = length, transform
+        self.predicted = any(record.task == _PREDICTIONS for record in self.records)
         self.weights = torch.tensor([float(weights[record.name]) for record in self.records], dtype=torch.float64)
         self.parts: list[Dataset[Sample]] = [
             record.open("train", None if root is None else Path(root), length=length if record.is_generated else None)
@@ -78,11 +91,11 @@ class Mixture(Dataset[Sample]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Sample | PredictedSample:
         range(self.length)[index]  # IndexError past the end, which ends a for loop
         drawn = int(torch.multinomial(self.weights, 1))
         part, record = self.parts[drawn], self.records[drawn]
-        sample = part[int(torch.randint(len(part), ()))]  # type: ignore[arg-type]
+        sample: Sample | PredictedSample = part[int(torch.randint(len(part), ()))]  # type: ignore[arg-type]
         if (sample.label == GROUND_INDEX).any():
             raise DataError(f"{sample.name} of data set {record.name!r}: region {GROUND_INDEX} would count as ground")
         label = sample.label
@@ -91,7 +104,16 @@ class Mixture(Dataset[Sample]):
         if record.tolerance:
             label = label.masked_fill(near_border(label[None].float(), record.tolerance)[0], IGNORE_INDEX)
         sample = sample._replace(label=label)
+        if self.predicted:
+            sample = PredictedSample(sample.image, sample.label, sample.name, _object_logit(sample))
         return self.transform(sample) if self.transform else sample
+
+
+def _object_logit(sample: Sample | PredictedSample) -> Tensor:
+    """Return the logit (1, H, W) of all classes but the first together, NaN if nobody predicted."""
+    if isinstance(sample, PredictedSample):
+        return (sample.scores[1:].logsumexp(0) - sample.scores[0])[None]
+    return torch.full((1, *sample.label.shape), math.nan)
 
 
 def near_border(maps: Tensor, radius: int) -> Tensor:

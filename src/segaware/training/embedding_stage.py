@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segaware.data import Sample
+from segaware.constants import GROUND_INDEX, IGNORE_INDEX
+from segaware.data import PredictedSample, Sample
 from segaware.nn import BilateralFilter2d, Embedding, MaskLoss, OffsetPairLoss, PairLoss
 from segaware.nn.bundled import BundledEmbedding
-from segaware.training.degraded import border_weight, degraded_masks
+from segaware.training.degraded import DegradedMasks, border_weight, degraded_masks
 from segaware.training.optimization import Optimization
 from segaware.training.stages import Stage
 
@@ -67,6 +69,11 @@ class EmbeddingStage(Stage):
 
     network: BundledEmbedding
 
+    @staticmethod
+    def sample_type(*fields: Any) -> Sample | PredictedSample:
+        """Return a batch, with scores if a mixture has them."""
+        return Sample(*fields) if len(fields) == len(Sample._fields) else PredictedSample(*fields)
+
     def __init__(
         self,
         network: BundledEmbedding,
@@ -80,7 +87,7 @@ class EmbeddingStage(Stage):
         self.pair_loss, self.weight = loss, weight
         self.teaching, self.sharpening = teaching, sharpening  # no submodules: neither is trained or in a checkpoint
 
-    def loss(self, sample: Sample) -> Tensor:
+    def loss(self, sample: Sample | PredictedSample) -> Tensor:
         """Return the weighted sum of the losses of a batch, a scalar."""
         embedding, scales = self.network.forward_scales(sample.image)
         learned = embedding[:, self.network.colors :]
@@ -91,15 +98,15 @@ class EmbeddingStage(Stage):
         if self.teaching is not None:
             parts["teacher"] = self.teaching.weight * _taught(self.teaching, learned, sample.image)
         if self.sharpening is not None:
-            parts["masks"] = self.sharpening.weight * _sharpened(self.sharpening, embedding, sample.label)
+            parts["masks"] = self.sharpening.weight * _sharpened(self.sharpening, embedding, sample)
         if len(parts) > 1:
             for name, part in parts.items():
                 self.log(f"train/{name}", part.detach(), batch_size=len(sample.name))
         return torch.stack(list(parts.values())).sum()
 
-    def validation_step(self, batch: Sample, batch_idx: int) -> None:
+    def validation_step(self, batch: Sample | PredictedSample, batch_idx: int) -> None:
         """Log the mean loss of near and of far pairs of the learned channels."""
-        batch = Sample(*batch)
+        batch = self.sample_type(*batch)
         learned = self.network(batch.image)[:, self.network.colors :]
         near, far, near_pairs, far_pairs = self.pair_loss.sums(learned, batch.label)
         for name, value, count in (("near", near, near_pairs), ("far", far, far_pairs)):
@@ -113,21 +120,36 @@ def _taught(teaching: Teaching, learned: Tensor, image: Tensor) -> Tensor:
     return teaching.loss(learned[: teaching.images, :, ::2, ::2], wanted)
 
 
-def _sharpened(sharpening: Sharpening, embedding: Tensor, label: Tensor) -> Tensor:
+def _sharpened(sharpening: Sharpening, embedding: Tensor, sample: Sample | PredictedSample) -> Tensor:
     """Return the cross entropy of spoiled masks after the filter, which weighs pixels near borders up.
 
     The filter runs at stride 1 or 2, as `segaware.refine` does, on a square of every image.
     """
     stride = 1 + int(torch.randint(3, ()) == 0)
-    sides = [min(sharpening.crop * stride, length) for length in label.shape[-2:]]
-    top, left = (int(torch.randint(full - side + 1, ())) for full, side in zip(label.shape[-2:], sides, strict=True))
+    sides = [min(sharpening.crop * stride, length) for length in sample.label.shape[-2:]]
+    full = sample.label.shape[-2:]
+    top, left = (int(torch.randint(length - side + 1, ())) for length, side in zip(full, sides, strict=True))
     rows, columns = (slice(start, start + side, stride) for start, side in ((top, sides[0]), (left, sides[1])))
-    masks = degraded_masks(label[:, rows, columns], sharpening.masks)
+    label = sample.label[:, rows, columns]
+    masks = degraded_masks(label, sharpening.masks)
+    if isinstance(sample, PredictedSample):
+        masks = _with_predicted(masks, label, sample.scores[..., rows, columns])
     filtered = sharpening.filter(masks.probability, embedding[..., rows, columns].contiguous())
     weight = border_weight(masks.target) * masks.known
     # A filtered probability may be 0 or 1 to rounding.
     loss = F.binary_cross_entropy(filtered.clamp(1e-3, 1 - 1e-3), masks.target, weight, reduction="sum")
     return loss / weight.sum().clamp(min=1)
+
+
+def _with_predicted(masks: DegradedMasks, label: Tensor, logit: Tensor) -> DegradedMasks:
+    """Return masks with one more: where a network saw an object, logits (N, 1, H, W), NaN where none was asked."""
+    target = ((label != GROUND_INDEX) & (label != IGNORE_INDEX))[:, None].float()
+    known = masks.known & logit.isfinite()
+    return DegradedMasks(
+        torch.cat([masks.probability, logit.nan_to_num().sigmoid()], dim=1),
+        torch.cat([masks.target, target], dim=1),
+        torch.cat([masks.known.expand_as(masks.target), known], dim=1),
+    )
 
 
 def masks_filter(kernel_size: int, iterations: int) -> BilateralFilter2d:

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import nn
 from torch.utils.data import Dataset
 
-from segaware.data import Mixture, Sample, dataset
+from segaware.data import Mixture, PredictedSample, Sample, dataset
 from segaware.experiments.tasks.networks import build_embedding, optimization
 from segaware.experiments.tasks.scores import ImageScores
 from segaware.experiments.tasks.segmentation.samples import open_images, training_transform
@@ -34,7 +34,7 @@ class EmbeddingTask(Task[EmbeddingRecipe, ImageScores]):
 
     def samples(
         self, recipe: EmbeddingRecipe, split: Literal["train", "val"], data_root: Path | None
-    ) -> Dataset[Sample]:
+    ) -> Dataset[Sample] | Dataset[Sample | PredictedSample]:
         """Return images with their labels, in training of the mixture if there is one."""
         data = recipe.data
         if data.mixture is None:
