@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,6 +67,12 @@ class _Seeded(Dataset[Any]):
             return self.samples[index]
 
 
+def _leave_signals_to_the_training(_: int) -> None:
+    """Ignore Ctrl-C and SIGTERM, which reach all processes of a group: a training ends its loaders when it has saved."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def shuffled_batches(samples: Dataset[Any], batch_size: int, seed: int, workers: int = 0) -> DataLoader[Any]:
     """Return shuffled training batches, the same for any number of workers; an incomplete last batch is dropped.
 
@@ -80,6 +87,7 @@ def shuffled_batches(samples: Dataset[Any], batch_size: int, seed: int, workers:
         batch_size,
         sampler=EpochSampler(len(samples), seed),  # type: ignore[arg-type]
         num_workers=workers,
+        worker_init_fn=_leave_signals_to_the_training,
         drop_last=True,
         persistent_workers=workers > 0,
     )
