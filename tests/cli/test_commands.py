@@ -199,14 +199,27 @@ def test_ctrl_c_in_a_real_process(segaware: Segaware, recipe: Path, camvid: Path
     assert description["steps"] == 6 and description["seconds"] is None  # only a resumed training has no time
 
 
-@pytest.mark.parametrize(("name", "place"), [("demo", "demo"), ("harley2017/table1", "harley2017/table1/voc")])
-def test_table(segaware: Segaware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "place", "options", "costs"),
+    [("demo", "demo", [], True), ("harley2017/table1", "harley2017/table1/voc", ["--no-costs"], False)],
+)
+def test_table(
+    segaware: Segaware,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    place: str,
+    options: list[str],
+    costs: bool,
+) -> None:
     values = _table() | {"table": name, "task": "segmentation", "figure": ["t/new"]}
     asked = []
     monkeypatch.setattr("segaware.cli.table.run_table", lambda *arguments: asked.append(arguments) or values)
-    result = segaware("table", name, "data=voc", "--out", tmp_path / "results", "--runs", tmp_path, "train.epochs=1")
+    result = segaware(
+        "table", name, "data=voc", "--out", tmp_path / "results", "--runs", tmp_path, "train.epochs=1", *options
+    )
     assert result.exit_code == 0
-    assert asked == [(name, Workspace(tmp_path), ["data=voc", "train.epochs=1"])]
+    assert asked == [(name, Workspace(tmp_path), ["data=voc", "train.epochs=1"], costs)]
     path = tmp_path / "results" / f"{place}.json"
     assert json.loads(path.read_text()) == values
     assert Image.open(path.with_suffix(".png")).width > 1500

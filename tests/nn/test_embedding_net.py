@@ -216,3 +216,22 @@ def test_shipped_network_sees_the_border_of_the_cat() -> None:
             (embedding[:, row, border] - embedding[:, row, column]).abs().sum() for column in (outside, inside)
         )
         assert across > 1.5 * within
+
+
+def test_colors_come_beside_what_another_network_has_learned():
+    other, network = EmbeddingNet(0.125, 4), EmbeddingNet(0.125, 4, color=True)
+    image = torch.rand(1, 3, 24, 32)
+    other.calibrate(image)
+    network.copy_from(other)
+    embedding = network(image)
+    torch.testing.assert_close(embedding[:, :3], 10 * image)
+    torch.testing.assert_close(embedding[:, 3:], other(image) / 2)
+    again = EmbeddingNet(0.125, 4, color=True)
+    again.copy_from(network)
+    torch.testing.assert_close(again(image), embedding)
+    with pytest.raises(
+        ValueError, match=r"channels of this network, \[16, 32, 64, 4\] and 0 colours, got \[8, 16, 32, 4\]"
+    ):
+        EmbeddingNet(0.25, 4).copy_from(other)
+    with pytest.raises(ValueError, match=r"and 0 colours, got .* and 3"):
+        other.copy_from(network)

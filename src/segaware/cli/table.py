@@ -33,6 +33,9 @@ def table(
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, max=100, help="Train with so many seeds, 0 and on, and compare over them.")
     ] = 1,
+    costs: Annotated[
+        bool, typer.Option(help="Measure time and memory of every row in a process of its own; else times are rough.")
+    ] = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Train what is missing of a table, score every row and compare it with the control."""
@@ -42,9 +45,9 @@ def table(
         check_outputs([path, path.with_suffix(".png")], overwrite=overwrite or wrote_table(path, run_name(name)))
         workspace = Workspace(runs, data_root)
         if seeds == 1:
-            values = run_table(name, workspace, overrides or ())
+            values = run_table(name, workspace, overrides or (), costs)
         else:
-            values = run_seeds(name, range(seeds), workspace, overrides or ())
+            values = run_seeds(name, range(seeds), workspace, overrides or (), costs)
         write_json(path, values)
         task, figure = named_task(values["task"]), path.with_suffix(".png")
         task.draw(values, figure)

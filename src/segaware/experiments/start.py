@@ -120,16 +120,23 @@ def copy_start(network: nn.Module, recipe: Recipe, workspace: Workspace, batches
 
 
 def _prune(network: nn.Module, name: str, batches: DataLoader[Any] | None) -> None:
-    """Give a network the weights of a larger one as far as it has channels, on the images of the first batches."""
+    """Give a network the weights of another, as far as it has channels on the images of the first batches."""
     try:
         teacher = load_embedding(name)
     except (FileNotFoundError, ValueError) as error:
         raise RecipeError(f"start.pruned: {error}") from error
-    if not isinstance(network, FastEmbeddingNet) or not isinstance(teacher, EmbeddingNet) or batches is None:
+    if not isinstance(teacher, EmbeddingNet) or batches is None:
         raise RecipeError(
             f"start.pruned: a {type(network).__name__} cannot be pruned from a {type(teacher).__name__}; wanted is a "
-            "FastEmbeddingNet that is trained, from an EmbeddingNet"
+            "network that is trained, from an EmbeddingNet"
         )
+    if isinstance(network, EmbeddingNet):
+        try:
+            network.copy_from(teacher)
+        except ValueError as error:
+            raise RecipeError(f"start.pruned: {error}") from error
+        return
+    assert isinstance(network, FastEmbeddingNet)
     images = torch.cat([batch.image for batch in itertools.islice(batches, _PRUNING_BATCHES)])
     prune_embedding(teacher, network, images)
 

@@ -129,6 +129,32 @@ class EmbeddingNet(VGGScales, BundledEmbedding):
         return cls(len(tensors["conv3_1.bias"]) / 256, len(tensors["fuse.bias"]))
 
     @torch.no_grad()
+    def copy_from(self, other: EmbeddingNet) -> None:
+        """Copy the weights of a network of the same width and channels, with colours or without.
+
+        Where this network has colours and the other none, what was learned is halved: the colours' distances are added
+        to its own, and hardness 1 is to mean the same as before.
+
+        Args:
+            other: The other network.
+
+        Raises:
+            ValueError: If the networks do not have the same channels, or the other one has colours and this one none.
+        """
+        ours, theirs = ([*net.widths, net.fuse.out_channels] for net in (self, other))
+        if ours != theirs or (self.color is None and other.color is not None):
+            raise ValueError(
+                f"other must have the channels of this network, {ours} and {self.colors} colours, got {theirs} and "
+                f"{other.colors}"
+            )
+        tensors = other.state_dict()
+        if self.color is not None and other.color is None:
+            for name in ("fuse.weight", "fuse.bias"):
+                tensors[name] = tensors[name] / 2
+            tensors.update(self.color.state_dict(prefix="color."))
+        self.load_state_dict(tensors)
+
+    @torch.no_grad()
     def calibrate(self, image: Tensor) -> None:
         """Measure the size of the three scales' features on images (N, 3, H, W) and divide by it from now on.
 

@@ -199,8 +199,8 @@ class PrunedStart(EmbeddingStart):
     """Where the weights of an embedding stage come from, which may be those of a larger network."""
 
     pruned: str | None = Field(
-        description="vgg or a file of an `EmbeddingNet`, from which a fast network is pruned; see "
-        "`segaware.nn.prune_embedding`"
+        description="vgg or a file of an `EmbeddingNet`, from which a fast network is pruned, see "
+        "`segaware.nn.prune_embedding`, or which gives its weights to one of its size"
     )
 
 

@@ -68,7 +68,7 @@ class _Seeded(Dataset[Any]):
 
 
 def _leave_signals_to_the_training(_: int) -> None:
-    """Ignore Ctrl-C and SIGTERM, which reach all processes of a group: a training ends its loaders when it has saved."""
+    """Ignore Ctrl-C and SIGTERM, which reach whole process groups: a training ends its loaders when it has saved."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
