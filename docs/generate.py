@@ -1,13 +1,13 @@
 """Write the generated pages of docs/ and their figures from the JSON and the remarks in results/.
 
-And the tables of docs/export.md and docs/separability.md, and the figures of the latter and of docs/refine.md, whose
-text is written by hand.
+And the tables of docs/everyday.md, docs/export.md and docs/separability.md, and the figures of the last and of
+docs/refine.md, whose text is written by hand.
 
 Run as `make docs`. A test compares the pages with the files, so that they cannot say anything else.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from segaware.data import write_png
 from segaware.experiments.separability import draw_separability, separability_cells
 from segaware.experiments.tasks.flow.tables import draw_displacements, draw_errors, flow_cells, other_cells
 from segaware.experiments.tasks.segmentation.tables import draw_trimap, table_cells
+from segaware.recipes.files import load_table
 from segaware.recipes.names import table_path
 from segaware.showcase.photograph import draw_refinements
 from segaware.viz.cost_curves import cost_curves
@@ -27,7 +28,13 @@ from segaware.viz.cost_curves import cost_curves
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT / "results/bench"
 SEPARABILITY = ROOT / "results/separability"
+EVERYDAY = ROOT / "results/everyday"
 SHOWN_HALF_WIDTHS = (1, 3, 5, 10, 20)
+EVERYDAY_MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {
+    "within 1 px": lambda row: row["trimap_miou"][0],
+    "within 5 px": lambda row: row["trimap_miou"][2],
+    "boundary IoU": lambda row: row["boundary_iou"],
+}
 LIBRARIES = ("torchvision", "timm", "transformers")
 GPU_FACTS = ("triton", "natten", "card", "driver", "cuda", "cudnn")
 NO_GPU = (
@@ -53,6 +60,8 @@ def main() -> None:
     (ROOT / "docs/compatibility.md").write_text(compatibility_page(BENCH))
     page_of_exports = ROOT / "docs/export.md"
     page_of_exports.write_text(export_page(page_of_exports.read_text()))
+    page_of_photographs = ROOT / "docs/everyday.md"
+    page_of_photographs.write_text(everyday_page(page_of_photographs.read_text()))
     page_of_embeddings = ROOT / "docs/separability.md"
     page_of_embeddings.write_text(separability_page(page_of_embeddings.read_text()))
     for values in load_separability():
@@ -69,9 +78,9 @@ def write_results() -> None:
 
 
 def load_tables() -> list[dict[str, Any]]:
-    """Return the tables in results/, in the order of their names."""
+    """Return the tables in results/ that have a section of the page of results, in the order of their names."""
     paths = sorted((ROOT / "results").rglob("*.json"))
-    return [json.loads(path.read_text()) for path in paths if not {BENCH, SEPARABILITY} & set(path.parents)]
+    return [json.loads(path.read_text()) for path in paths if not {BENCH, SEPARABILITY, EVERYDAY} & set(path.parents)]
 
 
 def page() -> str:
@@ -312,6 +321,48 @@ def export_page(text: str) -> str:
         f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
     ]
     return _with_made(text, made)
+
+
+def load_everyday() -> dict[str, list[dict[str, Any]]]:
+    """Return the tables of everyday photographs by their names, each in the order of its data sets."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for name in ("everyday/predictions", "everyday/sharpening"):
+        paths = [ROOT / "results" / name / f"{data}.json" for data in load_table(name).data]
+        measured = [json.loads(path.read_text()) for path in paths if path.is_file()]
+        tables |= {name: measured} if measured else {}
+    return tables
+
+
+def everyday_page(text: str) -> str:
+    """Return the text of docs/everyday.md with tables as they were measured, between the two comments."""
+    made = []
+    for tables in load_everyday().values():
+        made += [f"## {tables[0]['title']}", load_table(tables[0]["table"]).about]
+        for measure, read in EVERYDAY_MEASURES.items():
+            headers = [measure, *(row["title"] for row in tables[0]["rows"])]
+            made.append(
+                _markdown([headers, *([table["data"], *_best_bold(map(read, table["rows"]))] for table in tables)])
+            )
+        for table in tables:
+            headers, rows = table_cells(table, half_widths=(1, 3, 5))
+            last = headers.index("boundary") + 1  # times were taken beside other work
+            measured = table["measured"]
+            made += [
+                f"### {table['data']}, {table['title'].lower()}",
+                table["about"].removeprefix(load_table(table["table"]).about).strip()
+                + f" Scored on {table['images']}.",
+                _markdown([headers[:last], *(row[:last] for row in rows)]),
+                f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, "
+                f"{measured['machine']}.",
+            ]
+    return _with_made(text, made)
+
+
+def _best_bold(values: Iterable[float]) -> list[str]:
+    """Return figures in percent, the best in bold."""
+    cells = [f"{100 * value:.1f}" for value in values]
+    best = max(cells, key=float)
+    return [f"**{cell}**" if cell == best else cell for cell in cells]
 
 
 def load_separability() -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ def test_public_names() -> None:
         "dense_crf",
         "embedding_distance",
         "export_onnx",
+        "load_embedding",
         "refine",
         "revert",
         "segaware_conv2d",

@@ -126,7 +126,7 @@ def contender(settings: Settings, model: str, variant: str, device: str, size: i
     torch.manual_seed(settings.seed)
     network = MODELS[model]().eval()
     image = torch.randn(1, 3, size, size)
-    embedding = nn.Sequential(segaware.Denormalize(), segaware.EmbeddingNet.from_pretrained()).eval()
+    embedding = nn.Sequential(segaware.Denormalize(), segaware.load_embedding()).eval()
     for module in (network, embedding):
         module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = image.to(device, memory_format=torch.channels_last)

@@ -123,7 +123,7 @@ measure("plain", Segmenter(plain))
 #
 # Masks compare embeddings, here those of a small network that is trained on the same label maps and then kept as it
 # is; [Train an embedding on your label maps](embedding.md) explains how. For photographs,
-# `segaware.EmbeddingNet.from_pretrained()` comes with the package.
+# `segaware.load_embedding()` loads one that comes with the package.
 
 # %%
 embedding = segaware.EmbeddingNet(width=0.25, dim=16)

@@ -17,6 +17,7 @@ from segaware.nn import (
     SegAwareCRF,
     SharedDistances,
     dense_crf,
+    load_embedding,
 )
 from segaware.ops import attention_mask, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
 from segaware.refining import refine
@@ -38,6 +39,7 @@ __all__ = [
     "dense_crf",
     "embedding_distance",
     "export_onnx",
+    "load_embedding",
     "refine",
     "revert",
     "segaware_conv2d",

@@ -69,3 +69,14 @@ def test_table_of_a_data_set(generate: ModuleType, tmp_path: Path, monkeypatch: 
     assert " | ".join(["| method | paper | mIoU", *bands, "boundary | ms | peak MB |"]) in page
     assert "(figures/paper_table1_animals_trimap.png)" in page
     assert [path.name for path in (tmp_path / "docs/figures").iterdir()] == ["paper_table1_animals_trimap.png"]
+
+
+def test_page_of_everyday_photographs_is_made_from_the_committed_results(generate: ModuleType) -> None:
+    page = (ROOT / "docs/everyday.md").read_text()
+    assert page == generate.everyday_page(page), "run `make docs`"
+    for tables in generate.load_everyday().values():
+        assert tables
+        for table in tables:
+            assert f"### {table['data']}, " in page
+            best = max(row["boundary_iou"] for row in table["rows"])
+            assert f"| **{100 * best:.1f}**" in page

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from segaware.nn.embedding import Embedding
 from segaware.nn.hub import METADATA, Pretrained
 
-DEFAULT_EMBEDDING = "vgg"  # what "pretrained" stands for, and the network of those who choose none
+DEFAULT_EMBEDDING = "fast"  # what "pretrained" stands for, and the network of those who choose none
 _FOLDER = Path(__file__).parent.parent / "weights"
 _NETWORKS: dict[str, type[BundledEmbedding]] = {}
 
@@ -83,11 +83,11 @@ class BundledEmbedding(Embedding, Pretrained):
         raise ValueError(f"it does not say the arguments of its {cls.__name__}")
 
 
-def load_embedding(name: str | Path) -> BundledEmbedding:
+def load_embedding(name: str | Path = DEFAULT_EMBEDDING) -> BundledEmbedding:
     """Return a trained embedding network of whatever family.
 
     Args:
-        name: Of weights that come with segaware, "fast" or "vgg"; or a .safetensors file, which says its family. A file
+        name: Of weights that come with segaware, "fast", the default, or "vgg"; or a .safetensors file, which says its family. A file
             that does not is of an `EmbeddingNet`.
 
     Returns:
@@ -99,8 +99,8 @@ def load_embedding(name: str | Path) -> BundledEmbedding:
 
     Example:
         >>> from segaware.nn import load_embedding
-        >>> load_embedding("fast").dim
-        19
+        >>> load_embedding()(torch.rand(1, 3, 50, 70), stride=2).shape
+        torch.Size([1, 19, 25, 35])
     """
     for network in _NETWORKS.values():
         if network.bundled == name:

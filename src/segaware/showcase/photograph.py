@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segaware.data import COARSE_STRIDE, coarse_scores, photograph, read_image
 from segaware.models import ScoreRefinement, Sharpener
-from segaware.nn import EmbeddingNet
+from segaware.nn import load_embedding
 from segaware.refining import Method, refine
 from segaware.viz import embedding_colors, side_by_side
 from segaware.viz.masks import draw_masks
@@ -27,13 +27,13 @@ def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
     """Return two pictures, uint8 (H, W, 3): a rough outline sharpened, and the masks of some pixels."""
     pixels = read_image(photograph())
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
-    network = EmbeddingNet.from_pretrained()
+    network = load_embedding()
     embedding = network(image)
     coarse = coarse_scores(_outline(pixels.shape[1], pixels.shape[0]), 2, noise=0.0)
     sharpen = Sharpener(
         ScoreRefinement(2, filter_kernel_size=9, filter_iterations=8, filter_hardness=_HARDNESS), network
     )
-    panels = [("photograph", pixels), ("embedding (PCA)", embedding_colors(embedding[0]))]
+    panels = [("photograph", pixels), ("embedding (PCA)", embedding_colors(embedding[0, network.colors :]))]
     for caption, sharpener in (("rough outline", Sharpener(ScoreRefinement(2))), ("sharpened", sharpen)):
         cat = sharpener(image, coarse, COARSE_STRIDE)[0].argmax(0).numpy()
         panels.append((caption, _darken(pixels, cat)))
