@@ -87,8 +87,8 @@ def load_embedding(name: str | Path = DEFAULT_EMBEDDING) -> BundledEmbedding:
     """Return a trained embedding network of whatever family.
 
     Args:
-        name: Of weights that come with segaware, "fast", the default, or "vgg"; or a .safetensors file, which says its family. A file
-            that does not is of an `EmbeddingNet`.
+        name: Of weights that come with segaware, "fast", the default, or "vgg"; or a .safetensors file, which says its
+            family. A file that does not is of an `EmbeddingNet`.
 
     Returns:
         The network in evaluation mode, float32.
