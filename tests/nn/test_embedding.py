@@ -176,7 +176,7 @@ def test_a_file_says_its_family(name: str, tmp_path: Path) -> None:
 
 def test_weights_that_come_with_segaware() -> None:
     network = load_embedding("vgg")
-    assert type(network) is EmbeddingNet and network.dim == 64 and network.color is None
+    assert type(network) is EmbeddingNet and (network.dim, network.colors) == (67, 3)
     assert torch.equal(network.fuse.weight, EmbeddingNet.from_pretrained().fuse.weight)
 
 
