@@ -44,6 +44,15 @@ def test_values(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"{os.cpu_count()} cores, {torch.get_num_threads()} threads" in values["machine"]
 
 
+def test_paths_are_those_seen_from_the_working_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    arguments = ["--data-root", str(tmp_path / "data"), f"start.vgg={tmp_path / 'here/vgg'}", "--out", "results"]
+    monkeypatch.setattr(sys, "argv", ["segaware", "train", *arguments])
+    relative = Path("../data"), Path("vgg")
+    assert provenance()["command"] == f"segaware train --data-root {relative[0]} start.vgg={relative[1]} --out results"
+
+
 def test_commit_of_a_copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "__file__", str(tmp_path / "provenance.py"))
     monkeypatch.setenv("SEGAWARE_COMMIT", "told")

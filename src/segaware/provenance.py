@@ -26,13 +26,22 @@ def provenance(*program: str) -> dict[str, Any]:
         program: What runs, if it is not the command `segaware`: "python" and the name of a script.
     """
     return {
-        "command": shlex.join([*(program or ("segaware",)), *sys.argv[1:]]),
+        "command": shlex.join([*(program or ("segaware",)), *map(_without_machine, sys.argv[1:])]),
         "commit": _commit(),
         "segaware": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
     }
+
+
+def _without_machine(argument: str) -> str:
+    """Return an argument, its absolute path (also after `key=`) as seen from the working folder: files travel."""
+    key, equals, value = argument.rpartition("=")
+    try:
+        return f"{key}{equals}{os.path.relpath(value)}" if os.path.isabs(value) else argument
+    except ValueError:  # on another drive of Windows
+        return argument
 
 
 def _commit() -> str | None:
