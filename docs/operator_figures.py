@@ -40,9 +40,20 @@ def photo() -> Tensor:
 
 
 @cache
+def network() -> segaware.EmbeddingNet:
+    """Return the paper's embedding network."""
+    return segaware.EmbeddingNet.from_pretrained()
+
+
+@cache
 def embedding() -> Tensor:
-    """Return its embedding, (1, 64, 300, 451)."""
-    return segaware.EmbeddingNet.from_pretrained()(photo())
+    """Return the photograph's embedding, (1, 67, 300, 451)."""
+    return network()(photo())
+
+
+def learned_colors() -> np.ndarray:
+    """Draw what of a part of the embedding was learned: its principal components, without the colours beside it."""
+    return embedding_colors(crop(embedding())[0, network().colors :])
 
 
 @cache
@@ -108,7 +119,7 @@ def draw_embedding_distance() -> Panels:
     right = d[0].view(WINDOW, WINDOW, SIDE, SIDE)[WINDOW // 2, WINDOW // 2 + 3]
     return [
         marked(),
-        ("embedding (PCA)", embedding_colors(crop(embedding())[0])),
+        ("embedding (PCA)", learned_colors()),
         ("distances, window of 1", gray(window)),
         ("to 3 pixels right", gray(right)),
     ]
@@ -254,7 +265,7 @@ def draw_embedding_net() -> Panels:
     """Draw an embedding, and how far its pixels are from one of them."""
     e = crop(embedding())
     distance = (e - at_point(e)[None, :, None, None]).abs().sum(1)[0]
-    return [marked(), ("embedding (PCA)", embedding_colors(e[0])), ("distance to 1", gray(distance))]
+    return [marked(), ("embedding (PCA)", learned_colors()), ("distance to 1", gray(distance))]
 
 
 def draw_color_embedding() -> Panels:
@@ -273,9 +284,9 @@ def draw_pair_loss() -> Panels:
     untrained = segaware.EmbeddingNet(0.25, dim=64)
     untrained.calibrate(photo())
     panels = [("photograph", rgb(crop(photo()))), ("labels", gray(crop(rough_label())[0].float()))]
-    for caption, net in (("untrained", untrained), ("trained", segaware.EmbeddingNet.from_pretrained())):
+    for caption, net in (("untrained", untrained), ("trained", network())):
         with torch.enable_grad():
-            e = crop(net(photo())).detach().requires_grad_()
+            e = crop(net(photo())[:, net.colors :]).detach().requires_grad_()
             PairLoss()(e, crop(rough_label())).backward()
         size = e.grad[0].norm(dim=0)
         panels.append((f"gradient, {caption}", gray(size.clamp(max=float(size.quantile(0.99))))))
