@@ -90,11 +90,12 @@ write_png("sharpen.png", np.concatenate([side_by_side(cut_out[:3]), side_by_side
 # %% [markdown]
 # ![The cat cut out by hand, by the scores, and by what each method makes of them](sharpen.png)
 #
-# One photograph proves little: [Results](../results.md) compares the methods on 437 photographs, with intervals.
+# One photograph proves little: [Photographs of many kinds](../everyday.md) compares the methods on the predictions of
+# real networks and on hundreds of photographs, with intervals.
 #
 # The time is that of this page's machine. Memory grows with the image, and `max_memory="2GB"` refines large ones in
-# tiles, with the same result; the dense CRF alone cannot be split. The embedding network takes most of the filter's
-# time: give `embedding=` the embeddings themselves if you refine several maps of one image.
+# tiles, with the same result; the dense CRF alone cannot be split. The embedding network takes a good part of the
+# filter's time: give `embedding=` the embeddings themselves if you refine several maps of one image.
 #
 # ## When it does not help
 #
