@@ -34,7 +34,7 @@ def _sample():
 
 @pytest.mark.parametrize("network", [FastEmbeddingNet(0.125, 4), EmbeddingNet(0.125, 4, color=True)])
 def test_colors_learn_from_masks_alone(network):
-    teaching = Teaching(ColorEmbedding(), MaskLoss(radius=8, count=1), 1.0, images=1)
+    teaching = Teaching(FastEmbeddingNet(0.0625, 2), MaskLoss(radius=8, count=1), 1.0, images=1)
     for parts, learns in (({"teaching": teaching}, False), ({"sharpening": _sharpening()}, True)):
         network.zero_grad()
         _stage(network, **parts).loss(_sample()).backward()
@@ -57,6 +57,18 @@ def test_teacher_and_filter_are_not_trained():
     assert set(stage.state_dict()) == {f"network.{name}" for name in network.state_dict()}
 
 
+def test_a_teacher_gives_what_it_has_learned_without_its_colors():
+    teacher, network = FastEmbeddingNet(0.0625, 2), FastEmbeddingNet(0.125, 4)
+
+    def loss():
+        torch.manual_seed(1)
+        return _stage(network, weight=0.0, teaching=Teaching(teacher, MaskLoss(8, 1), 1.0, images=2)).loss(_sample())
+
+    before = loss()
+    teacher.color.scale.data *= 5
+    assert loss() == before != 0
+
+
 def test_weights_multiply_the_parts():
     network, sample = FastEmbeddingNet(0.125, 4), _sample()
 
@@ -65,7 +77,8 @@ def test_weights_multiply_the_parts():
         return _stage(network, weight=weight, **parts).loss(sample).item()
 
     def taught(weight):
-        return {"teaching": Teaching(ColorEmbedding(), MaskLoss(8, 1), weight, images=1)}
+        torch.manual_seed(2)
+        return {"teaching": Teaching(FastEmbeddingNet(0.0625, 2), MaskLoss(8, 1), weight, images=1)}
 
     assert loss(3.0) == pytest.approx(3 * loss(1.0))
     assert loss(0.0, **taught(2.0)) == pytest.approx(2 * loss(0.0, **taught(1.0))) != 0

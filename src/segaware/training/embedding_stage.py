@@ -114,9 +114,9 @@ class EmbeddingStage(Stage):
 
 
 def _taught(teaching: Teaching, learned: Tensor, image: Tensor) -> Tensor:
-    """Return how far the distances of the first images are from the teacher's, at stride 2."""
+    """Return how far the distances of the first images are from what the teacher has learned, at stride 2."""
     with torch.no_grad():
-        wanted = teaching.network.to(image.device)(image[: teaching.images], stride=2)
+        wanted = teaching.network.to(image.device)(image[: teaching.images], stride=2)[:, teaching.network.colors :]
     return teaching.loss(learned[: teaching.images, :, ::2, ::2], wanted)
 
 
