@@ -98,8 +98,14 @@ def _official_val(root: Path) -> None:
     for i, name in enumerate(names):
         _image(folder / "JPEGImages" / f"{name}.jpg", i)
         _label(folder / "SegmentationClass" / f"{name}.png", i, _CLASS)
-        logits = {"q": np.eye(21, dtype=np.uint8)[:, :6].reshape(21, 3, 2), "zero_point": 0, "scale": 1.0, "size": SIZE}
-        np.savez(_prepared(root / "predictions/deeplabv3_mnv2/voc_official_val" / f"{name}.npz"), **logits)
+        _logits(root / "predictions/deeplabv3_mnv2/voc_official_val" / f"{name}.npz")
+    for i in range(_COUNTS["train"]):
+        _logits(root / "predictions/deeplabv3_mnv2/voc/train" / f"train{i}.npz")
+
+
+def _logits(path: Path) -> None:
+    logits = {"q": np.eye(21, dtype=np.uint8)[:, :6].reshape(21, 3, 2), "zero_point": 0, "scale": 1.0, "size": SIZE}
+    np.savez(_prepared(path), **logits)
 
 
 def _coco(folder: Path, split: str) -> None:
