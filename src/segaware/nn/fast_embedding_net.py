@@ -17,7 +17,7 @@ _FINEST = 2  # stride of the image that the layers see
 
 
 class FastEmbeddingNet(VGGScales, BundledEmbedding):
-    """Give every pixel an embedding whose distances tell regions apart, in a tenth of `EmbeddingNet`'s time.
+    """Give every pixel an embedding whose distances tell regions apart, at a fraction of `EmbeddingNet`'s time.
 
     The same seven convolutions see the image at half its size, and half of their channels are left: that is a quarter
     of a quarter of the work, and twice the sight. Each scale is mapped by a 1x1 convolution, and their sum is the
