@@ -7,7 +7,7 @@ Run as `make docs`. A test compares the pages with the files, so that they canno
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +16,12 @@ from benchmarks.groups.curves import LABELS
 from benchmarks.harness.plan import PACKAGES
 from benchmarks.harness.tables import HEADERS, case_rows
 from benchmarks.registry import GROUPS
+from docs.everyday import everyday_page
+from docs.markdown import markdown, source, with_made
 from segaware.data import write_png
 from segaware.experiments.separability import draw_separability, separability_cells
 from segaware.experiments.tasks.flow.tables import draw_displacements, draw_errors, flow_cells, other_cells
 from segaware.experiments.tasks.segmentation.tables import draw_trimap, table_cells
-from segaware.recipes.files import load_table
 from segaware.recipes.names import table_path
 from segaware.showcase.photograph import draw_refinements
 from segaware.viz.cost_curves import cost_curves
@@ -30,11 +31,6 @@ BENCH = ROOT / "results/bench"
 SEPARABILITY = ROOT / "results/separability"
 EVERYDAY = ROOT / "results/everyday"
 SHOWN_HALF_WIDTHS = (1, 3, 5, 10, 20)
-EVERYDAY_MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {
-    "within 1 px": lambda row: row["trimap_miou"][0],
-    "within 5 px": lambda row: row["trimap_miou"][2],
-    "boundary IoU": lambda row: row["boundary_iou"],
-}
 LIBRARIES = ("torchvision", "timm", "transformers")
 GPU_FACTS = ("triton", "natten", "card", "driver", "cuda", "cudnn")
 NO_GPU = (
@@ -127,13 +123,13 @@ def _section(table: dict[str, Any]) -> list[str]:
     return [
         f"## {table['title']}",
         scored,
-        _markdown([headers, *rows]),
+        markdown([headers, *rows]),
         *([remarks.read_text().strip()] if remarks.is_file() else []),
         *task.shown(table),
         *([_by_seed(table)] if "seeds" in table else []),
         "What each row had, and the hardness it learned:",
-        _markdown(budget),
-        f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+        markdown(budget),
+        source(measured),
     ]
 
 
@@ -143,7 +139,7 @@ def _by_seed(table: dict[str, Any]) -> str:
         changes = [(100 * seed["miou"], 100 * seed["miou_difference"]["difference"]) for seed in row["by_seed"]]
         is_control = row["recipe"] == table["control"]
         rows.append([row["title"], *(f"{miou:.1f}" + f" ({d:+.1f})" * (not is_control) for miou, d in changes)])
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def _flow_figures(table: dict[str, Any]) -> list[str]:
@@ -153,7 +149,7 @@ def _flow_figures(table: dict[str, Any]) -> list[str]:
         "of a motion boundary (where the true flow of neighbours differs by more than a pixel) or beyond; the mean "
         "angular error in degrees; and Fl, the share of pixels that err by more than 3 pixels and 5 %.",
         f"![End-point error by distance to a motion boundary](figures/{_figure(table, 'errors')})",
-        *(["Real pairs, end-point error / angular error:", _markdown([headers, *rows])] if rows else []),
+        *(["Real pairs, end-point error / angular error:", markdown([headers, *rows])] if rows else []),
         f"![How far pixels move](figures/{_figure(table, 'displacements')})",
     ]
 
@@ -201,7 +197,7 @@ def benchmarks_page(folder: Path) -> str:
     if "gpu" not in groups:
         parts += ["## On a GPU", NO_GPU]
     for group in groups.values():
-        parts += [f"## {group['title']}", group["about"], _markdown(_bench_rows(group)), _measured(group)]
+        parts += [f"## {group['title']}", group["about"], markdown(_bench_rows(group)), _measured(group)]
     if (folder / "refine_memory.json").is_file():
         parts += _refine_memory(json.loads((folder / "refine_memory.json").read_text()))
     if (folder / "remarks.md").is_file():
@@ -227,8 +223,8 @@ def _refine_memory(values: dict[str, Any]) -> list[str]:
         f"`segaware refine` with `--max-memory {values['max_memory']}` on {width}x{height} pixels and "
         f"{values['classes']} classes, each in a process of its own. Peak memory is the most that was resident, "
         "libraries included, in 10^6 bytes.",
-        _markdown([["method", "s", "peak MB"], *rows]),
-        f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+        markdown([["method", "s", "peak MB"], *rows]),
+        source(measured),
     ]
 
 
@@ -293,8 +289,8 @@ def compatibility_page(folder: Path) -> str:
         "is that to the original at hardness 0, relative to the largest output, in double precision, at two image "
         "sizes, with random weights. A network trains if gradients reach its weights, every hardness and the embedding "
         "network; it compiles if `torch.compile` does it without a break in the graph, for both sizes.",
-        _markdown(rows),
-        f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+        markdown(rows),
+        source(measured),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -317,52 +313,10 @@ def export_page(text: str) -> str:
         f"largest value of the output, and the size of the graph and the time to make it, from an example of "
         f"{'x'.join(map(str, exports['example']))}. Networks have their full width, random weights, and the embeddings "
         "that come with segaware.",
-        _markdown(rows),
-        f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+        markdown(rows),
+        source(measured),
     ]
-    return _with_made(text, made)
-
-
-def load_everyday() -> dict[str, list[dict[str, Any]]]:
-    """Return the tables of everyday photographs by their names, each in the order of its data sets."""
-    tables: dict[str, list[dict[str, Any]]] = {}
-    for name in ("everyday/predictions", "everyday/sharpening"):
-        paths = [ROOT / "results" / name / f"{data}.json" for data in load_table(name).data]
-        measured = [json.loads(path.read_text()) for path in paths if path.is_file()]
-        tables |= {name: measured} if measured else {}
-    return tables
-
-
-def everyday_page(text: str) -> str:
-    """Return the text of docs/everyday.md with tables as they were measured, between the two comments."""
-    made = []
-    for tables in load_everyday().values():
-        made += [f"## {tables[0]['title']}", load_table(tables[0]["table"]).about]
-        for measure, read in EVERYDAY_MEASURES.items():
-            headers = [measure, *(row["title"] for row in tables[0]["rows"])]
-            made.append(
-                _markdown([headers, *([table["data"], *_best_bold(map(read, table["rows"]))] for table in tables)])
-            )
-        for table in tables:
-            headers, rows = table_cells(table, half_widths=(1, 3, 5))
-            last = headers.index("boundary") + 1  # times were taken beside other work
-            measured = table["measured"]
-            made += [
-                f"### {table['data']}, {table['title'].lower()}",
-                table["about"].removeprefix(load_table(table["table"]).about).strip()
-                + f" Scored on {table['images']}.",
-                _markdown([headers[:last], *(row[:last] for row in rows)]),
-                f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, "
-                f"{measured['machine']}.",
-            ]
-    return _with_made(text, made)
-
-
-def _best_bold(values: Iterable[float]) -> list[str]:
-    """Return figures in percent, the best in bold."""
-    cells = [f"{100 * value:.1f}" for value in values]
-    best = max(cells, key=float)
-    return [f"**{cell}**" if cell == best else cell for cell in cells]
+    return with_made(text, made)
 
 
 def load_separability() -> list[dict[str, Any]]:
@@ -385,28 +339,15 @@ def separability_page(text: str) -> str:
             f"## {values['separability']}",
             f"{values['images']} of {values['of']} images of the split `{values['split']}`, seed {values['seed']}; "
             f"weights: {', '.join(digests)}.",
-            _markdown([headers, *rows]),
+            markdown([headers, *rows]),
             f"![Areas by distance on {values['separability']}](figures/{_separability_figure(values)})",
-            f"`{measured['command']}`, commit {measured['commit']}, torch {measured['torch']}, {measured['machine']}.",
+            source(measured),
         ]
-    return _with_made(text, made)
+    return with_made(text, made)
 
 
 def _separability_figure(values: dict[str, Any]) -> str:
     return f"separability_{values['separability']}.png"
-
-
-def _with_made(text: str, made: list[str]) -> str:
-    """Return a text with paragraphs between its two comments, in place of what was there."""
-    before, rest = text.split("<!-- Made", 1)
-    comment, rest = rest.split("-->", 1)
-    _, after = rest.split("<!-- End", 1)
-    return f"{before}<!-- Made{comment}-->\n" + "\n\n".join(made) + f"\n\n<!-- End{after}"
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
 
 
 if __name__ == "__main__":

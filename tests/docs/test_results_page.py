@@ -6,6 +6,8 @@ from types import ModuleType
 
 import pytest
 
+from docs.everyday import load_everyday
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("segaware ", "python benchmarks/", "python -m benchmarks ")
 
@@ -74,7 +76,7 @@ def test_table_of_a_data_set(generate: ModuleType, tmp_path: Path, monkeypatch: 
 def test_page_of_everyday_photographs_is_made_from_the_committed_results(generate: ModuleType) -> None:
     page = (ROOT / "docs/everyday.md").read_text()
     assert page == generate.everyday_page(page), "run `make docs`"
-    for tables in generate.load_everyday().values():
+    for tables in load_everyday().values():
         assert tables
         for table in tables:
             assert f"### {table['data']}, " in page
