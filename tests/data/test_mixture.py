@@ -36,6 +36,15 @@ def test_images_are_drawn_by_weight_and_ground_is_no_region(root):
         assert sample.label[0].tolist() == labels
 
 
+def test_the_background_of_generated_regions_is_one_of_them(root):
+    torch.manual_seed(0)
+    transform = Compose([RandomScale(0.5, 0.5), RandomCrop(96, 96)])
+    samples = [s for s in Mixture({"flying_regions": 3.0, "duts": 1.0}, root, 12, transform) if s.name.isdigit()]
+    numbers = [set(sample.label.unique().tolist()) for sample in samples]
+    assert len(samples) > 4 and sum(0 in some for some in numbers) > 4 and max(map(len, numbers)) > 2
+    assert not any(some & {GROUND_INDEX, 255} for some in numbers)
+
+
 def test_transforms_know_ground_and_void(root):
     transform = Compose([RandomScale(2.0, 2.0), RandomCrop(8, 60)])
     label = Mixture({"duts": 1.0}, root, 1, transform)[0].label

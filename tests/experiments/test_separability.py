@@ -53,6 +53,12 @@ def test_no_mean_over_a_few_odd_images(root: Path) -> None:
     assert separability_cells(values, border=(1,), apart=(1, 8))[1] == [["color", "87.5", NOTHING, "87.5"]]
 
 
+def test_generated_regions_need_no_folder() -> None:
+    values = measure_separability("flying_regions", [], images=2)
+    (row,) = values["rows"]
+    assert row["by_border_distance"][0]["images"] == 2 and row["by_pixel_distance"][0]["area"] > 0.8
+
+
 def test_embedding_beside_colour(root: Path, tmp_path: Path) -> None:
     network = EmbeddingNet(width=0.0625, dim=4)
     save_weights(tmp_path / "mine.safetensors", network, {})

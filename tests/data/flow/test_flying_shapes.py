@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from segaware.data import VOC
+from segaware.data import VOC, Sample
 from segaware.data.flow import flying_shapes
 from segaware.data.flow.flying_shapes import (
+    FlyingRegions,
     FlyingShapes,
     _find_cut_outs,
     _resize_cut_out,
@@ -102,6 +103,45 @@ def test_second_image_warped_by_the_flow_is_the_first():
     assert mean < 0.002
     assert torch.cat(wrong_by_a_pixel).mean() > 5 * mean
     assert torch.cat(hidden).mean() > 0.1
+
+
+def same_labelled(one: Sample, two: Sample) -> bool:
+    return torch.equal(one.image, two.image) and torch.equal(one.label, two.label)
+
+
+@pytest.mark.parametrize("photographs", [None, Photographs(labels=True)])
+def test_regions_are_those_of_one_image_of_every_pair(photographs):
+    size = (160, 200)
+    pairs, longer, other = (FlyingShapes(n, size, seed, photographs) for n, seed in ((4, 0), (9, 0), (4, 1)))
+    regions = FlyingRegions(pairs)
+    assert len(regions) == 4 and [sample.name for sample in regions] == [pair.name for pair in pairs]
+    for index, (sample, pair) in enumerate(zip(regions, pairs, strict=True)):
+        assert torch.equal(sample.image, (pair.image1, pair.image2)[index % 2])
+        assert sample.label.dtype == torch.int64 and sample.label.shape == size
+        assert same_labelled(sample, FlyingRegions(longer)[index]) and same_labelled(sample, regions[index - 4])
+        assert not torch.equal(sample.label, FlyingRegions(other)[index].label)
+
+
+def test_regions_move_as_one_and_no_two_alike(monkeypatch):
+    affine = flying_shapes._affine
+    # whole pixels, so that what is seen of an object in both images is the same pixels of its texture
+    monkeypatch.setattr(flying_shapes, "_affine", lambda linear, shift: affine(np.eye(2), np.rint(shift)))
+    pairs = FlyingShapes(4, seed=3)
+    for index, (sample, pair) in enumerate(zip(FlyingRegions(pairs), pairs, strict=True)):
+        y, x = (~pair.occluded).nonzero().T
+        u, v = pair.flow[:, y, x].long()
+        motion = 1000 * u + v
+        for off in [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]:
+            label = sample.label.roll(off, (0, 1))
+            label = label[y + v, x + u] if index % 2 else label[y, x]
+            labels, motions, both = (len(some.unique()) for some in (label, motion, 100 * motion + label))
+            assert labels > 4 and (labels == motions == both) == (off == (0, 0))
+
+
+def test_regions_have_numbers_below_those_of_ground_and_void():
+    assert len(FlyingRegions(FlyingShapes(2, (1800, 1900)))) == 2
+    with pytest.raises(ValueError, match=r"size must be .* 253 objects, got \(1900, 1900\)"):
+        FlyingRegions(FlyingShapes(2, (1900, 1900)))
 
 
 def lengths(size: tuple[int, int], count: int) -> Tensor:

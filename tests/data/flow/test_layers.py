@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segaware.data.flow.layers import Layer, render_pair
+from segaware.data.flow.layers import Layer, compose, render_pair
 
 STILL = np.eye(3)
 
@@ -82,12 +82,15 @@ def test_occlusion_is_that_of_the_point_between_pixels(moved, hidden):
 def test_edges_are_soft_and_labels_hard():
     texture = F.pad(square(2, 1.0), (1, 1, 1, 1), mode="replicate")
     texture[3, [0, -1]] = texture[3, :, [0, -1]] = 0
-    sample = render_pair(
-        Layer(square(9, 0.0), STILL, STILL), [Layer(texture, shift(2.4, 2), shift(0.2, 0))], (8, 8), "soft"
-    )
+    layers = [Layer(square(9, 0.0), STILL, STILL), Layer(texture, shift(2.4, 2), shift(0.2, 0))]
+    sample = render_pair(layers[0], layers[1:], (8, 8), "soft")
     assert sample.image1[0, 3].numpy() == pytest.approx([0, 0, 0, 0.6, 1, 0.4, 0, 0], abs=1e-5)
     assert sample.image2[0, 3].numpy() == pytest.approx([0, 0, 0, 0.4, 1, 0.6, 0, 0], abs=1e-5)
     assert sample.flow[0, 3].numpy() == pytest.approx([0, 0, 0, 0.2, 0.2, 0, 0, 0])
+    first, second = (compose(layers, [getattr(layer, p) for layer in layers], (8, 8)) for p in ("pose", "next_pose"))
+    assert torch.equal(first[0], sample.image1) and torch.equal(second[0], sample.image2)
+    assert first[1][3].tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
+    assert second[1][3].tolist() == [0, 0, 0, 0, 1, 1, 0, 0]
 
 
 def test_flow_is_the_affine_displacement():

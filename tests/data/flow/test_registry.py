@@ -31,6 +31,16 @@ def test_series_of_the_splits_are_disjoint():
     assert not any(torch.equal(a.image1, b.image1) for a in train for b in val)
 
 
+def test_regions_of_the_splits_are_disjoint():
+    regions = dataset("flying_regions", "segmentation")
+    assert regions.num_classes is None and not regions.ground and regions.tolerance == 0
+    train = regions.open("train", length=3, size=(32, 48))
+    val = regions.open("val", length=3, size=(32, 48), transform=lambda sample: sample._replace(name="changed"))
+    assert train[2].label.shape == (32, 48) and val[2].name == "changed"
+    assert not any(torch.equal(a.image, b.image) for a in train for b in val)
+    assert len(regions.open("val")) == 1000
+
+
 def test_flying_voc_takes_the_photographs_of_the_split(tmp_path):
     folder = tmp_path / "voc"
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):

@@ -10,7 +10,7 @@ from segaware.data.flow.files import (
     write_pfm,
 )
 from segaware.data.flow.flying_chairs import FlyingChairs
-from segaware.data.flow.flying_shapes import FlyingShapes, generate_pair
+from segaware.data.flow.flying_shapes import FlyingRegions, FlyingShapes, generate_pair
 from segaware.data.flow.flying_things3d import FlyingThings3D
 from segaware.data.flow.frames import Frames, open_frames
 from segaware.data.flow.kitti import KITTI
@@ -33,6 +33,7 @@ __all__ = [
     "FlowSample",
     "FlowTransform",
     "FlyingChairs",
+    "FlyingRegions",
     "FlyingShapes",
     "FlyingThings3D",
     "Frames",

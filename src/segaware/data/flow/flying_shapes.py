@@ -9,15 +9,17 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from segaware.constants import IGNORE_INDEX
-from segaware.data.flow.layers import Layer, render_pair
+from segaware.constants import GROUND_INDEX, IGNORE_INDEX
+from segaware.data.flow.layers import Layer, compose, render_pair
 from segaware.data.flow.sample import FlowSample, FlowTransform
 from segaware.data.registry import DatasetRecord, Split, register_dataset
+from segaware.data.sample import Sample, Transform
 from segaware.data.scenes import LIMB_REACH, outline, smooth
 from segaware.data.voc import VOC, VOC_LAYOUT
 
 WORLD = (384, 512)  # height and width of FlyingChairs' images; smaller images show a part of such a world
 
+_OBJECTS = (6, 14)  # in such a world, at least and at most
 _SMALLEST_CUT_OUT = 1000  # pixels of the photograph
 
 
@@ -94,6 +96,14 @@ def generate_pair(
         >>> sample.image2.shape, sample.flow.shape, sample.occluded.dtype
         (torch.Size([3, 64, 96]), torch.Size([2, 64, 96]), torch.bool)
     """
+    background, *objects = _layers(seed, size, photographs)
+    return render_pair(background, objects, size, "pair")
+
+
+def _layers(
+    seed: int | np.random.SeedSequence, size: tuple[int, int], photographs: PhotographSource | None
+) -> list[Layer]:
+    """Return the layers of a pair, from the background to the topmost."""
     _check(size, photographs)
     rng = np.random.default_rng(seed)
     extent = np.array(size[::-1], float)  # width, height
@@ -106,9 +116,8 @@ def generate_pair(
     outside = np.maximum(0, WORLD[::-1] - extent) / 2
     camera = _BACKGROUND.draw(rng, extent / 2 + rng.uniform(-outside, outside))
     texture = _texture(_pattern(rng, size[::-1], ground), Image.new("L", size[::-1], 255))
-    background = Layer(texture, _affine(np.eye(2), rng.uniform(-1, 1, 2)), camera)
-    objects = []
-    for _ in range(max(1, round(rng.uniform(6, 14) * size[0] * size[1] / (WORLD[0] * WORLD[1])))):
+    layers = [Layer(texture, _affine(np.eye(2), rng.uniform(-1, 1, 2)), camera)]
+    for _ in range(_count(rng.uniform(*_OBJECTS), size)):
         radius = np.exp(rng.uniform(np.log(16), np.log(100)))
         if cut_outs and rng.random() < 0.5:
             texture = _resize_cut_out(rng, *cut_outs[rng.integers(len(cut_outs))], radius)
@@ -117,8 +126,13 @@ def generate_pair(
             texture = _texture(_pattern(rng, alpha.size, material if rng.random() < 0.75 else None), alpha)
         centre = rng.uniform(-0.1, 1.1, 2) * extent
         pose = _affine(np.eye(2), centre - np.array(texture.shape[:0:-1]) / 2)
-        objects.append(Layer(texture, pose, camera @ _OBJECT.draw(rng, centre)))
-    return render_pair(background, objects, size, "pair")
+        layers.append(Layer(texture, pose, camera @ _OBJECT.draw(rng, centre)))
+    return layers
+
+
+def _count(density: float, size: tuple[int, int]) -> int:
+    """Return how many objects an image has of which 384x512 pixels have `density`."""
+    return max(1, round(density * size[0] * size[1] / (WORLD[0] * WORLD[1])))
 
 
 def _check(size: tuple[int, int], photographs: PhotographSource | None) -> None:
@@ -249,8 +263,51 @@ class FlyingShapes(Dataset[FlowSample]):
 
     def __getitem__(self, index: int) -> FlowSample:
         index = range(self.length)[index]  # negative from the end; IndexError past it, which ends a for loop
-        seed = np.random.SeedSequence(self.seed, spawn_key=(index,))
-        sample = generate_pair(seed, self.size, self.photographs)._replace(name=f"{index:06d}")
+        sample = generate_pair(_seed(self, index), self.size, self.photographs)._replace(name=f"{index:06d}")
+        return self.transform(sample) if self.transform else sample
+
+
+def _seed(pairs: FlyingShapes, index: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(pairs.seed, spawn_key=(index,))
+
+
+class FlyingRegions(Dataset[Sample]):
+    """Images of generated pairs with their objects as labels, for the embedding alone: a number means nothing.
+
+    Item i is the first image of pair i if i is even, and the second if it is odd. Labels count layers from the
+    background, 0, to the topmost, and are exact: a pixel belongs to the topmost layer that is more than half opaque
+    there. An object that others cut into parts has one number. Without photographs every layer wears one noise, so that
+    the background is a region as the objects are.
+
+    Args:
+        pairs: The pairs; their own transform is left out.
+        transform: Applied to each sample.
+
+    Raises:
+        ValueError: The pairs are so large that they may have more objects than labels have numbers.
+        DataError: On access, a photograph cannot be read.
+
+    Example:
+        >>> regions = FlyingRegions(FlyingShapes(length=2, size=(64, 64)))
+        >>> [sample.label.shape for sample in regions]
+        [torch.Size([64, 64]), torch.Size([64, 64])]
+    """
+
+    def __init__(self, pairs: FlyingShapes, transform: Transform | None = None) -> None:
+        if _count(_OBJECTS[1], pairs.size) >= GROUND_INDEX:
+            raise ValueError(
+                f"size must be smaller: labels have numbers for {GROUND_INDEX - 1} objects, got {pairs.size}"
+            )
+        self.pairs, self.transform = pairs, transform
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        index = range(len(self))[index]
+        layers = _layers(_seed(self.pairs, index), self.pairs.size, self.pairs.photographs)
+        poses = [layer.next_pose if index % 2 else layer.pose for layer in layers]
+        sample = Sample(*compose(layers, poses, self.pairs.size), f"{index:06d}")
         return self.transform(sample) if self.transform else sample
 
 
@@ -269,5 +326,10 @@ def _read_voc(root: Path, split: Split, transform: FlowTransform | None, **gener
     return _read_shapes(root, split, transform, photographs=VOC(root, split), **generated)
 
 
+def _read_regions(root: Path | None, split: Split, transform: Transform | None, **generated: Any) -> FlyingRegions:
+    return FlyingRegions(_read_shapes(root, split, None, **generated), transform)
+
+
 register_dataset(DatasetRecord("flying_shapes", "flow", _read_shapes, layout="", is_generated=True))
 register_dataset(DatasetRecord("flying_voc", "flow", _read_voc, VOC_LAYOUT, is_generated=True))
+register_dataset(DatasetRecord("flying_regions", "segmentation", _read_regions, layout="", is_generated=True))

@@ -26,6 +26,11 @@ class Layer(NamedTuple):
     pose: np.ndarray
     motion: np.ndarray
 
+    @property
+    def next_pose(self) -> np.ndarray:
+        """Affine map from the texture to the second image."""
+        return self.motion @ self.pose
+
 
 def render_pair(background: Layer, objects: Sequence[Layer], size: tuple[int, int], name: str) -> FlowSample:
     """Render two images of layers, with exact flow and occlusion.
@@ -53,8 +58,8 @@ def render_pair(background: Layer, objects: Sequence[Layer], size: tuple[int, in
         [0, 0, 0, 1, 1, 0, 0, 0]
     """
     layers = [background, *objects]
-    image1, top = _compose(layers, [layer.pose for layer in layers], size)
-    image2, _ = _compose(layers, [layer.motion @ layer.pose for layer in layers], size)
+    image1, top = compose(layers, [layer.pose for layer in layers], size)
+    image2, _ = compose(layers, [layer.next_pose for layer in layers], size)
     x, y = _grid(0, 0, *size)
     displacement = torch.tensor(np.stack([(layer.motion - np.eye(3))[:2].T.ravel() for layer in layers], axis=1))
     # index_select is five times as fast as [:, top]
@@ -64,8 +69,24 @@ def render_pair(background: Layer, objects: Sequence[Layer], size: tuple[int, in
     return FlowSample(image1, image2, flow, torch.ones(size, dtype=torch.bool), occluded, name)
 
 
-def _compose(layers: list[Layer], poses: list[np.ndarray], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return the image (3, H, W) of the layers in these poses, and the index (H, W) of each pixel's topmost layer."""
+def compose(layers: Sequence[Layer], poses: Sequence[np.ndarray], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Render one image of layers, with the layer that each pixel belongs to.
+
+    Args:
+        layers: Layers from the background to the topmost, as `render_pair` takes them.
+        poses: Affine map from the texture of each to the image.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        The image, float32 RGB (3, H, W), and the index of each pixel's topmost layer whose alpha there is above one
+        half, int64 (H, W), 0 for the background.
+
+    Example:
+        >>> still, below = np.eye(3), np.array([[1.0, 0, 0], [0, 1, 2], [0, 0, 1]])
+        >>> ground, square = (Layer(torch.ones(4, side, side), still, still) for side in (4, 2))
+        >>> compose([ground, square], [still, below], (4, 3))[1].tolist()
+        [[0, 0, 0], [0, 0, 0], [1, 1, 0], [1, 1, 0]]
+    """
     image = _sample(layers[0].texture[:3], poses[0], *_grid(0, 0, *size), padding_mode="reflection")
     top = torch.zeros(size, dtype=torch.int64)
     for index, (layer, pose) in enumerate(zip(layers, poses, strict=True)):
@@ -83,7 +104,7 @@ def _occluded(objects: Sequence[Layer], top: Tensor, x: Tensor, y: Tensor) -> Te
     """Return which points (x, y) of the second image, of pixels that belong to layer `top`, are outside or covered."""
     occluded = (x < 0) | (y < 0) | (x > x.shape[1] - 1) | (y > x.shape[0] - 1)
     for index, layer in enumerate(objects, 1):
-        pose = layer.motion @ layer.pose
+        pose = layer.next_pose
         x0, y0, x1, y1 = _box(layer.texture, pose)
         near = ((top < index) & (x > x0) & (x < x1) & (y > y0) & (y < y1)).flatten().nonzero().T
         if near.numel():
