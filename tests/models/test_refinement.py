@@ -122,6 +122,14 @@ def test_probabilities_are_filtered_as_refine_does(image: torch.Tensor) -> None:
     torch.testing.assert_close(refined.softmax(0), torch.as_tensor(expected), atol=1e-5, rtol=0)
 
 
+def test_edges_are_filtered_at_full_size(image: torch.Tensor, scores: torch.Tensor) -> None:
+    sharpen = Sharpener(ScoreRefinement(4, edge_iterations=3), None)
+    plain = Sharpener(ScoreRefinement(4), None)(image, scores, 8)
+    expected = BilateralFilter2d(5, iterations=3, hardness=17.0)(plain.softmax(1), image).clamp(min=1e-6)
+    torch.testing.assert_close(sharpen(image, scores, 8).exp(), expected)
+    assert not any(p.requires_grad for p in sharpen.parameters())
+
+
 def test_guided_filter_refines_probabilities_at_full_size(image: torch.Tensor, scores: torch.Tensor) -> None:
     sharpen = Sharpener(ScoreRefinement(4, guided_filter=GuidedFilter(3, 1e-2)), None)
     plain = Sharpener(ScoreRefinement(4), None)(image, scores, 8)

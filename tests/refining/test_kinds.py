@@ -10,6 +10,7 @@ import torch
 
 from segaware import BilateralFilter2d, DenseCRF, SegAwareCRF, refine
 from segaware.refining import refinement as refinement_module
+from segaware.refining.kinds import contenders
 
 PYDENSECRF = DenseCRF()  # has the options of pydensecrf's README
 LAYERS: dict[str, Any] = {
@@ -183,3 +184,27 @@ def test_soft_mattes_are_values() -> None:
         refine(image, matte > 99, kind="labels")
     refined = refine(image, matte / 255, kind="values", embedding="color")
     assert refined.shape == (16, 32) and refined.min() >= 0 and refined.max() <= 1
+
+
+def test_contenders_are_those_that_can_win_a_mean() -> None:
+    generator = torch.Generator().manual_seed(0)
+    left_out = 0
+    for spread in np.linspace(0.5, 6, 40):
+        logits = torch.randn(12, 40, generator=generator) - spread * torch.rand(12, 1, generator=generator) * 2
+        pixels = logits.softmax(0)
+        weights = torch.rand(40, 500, generator=generator) ** 8  # of few pixels each
+        winners = (pixels @ (weights / weights.sum(0))).argmax(0)
+        winners = set(winners.tolist()) | set(pixels.argmax(0).tolist())
+        kept = contenders(pixels[:, None]).tolist()
+        assert winners <= set(kept) and kept == sorted(kept)
+        left_out += 12 - len(kept)
+    assert left_out > 40
+
+
+def test_one_logit_stays_a_logit() -> None:
+    image = photograph(20, 30)
+    logit = torch.linspace(-3, 3, 600).view(1, 20, 30)
+    refined = refine(torch.from_numpy(image).permute(2, 0, 1), logit, LAYERS["filter"], embedding="color")
+    both = torch.cat([torch.zeros_like(logit), logit])
+    expected = refine(torch.from_numpy(image).permute(2, 0, 1), both, LAYERS["filter"], embedding="color")
+    torch.testing.assert_close(refined[0], expected[1] - expected[0], atol=1e-4, rtol=0)

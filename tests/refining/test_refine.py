@@ -32,11 +32,42 @@ def half() -> np.ndarray:
 
 def test_is_what_a_sharpener_does(image: Tensor) -> None:
     scores, network = torch.randn(4, 6, 8), EmbeddingNet(0.125, 4).eval()
-    sharpen = Sharpener(ScoreRefinement(4, filter_kernel_size=5, filter_iterations=2, filter_hardness=0.7), network)
+    options = {"filter_kernel_size": 5, "filter_iterations": 2, "filter_hardness": 0.7}
+    sharpen = Sharpener(ScoreRefinement(4, filter_probabilities=True, edge_iterations=2, **options), network)
     with torch.no_grad():
         expected = sharpen(image[None], scores[None], 8)[0]
     refined = refine(image, scores, embedding=network, kernel_size=5, iterations=2, hardness=0.7)
-    torch.testing.assert_close(refined, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(refined, expected, atol=1e-5, rtol=0)
+
+
+def test_borders_of_coarse_scores_come_to_the_pixel(half: np.ndarray) -> None:
+    logits = np.zeros((2, 3, 4), np.float32)  # at stride 8; interpolated, the border would be at column 12
+    logits[1] = [-2, -1, 1, 2]
+    half[:, 15] = 0  # which pixels of stride 2 do not see
+    labels = refine(half, logits, embedding="color", classify=True)
+    assert labels.dtype == np.int64 and (labels == (np.arange(30) >= 16)).all()
+    layer = BilateralFilter2d(9, iterations=8, hardness=17.6)  # the same but for the image's own pixels
+    assert (refine(half, logits, layer, embedding=ColorEmbedding(), classify=True)[:, 15] == 1).all()
+
+
+def test_scores_of_the_images_size_are_filtered_half_as_often(image: Tensor) -> None:
+    scores = torch.randn(3, 45, 62)
+    four = refine(image, scores, embedding="color", iterations=4)
+    torch.testing.assert_close(refine(image, scores, embedding="color"), four, atol=0, rtol=0)
+    coarse = torch.randn(3, 6, 8)
+    eight = refine(image, coarse, embedding="color", iterations=8)
+    torch.testing.assert_close(refine(image, coarse, embedding="color"), eight, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["filter", "segaware_crf", "dense_crf"])
+@pytest.mark.parametrize("kind", ["scores", "probabilities"])
+def test_classify_is_the_argmax(image: Tensor, method: Any, kind: Any) -> None:
+    scores = 5 * torch.randn(2, 9, 6, 8) - 6 * torch.arange(9.0)[:, None, None]
+    scores = scores.softmax(1) if kind == "probabilities" else scores
+    images = torch.stack([image, image.flip(2)])
+    labels = refine(images, scores, method, kind, "color", classify=True)
+    assert labels.dtype == torch.int64
+    assert torch.equal(labels, refine(images, scores, method, kind, "color").argmax(1))
 
 
 class Unknown(Embedding):
@@ -200,11 +231,13 @@ def test_layers_as_method_and_ready_embeddings(image: Tensor) -> None:
     scores, embedding = torch.randn(3, 45, 62), torch.randn(4, 45, 62)
     layer = BilateralFilter2d(5, hardness=0.5)
     with torch.no_grad():
-        expected = layer(scores[None], embedding[None])[0]
+        expected = layer(scores.softmax(0)[None], embedding[None])[0]
     refined, mask = refine(image, scores, layer, embedding=embedding, return_mask=True)
+    refined = refined.exp()
     torch.testing.assert_close(refined, expected)
     torch.testing.assert_close(mask, attention_mask(layer.distance(embedding[None]), 0.5)[0])
-    coarse = refine(image, scores, layer, embedding=embedding, stride=2)
+    scores = scores.softmax(0)
+    coarse = refine(image, scores, layer, "probabilities", embedding, stride=2)
     with torch.no_grad():
         half = layer(scores[None, :, ::2, ::2].contiguous(), embedding[None, :, ::2, ::2].contiguous())
     torch.testing.assert_close(coarse, upsample(half, 2, (45, 62))[0])
@@ -220,6 +253,7 @@ SCORES = torch.zeros(3, 45, 62)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"kind": "values", "classify": True}, "classify is for scores and probabilities, got kind 'values'"),
         ({"scores": torch.zeros(3, 7, 8)}, "scores must have the image's size 45x62"),
         ({"scores": torch.full((3, 45, 62), torch.nan)}, "scores must be finite"),
         ({"image": torch.full((3, 45, 62), torch.nan)}, "image must be in 0..1, or uint8, got .* from nan to nan"),

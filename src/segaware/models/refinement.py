@@ -7,7 +7,7 @@ from typing import get_args
 from torch import Tensor, nn
 
 from segaware.choices import CRF
-from segaware.nn import BilateralFilter2d, DenseCRF, GuidedFilter, SegAwareCRF, SharedDistances, upsample
+from segaware.nn import BilateralFilter2d, DenseCRF, GuidedFilter, SegAwareCRF, SharedDistances, edge_filter, upsample
 from segaware.nn.hub import Configured
 from segaware.nn.resampling import sampled_size
 from segaware.ops.arguments import MOST_CLASSES, as_integer, check_devices, check_image, check_integer, check_rgb
@@ -32,10 +32,11 @@ class ScoreRefinement(Configured):
             out of training.
         crf_metric: Distance between embeddings in the `SegAwareCRF`; "sqeuclidean" is the authors' release's.
         crf_first: Apply the `SegAwareCRF` before the filter, as the release does, not after it.
-        filter_probabilities: Filter the softmax of the scores, as `segaware.refine` does with probabilities, and go on
-            with its logarithm.
-        guided_filter: A filter along the colours of the image, of the softmax of the scores at its size, before
-            `dense_crf`, and left out of training like it.
+        filter_probabilities: Filter the softmax of the scores, as `segaware.refine` does, and go on with its logarithm.
+            It is taken before the scores are upsampled.
+        edge_iterations: How often `edge_filter` is applied to the probabilities at the size of the image, before
+            `dense_crf`, and left out of training like it; 0 for not at all.
+        guided_filter: The guided filter, likewise.
 
     Raises:
         ValueError: If an option is out of range.
@@ -57,6 +58,7 @@ class ScoreRefinement(Configured):
         crf_metric: Metric = "l1",
         crf_first: bool = False,
         filter_probabilities: bool = False,
+        edge_iterations: int = 0,
         guided_filter: GuidedFilter | None = None,
     ) -> None:
         super().__init__()
@@ -82,6 +84,7 @@ class ScoreRefinement(Configured):
         self.dense_crf = dense_crf
         self.crf_first = crf_first
         self.filter_probabilities = filter_probabilities
+        self.edge_filter = edge_filter(edge_iterations) if edge_iterations else None
         self.guided_filter = guided_filter
 
     @property
@@ -108,33 +111,49 @@ class ScoreRefinement(Configured):
                 `scores` does not fit.
             TypeError: If `scores` is no tensor.
         """
+        scores, stride, probabilities = self._filtered(scores, stride, shared, size)
+        return (_log(scores) if probabilities else scores), stride
+
+    def _filtered(
+        self, scores: Tensor, stride: int, shared: SharedDistances | None, size: tuple[int, int]
+    ) -> tuple[Tensor, int, bool]:
+        """Do the work of `forward_scores`, and say whether what it returns are probabilities."""
         check_image("scores", scores)
         stride = check_integer("stride", stride, 1)
         order = (self.crf, self.filter) if self.crf_first else (self.filter, self.crf)
         layers = [layer for layer in order if layer is not None]
         if not layers:
-            return scores, stride
+            return scores, stride, False
         if stride % self.stride and self.stride % stride:
             raise ValueError(
                 f"filter_stride must be a divisor or multiple of the stride of the scores, {stride}, got {self.stride}"
             )
         assert shared is not None
+        probabilities = self.filter_probabilities and layers[0] is self.filter
+        if probabilities:
+            scores = scores.softmax(1)
         step = max(self.stride // stride, 1)
         scores = upsample(scores[..., ::step, ::step], max(stride // self.stride, 1), sampled_size(size, self.stride))
         scores = scores.contiguous()
         for layer in layers:
-            probabilities = self.filter_probabilities and layer is self.filter
-            scores = layer(scores.softmax(1) if probabilities else scores, distance=shared(layer, self.stride))
-            if probabilities:
-                scores = _log(scores)
-        return scores, self.stride
+            wanted = self.filter_probabilities and layer is self.filter
+            if wanted != probabilities:
+                scores = scores.softmax(1) if wanted else _log(scores)
+                probabilities = wanted
+            scores = layer(scores, distance=shared(layer, self.stride))
+        return scores, self.stride, probabilities
 
     def forward(self, scores: Tensor, stride: int, shared: SharedDistances | None, image: Tensor) -> Tensor:
         """Return scores at the size of the image (N, 3, H, W): those of `forward_scores`, upsampled and refined."""
         size = (image.shape[-2], image.shape[-1])
-        scores = upsample(*self.forward_scores(scores, stride, shared, size), size)
-        if self.guided_filter is not None:
-            scores = _log(self.guided_filter(scores.softmax(1), image))
+        scores, stride, probabilities = self._filtered(scores, stride, shared, size)
+        scores = upsample(scores, stride, size)
+        for layer in (self.edge_filter, self.guided_filter):
+            if layer is not None:
+                scores = layer(scores if probabilities else scores.softmax(1), image)
+                probabilities = True
+        if probabilities:
+            scores = _log(scores)
         return scores if self.dense_crf is None else self.dense_crf(scores, image)
 
 

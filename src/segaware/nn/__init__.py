@@ -1,6 +1,6 @@
 """Modules that own parameters: layers, filter, loss and the embedding network."""
 
-from segaware.nn.bilateral_filter import BilateralFilter2d
+from segaware.nn.bilateral_filter import BilateralFilter2d, edge_filter
 from segaware.nn.bundled import load_embedding
 from segaware.nn.dense_crf import DenseCRF, dense_crf
 from segaware.nn.embedding import ColorEmbedding, Embedding
@@ -37,6 +37,7 @@ __all__ = [
     "SharedDistances",
     "clamp_hardness",
     "dense_crf",
+    "edge_filter",
     "load_embedding",
     "load_vgg_weights",
     "parameter_groups",

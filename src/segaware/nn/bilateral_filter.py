@@ -72,3 +72,26 @@ class BilateralFilter2d(nn.Module):
             f"kernel_size={self.kernel_size}, dilation={self.dilation}, iterations={self.iterations}, "
             f"hardness={shown(self.hardness)}"
         )
+
+
+def edge_filter(iterations: int = 2) -> BilateralFilter2d:
+    """Return what moves borders onto those of colours, after a filter at a coarser stride than the image's.
+
+    Windows of 5x5 pixels and L1 distances of colours times 17, as was best on photographs for training. It learns
+    nothing.
+
+    Args:
+        iterations: How often to filter.
+
+    Returns:
+        A filter whose embedding is the image itself, (N, 3, H, W) in 0..1.
+
+    Raises:
+        ValueError: If `iterations` is no positive integer.
+
+    Example:
+        >>> probabilities, image = torch.rand(1, 21, 60, 80), torch.rand(1, 3, 60, 80)
+        >>> edge_filter()(probabilities, image).shape
+        torch.Size([1, 21, 60, 80])
+    """
+    return BilateralFilter2d(5, iterations=iterations, hardness=17.0).requires_grad_(False)

@@ -30,7 +30,8 @@ def encode(array: Tensor, kind: Kind, logits: bool, num_classes: int, certainty:
     Args:
         array: Scores, probabilities, labels or values.
         kind: Which of them.
-        logits: Whether a CRF takes them: probabilities and labels become logits.
+        logits: Whether a CRF takes them: probabilities and labels become logits; for a filter, scores become
+            probabilities, of the only class too.
         num_classes: Number of classes of labels.
         certainty: Probability of a label being right; the other classes share the rest.
         clip: The least of probabilities that become logits.
@@ -49,6 +50,8 @@ def encode(array: Tensor, kind: Kind, logits: bool, num_classes: int, certainty:
     channels = array.float()
     if kind == "probabilities" and logits:
         channels = channels.clamp(clip, 1).log_()
+    elif kind == "scores" and not logits:
+        channels = channels.softmax(0) if len(channels) > 1 else channels.sigmoid()
     return channels[None]
 
 
@@ -58,7 +61,29 @@ def decode(channels: Tensor, kind: Kind, logits: bool) -> Tensor:
     if kind == "values":
         known = channels[-1:]
         return torch.where(known > _LEAST, channels[:-1] / known, torch.nan)
+    if kind == "scores" and not logits:
+        return channels.clamp(min=_LEAST).log_() if len(channels) > 1 else channels.logit(_LEAST)
     return channels.softmax(0) if kind == "probabilities" and logits else channels
+
+
+def contenders(probabilities: Tensor) -> Tensor:
+    """Return the classes of which any can be the most probable in a weighted mean of the pixels, (K,), ascending.
+
+    The others, those with the lowest maxima, are nowhere as probable as the least that the most probable of the K must
+    have: a K-th part of what they leave. So to find the most probable class of a filter's output, they can be left out.
+
+    Args:
+        probabilities: (C, h, w).
+
+    Example:
+        >>> contenders(torch.tensor([[[0.7, 0.2]], [[0.2, 0.7]], [[0.1, 0.1]]])).tolist()
+        [0, 1]
+    """
+    most, classes = probabilities.flatten(1).amax(1).sort(descending=True)
+    left = probabilities.sum(0).min() - most.flip(0).cumsum(0).flip(0)
+    # What K classes keep from all others, with room for rounding.
+    beaten = [float(most[k]) < 0.999 * float(left[k]) / k for k in range(1, len(most))]
+    return classes[: beaten.index(True) + 1 if True in beaten else None].sort().values
 
 
 def decode_labels(channels: Tensor, known: Tensor, own: Tensor) -> Tensor:

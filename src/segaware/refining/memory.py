@@ -15,6 +15,7 @@ _UNITS = {"": 1, "B": 1, **{f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT
 }
 _RESIDENT = 600e6  # what the process has taken, where the system does not tell
 _RETAINED = 300e6  # freed memory that the allocator keeps within a tile
+STRIP = 64  # rows that are filtered over colours at once
 RESERVE = 0.1  # of what a tile may take
 
 
@@ -102,3 +103,10 @@ def layer_cost(layer: RefiningLayer, channels: int, dim: int, stride: int, score
         floats = taps + layer.spatial_window.size + 5 * channels + dim
     read = 3 * channels * padded / scores_stride**2
     return 4.0 * (max(floats * padded / stride**2, output + channels * padded / stride**2) + read)
+
+
+def edges_cost(layer: BilateralFilter2d, channels: int, extent: Extent) -> float:
+    """Return the bytes that the filter over colours takes: the image, what is filtered and the result, and a strip."""
+    taps = layer.kernel_size[0] * layer.kernel_size[1]
+    strip = 2 * taps + 4 * channels + 3
+    return 4.0 * extent.core[1] * ((3 + 2 * channels) * extent.core[0] + strip * (STRIP + 16))

@@ -31,13 +31,15 @@ def refine(
     certainty: float = 0.7,
     clip: float = 1e-5,
     max_memory: str | int | None = None,
+    classify: bool = False,
     return_mask: bool = False,
 ) -> Any:
     """Sharpen any model's scores, labels, depth or flow so that they follow the borders in the image.
 
     Scores may be coarser than the image: score (i, j) is that of image pixel (s * i, s * j), as strided layers with
     padding give them. The layer runs at stride 2 if the scores' stride is even, else on the pixels of the image, and
-    what it returns is upsampled (`segaware.nn.upsample`).
+    what it returns is upsampled (`segaware.nn.upsample`). After the method "filter" at a stride, windows of 5x5 pixels
+    of the image are filtered twice over its colours (`segaware.nn.edge_filter`), which moves borders onto the pixel.
 
     Args:
         image: RGB: NumPy (H, W, 3) or (N, H, W, 3), or torch (3, H, W) or (N, 3, H, W); uint8, or floats in 0..1.
@@ -46,14 +48,16 @@ def refine(
         method: "filter", the segmentation-aware bilateral filter (Eq. 4); "segaware_crf", the CRF over embeddings;
             "dense_crf", the fully connected CRF over colours, as pydensecrf's, which needs no embedding; with options
             that were best without training in docs/results.md. Or a `BilateralFilter2d`, `SegAwareCRF` or `DenseCRF`.
-        kind: What `scores` are: "scores", logits; "probabilities", which sum to 1 over C; "labels", integers, 255 where
-            unknown; or "values" such as depth or flow, NaN where unknown, which the filter alone can sharpen.
+        kind: What `scores` are: "scores", logits, of which a filter takes the softmax and gives log-probabilities;
+            "probabilities", which sum to 1 over C; "labels", integers, 255 where unknown; or "values" such as depth or
+            flow, NaN where unknown, which the filter alone can sharpen.
         embedding: What tells pixels apart: the name of a network that comes with segaware, "fast" or "vgg", or
             "pretrained" for the default one; "color"; a module or function from images (N, 3, H, W) in 0..1 to
             embeddings (N, E, H, W), of which an `Embedding` is asked for the layer's stride; or the embeddings
             themselves, (E, H, W) or (N, E, H, W).
         kernel_size: Window of the filter (by default 9), or of the segmentation-aware CRF (13, at dilation 9).
-        iterations: How often to filter (8), or mean-field iterations of a CRF (10).
+        iterations: How often to filter (8, or 4 if scores are of the image's size), or mean-field iterations of a CRF
+            (10).
         hardness: How strictly the filter or the segmentation-aware CRF keeps to one region (Eq. 3's lambda): 1, or 1.76
             for the filter on colours.
         stride: The stride to the image at which filter or segmentation-aware CRF run.
@@ -65,10 +69,13 @@ def refine(
         max_memory: The most memory that the process may take, such as "4GB" or a number of bytes. A large image is
             refined in tiles, with the same result. Memory of modules that are no `Embedding`, which embed the whole
             image at once, is not counted. None for no limit.
+        classify: Return the most probable class of every pixel, for scores and probabilities. Classes that cannot be it
+            are left out before the filter, which saves most of the time and memory of many classes.
         return_mask: Also return the masks, to look at: exp(-hardness * d) for every tap of the window.
 
     Returns:
-        The same kind, as NumPy or torch, with the dtype of `scores`, at the size of the image. With `return_mask` also
+        The same kind, as NumPy or torch, with the dtype of `scores`, at the size of the image; with `classify` labels
+        (H, W) or (N, H, W), int64. With `return_mask` also
         the masks (K, h, w) or (N, K, h, w) at the stride of the layer. Of the dense CRF's scores, log-marginals.
 
     Raises:
@@ -80,6 +87,8 @@ def refine(
         >>> image, scores = torch.rand(3, 50, 70), torch.randn(21, 7, 9)  # at stride 8
         >>> refine(image, scores).shape
         torch.Size([21, 50, 70])
+        >>> refine(image, scores, classify=True).shape
+        torch.Size([50, 70])
         >>> import numpy as np
         >>> labels = np.zeros((50, 70), np.uint8)
         >>> refine(image.permute(1, 2, 0).numpy(), labels, "dense_crf", kind="labels").shape
@@ -103,13 +112,13 @@ def refine(
     device = scores.device if isinstance(scores, Tensor) else torch.device("cpu")
     outputs, masks = [], []
     for rgb, part, each in zip(images, batch, to_embeddings(embedding, len(images), batched, device), strict=True):
-        output, mask = _refine(settings, rgb, part, each, device, limit, return_mask)
+        output, mask = _refine(settings, rgb, part, each, device, limit, classify, return_mask)
         outputs.append(output[0] if without_channels else output)
         masks.append(mask)
     output, mask = (np.stack(x) if batched else x[0] for x in (outputs, masks))
     if not isinstance(scores, Tensor):
         return (output, mask) if return_mask else output
-    refined = torch.from_numpy(output).to(device, scores.dtype)
+    refined = torch.from_numpy(output).to(device, torch.int64 if classify else scores.dtype)
     return (refined, torch.from_numpy(mask).to(device)) if return_mask else refined
 
 
@@ -120,13 +129,14 @@ def _refine(
     embedding: Network | np.ndarray,
     device: torch.device,
     limit: int | None,
+    classify: bool,
     return_mask: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Refine one image, in memory; return it and its masks, which are empty if they are not wanted."""
-    refinement = settings.prepare(image, lambda: scores, embedding, device)
+    refinement = settings.prepare(image, lambda: scores, embedding, device, classify)
     if return_mask and not refinement.mask_shape[0]:
         raise ValueError("return_mask must be False with the dense CRF, which has no masks")
-    output = np.empty(refinement.output_shape, scores.dtype)
+    output = np.empty(refinement.output_shape, np.int64 if classify else scores.dtype)
     embedded = np.empty(refinement.embedding_shape, np.float32)
     mask = np.empty(refinement.mask_shape if return_mask else 0, np.float32)
     refinement.plan(limit, held=output.nbytes + embedded.nbytes + mask.nbytes)

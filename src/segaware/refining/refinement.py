@@ -17,9 +17,9 @@ from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.process_memory import machine_memory, release_memory
-from segaware.refining.kinds import Kind, decode, decode_labels, encode, says_something, to_means
+from segaware.refining.kinds import Kind, contenders, decode, decode_labels, encode, says_something, to_means
 from segaware.refining.layers import RefiningLayer, reach
-from segaware.refining.memory import RESERVE, embedding_cost, layer_cost, memory_left
+from segaware.refining.memory import RESERVE, STRIP, edges_cost, embedding_cost, layer_cost, memory_left
 from segaware.refining.modules import device_of
 from segaware.refining.tiles import Extent, Span, Tile, split
 
@@ -66,6 +66,7 @@ class Refinement:
         clip: Of probabilities.
         embedding: The network that embeds pixels, or their embeddings (E, H, W).
         stride: The stride to the image at which the layer works; that of a dense CRF is 1.
+        edges: A filter over the colours of the image, at its size, after the layer; None for none.
         classify: Whether the output is the class of the highest score.
         device: Where to compute with what has no tensors of its own.
 
@@ -87,6 +88,7 @@ class Refinement:
         clip: float,
         embedding: Embedding | np.ndarray,
         stride: int,
+        edges: BilateralFilter2d | None = None,
         classify: bool = False,
         device: torch.device | None = None,
     ) -> None:
@@ -99,6 +101,8 @@ class Refinement:
         self.clip = clip
         self.embedding = embedding
         self.stride = 1 if isinstance(layer, DenseCRF) else stride
+        self.edges = edges
+        self.margin = 0 if edges is None else reach(edges)
         self.classify = classify
         self.device = device_of(layer, device or torch.device("cpu"))
         grid = sampled_size(size, self.stride)
@@ -168,13 +172,14 @@ class Refinement:
         if isinstance(layer, DenseCRF):
             return split(self.size, 0, max(self.size), self._cost, limit)
         # Upsampling reads the next pixel, before the layer and after it.
-        halo = (reach(layer) + 1) * self.stride + self.scores_stride
+        halo = (reach(layer) + 1) * self.stride + self.scores_stride + self.margin
         return split(self.size, halo, math.lcm(self.stride, self.scores_stride), self._cost, limit)
 
     def _cost(self, extent: Extent) -> float:
         channels = self.channels + (self.kind == "values")
         dim = len(self.embedding) if isinstance(self.embedding, np.ndarray) else self.embedding_shape[0]
-        return layer_cost(self.layer, channels, dim, self.stride, self.scores_stride, extent)
+        cost = layer_cost(self.layer, channels, dim, self.stride, self.scores_stride, extent)
+        return cost if self.edges is None else cost + edges_cost(self.edges, channels, extent)
 
     def _warm_up(self) -> None:
         """Refine a small image, so that what is loaded and compiled at first use counts as taken."""
@@ -183,7 +188,17 @@ class Refinement:
         if isinstance(embedding, np.ndarray):
             embedding = np.zeros((len(embedding), side, side), np.float32)
         small = Refinement(
-            (side, side), self.channels, 1, self.layer, "scores", 0.5, 1e-5, embedding, 1, device=self.device
+            (side, side),
+            self.channels,
+            1,
+            self.layer,
+            "scores",
+            0.5,
+            1e-5,
+            embedding,
+            1,
+            self.edges,
+            device=self.device,
         )
         small.plan()
         shapes = (side, side, 3), (self.channels, side, side), small.embedding_shape, small.output_shape
@@ -221,33 +236,43 @@ class Refinement:
             assert not isinstance(layer, DenseCRF)
             mask = attention_mask(layer.distance(compared), layer.hardness.clamp(min=0))[0]
             self._write(arrays.mask, mask, tile, self.stride)
-        known = self._known(scores, compared, tile) if self.kind == "labels" and logits else None
-        refined = self._apply(scores, compared, tile)
+        channels = encode(scores, self.kind, logits, self.channels, self.certainty, self.clip)
+        classes = contenders(channels[0]) if self.classify and not logits else None
+        if classes is not None:
+            channels = channels[:, classes]
+        known = self._known(scores, compared, tile, arrays) if self.kind == "labels" and logits else None
+        refined = self._apply(channels, compared, tile, arrays)
         if self.kind == "labels":
             known = to_means(refined[0]) if known is None else known
             output = decode_labels(refined[0], known, self._nearest(scores, tile))
+        elif self.classify:
+            output = refined[0].argmax(0)
+            output = output if classes is None else classes[output]
         else:
             output = decode(refined, self.kind, logits)
-        if self.classify:
-            output = output.argmax(0)
         arrays.output()[..., tile.rows.core(), tile.columns.core()] = output.cpu().numpy()
 
-    def _apply(self, scores: Tensor, compared: Tensor, tile: Tile) -> Tensor:
+    def _apply(self, channels: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return refined channels (1, C, H, W) of what the tile computes."""
-        channels = encode(scores, self.kind, _takes_logits(self.layer), self.channels, self.certainty, self.clip)
         padded = tuple(span.padded_stop - span.padded_start for span in tile)
         channels = self._resample(channels, (padded[0], padded[1]))
         refined = self.layer(channels.to(compared.device), compared).to(self.device)
+        wide = Tile(*(span.widened(self.margin, self.stride) for span in tile))
         rows, columns = (  # one more than the tile has, to upsample towards
             _inside((span.start - span.padded_start) // self.stride, (span.stop - span.start) // self.stride + 1)
-            for span in tile
+            for span in wide
         )
         refined = refined[..., rows, columns]
         height, width = (n * self.stride for n in refined.shape[-2:])
         refined = upsample(refined, self.stride, (height, width))
-        return refined[..., : tile.rows.stop - tile.rows.start, : tile.columns.stop - tile.columns.start]
+        refined = refined[..., : wide.rows.stop - wide.rows.start, : wide.columns.stop - wide.columns.start]
+        if self.edges is None:
+            return refined
+        image = to_input(arrays.image[wide.rows.core(), wide.columns.core()], self.device)
+        rows, columns = (_inside(a.start - b.start, a.stop - a.start) for a, b in zip(tile, wide, strict=True))
+        return in_strips(self.edges, refined, image, rows, self.margin)[..., columns]
 
-    def _known(self, labels: Tensor, compared: Tensor, tile: Tile) -> Tensor:
+    def _known(self, labels: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return which pixels a CRF tells anything of, (H, W).
 
         Their own logits do not say, for classes may be equal. If all known pixels have the same class, none are.
@@ -255,7 +280,9 @@ class Refinement:
         known = labels != IGNORE_INDEX
         if known.all():
             return known.new_ones(())
-        return says_something(self._apply(torch.where(known, 0, labels), compared, tile)[0])
+        single = torch.where(known, 0, labels)
+        channels = encode(single, "labels", True, self.channels, self.certainty, self.clip)
+        return says_something(self._apply(channels, compared, tile, arrays)[0])
 
     def _nearest(self, labels: Tensor, tile: Tile) -> Tensor:
         """Return the label that lies nearest to every pixel that the tile computes, (H, W)."""
@@ -295,6 +322,26 @@ def to_input(pixels: np.ndarray, device: torch.device) -> Tensor:
     scale = 255 if pixels.dtype == np.uint8 else 1
     tensor = _copied(pixels, np.uint8 if scale == 255 else np.float32).to(device)
     return tensor.permute(2, 0, 1)[None].float().contiguous() / scale
+
+
+def in_strips(layer: BilateralFilter2d, channels: Tensor, image: Tensor, rows: slice, margin: int) -> Tensor:
+    """Return some rows of what a filter makes of channels, in strips: its windows at once take many times the image.
+
+    Args:
+        layer: The filter.
+        channels: What is filtered, (1, C, h, w).
+        image: What it compares, (1, 3, h, w).
+        rows: Those that are wanted.
+        margin: How many rows beyond one it looks.
+    """
+    output = channels.new_empty((*channels.shape[:2], rows.stop - rows.start, channels.shape[-1]))
+    for start in range(rows.start, rows.stop, STRIP):
+        stop = min(start + STRIP, rows.stop)
+        first = max(start - margin, 0)
+        strip = (..., slice(first, stop + margin), slice(None))
+        filtered = layer(channels[strip].contiguous(), image[strip].contiguous())
+        output[..., start - rows.start : stop - rows.start, :] = filtered[..., start - first : stop - first, :]
+    return output
 
 
 def _copied(array: np.ndarray, dtype: type[np.generic]) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, Embedding, load_embedding
+from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, Embedding, edge_filter, load_embedding
 from segaware.nn.bundled import DEFAULT_EMBEDDING
 from segaware.nn.resampling import sampled_size
 from segaware.ops.arguments import check_integer, is_number
@@ -74,6 +74,8 @@ class Settings:
             ValueError: If something does not fit.
         """
         device = device or torch.device("cpu")
+        if classify and self.kind not in ("scores", "probabilities"):
+            raise ValueError(f"classify is for scores and probabilities, got kind {self.kind!r}")
         size = image.shape[0], image.shape[1]
         scores_stride = find_stride(size, scores().shape[-2:])
         channels = check_values(scores, self.kind, self.num_classes)
@@ -91,7 +93,8 @@ class Settings:
                 f"got {self.clip!r}"
             )
         color = isinstance(embedding, ColorEmbedding)
-        layer = build_layer(self.method, channels, self.kernel_size, self.iterations, self.hardness, color)
+        coarse = scores_stride > 1
+        layer = build_layer(self.method, channels, self.kernel_size, self.iterations, self.hardness, color, coarse)
         if isinstance(self.method, str):
             layer = layer.to(device)
         if self.kernel_size is not None and max(as_pair("kernel_size", self.kernel_size, 1)) > 2 * max(size):
@@ -111,6 +114,7 @@ class Settings:
             embedding = in_evaluation("embedding", embedding)
             if not isinstance(embedding, Embedding):
                 embedding = _embed(embedding, image, device)
+        edges = edge_filter().to(device) if self.method == "filter" and stride > 1 else None
         return Refinement(
             size,
             channels,
@@ -121,6 +125,7 @@ class Settings:
             self.clip,
             embedding,
             stride,
+            edges,
             classify,
             device,
         )

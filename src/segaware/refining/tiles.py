@@ -22,6 +22,11 @@ class Span(NamedTuple):
         """Return what the tile reads, of an array at a stride to the image."""
         return _sampled(self.padded_start, self.padded_stop, stride)
 
+    def widened(self, margin: int, step: int) -> Span:
+        """Return a span that computes `margin` more pixels at both ends, within what it reads."""
+        start = max((self.start - margin) // step * step, self.padded_start)
+        return Span(start, min(self.stop + margin, self.padded_stop), self.padded_start, self.padded_stop)
+
 
 class Tile(NamedTuple):
     """A rectangle of an image."""
