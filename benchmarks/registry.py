@@ -18,6 +18,7 @@ from benchmarks.groups import (
     overhead,
     recipes,
     refine_memory,
+    refining,
 )
 from benchmarks.harness.plan import PACKAGES, Group
 
@@ -46,6 +47,12 @@ GROUPS: dict[str, Group] = {
         "the same, which is checked. The segmentation-aware CRF and the filter run at half resolution, as in the "
         "recipes. Memory is measured in a fresh process each, in 10^6 bytes.",
         crf.plan,
+    ),
+    "refine": Group(
+        "Refining a photograph",
+        "`segaware.refine` from coarse scores to classes, what it needs included: embedding, distances, interpolation. "
+        "pydensecrf has the constants of its README.",
+        refining.plan,
     ),
     "overhead": Group("Cost of a call", "On an image so small that the call itself is what takes time.", overhead.plan),
     "network": Group(

@@ -22,7 +22,7 @@ from benchmarks.harness.plan import Group, Measurement, Settings
 from segaware.data import photograph, read_image
 from segaware.nn import upsample
 
-MAX_MEMORY = "4GB"
+MAX_MEMORY = "2GB"
 SIZE, CLASSES, STRIDE = (3000, 4000), 21, 8
 CASES = {  # the scores, and what else the command is given
     "filter, scores at stride 8": ("coarse", "filter"),

@@ -24,6 +24,7 @@ from benchmarks.groups import (
     network,
     overhead,
     recipes,
+    refining,
 )
 from benchmarks.harness.fresh import measure_fresh
 from benchmarks.harness.measure import Goal, Samples, interleave, summarize
@@ -39,6 +40,7 @@ TINY = {
     "distance": partial(distance.plan, windows=(distance.Window(3, 16, 1, faster=50, reading=2, channels=8),)),
     "filter": partial(filtering.plan, side=24, kernel_size=5, channels=3, dim=8),
     "crf": partial(crf.plan, height=24, width=30, classes=3, dim=4),
+    "refine": partial(refining.plan, height=40, width=48, classes=5),
     "overhead": partial(overhead.plan, side=8, channels=2, calls=2),
     "network": lambda settings: network.plan(settings, width=0.0625, side=33)[:1],
     "recipes": partial(

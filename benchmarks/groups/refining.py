@@ -1,0 +1,63 @@
+"""`segaware.refine` as a whole beside pydensecrf, on one photograph with coarse scores of three of many classes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.harness.measure import Goal
+from benchmarks.harness.plan import Contender, Measurement, Settings, time_in_turn
+from segaware import refine
+from segaware.data import photograph, read_image
+from segaware.data.coarse_scores import COARSE_STRIDE, coarse_scores
+from segaware.nn import upsample
+
+CLASSES_ALONE, ALL, DENSE = "filter, classes alone", "filter, all scores", "dense CRF"
+PEER = "pydensecrf, 10 iterations"
+
+
+def plan(settings: Settings, height: int = 375, width: int = 500, classes: int = 21) -> list[Measurement]:
+    """Return the measurement: time of the methods beside pydensecrf, from coarse scores to classes."""
+    title = f"{height}x{width}, {classes} classes at stride {COARSE_STRIDE}, embedding included"
+    return [Measurement(title, functools.partial(_time, settings, title, height, width, classes))]
+
+
+def _time(settings: Settings, title: str, height: int, width: int, classes: int) -> list[dict[str, Any]]:
+    image = np.array(Image.fromarray(read_image(photograph())).resize((width, height), Image.Resampling.BICUBIC))
+    scores = _scores(settings, height, width, classes)
+    contenders: dict[str, Contender] = {
+        CLASSES_ALONE: lambda: refine(image, scores, classify=True),
+        ALL: lambda: refine(image, scores).argmax(0),
+        DENSE: lambda: refine(image, scores, "dense_crf", classify=True),
+        PEER: _peer(settings.peer("pydensecrf_crf", "dense_crf"), image, scores),
+    }
+    goals = [Goal((CLASSES_ALONE,), (PEER,), 4.0, True)]
+    return [time_in_turn(settings, title, contenders, (PEER,), goals)]
+
+
+def _scores(settings: Settings, height: int, width: int, classes: int) -> np.ndarray:
+    """Return scores of a network that sees two objects before a ground, (C, h, w)."""
+    label = torch.zeros(1, height, width, dtype=torch.int64)
+    label[:, height // 4 : -height // 6, width // 4 : width // 2] = classes - 1
+    label[:, height // 3 :, -width // 5 :] = classes // 2
+    generator = torch.Generator().manual_seed(settings.seed)
+    return coarse_scores(label, classes, generator=generator)[0].numpy()
+
+
+def _peer(function: Callable[..., Tensor] | str, image: np.ndarray, scores: np.ndarray) -> Contender:
+    """Return what a user of pydensecrf does with coarse scores."""
+    if isinstance(function, str):
+        return function
+    coarse, pixels = torch.from_numpy(scores)[None], torch.from_numpy(image).permute(2, 0, 1)
+
+    def run() -> Tensor:
+        full = upsample(coarse, COARSE_STRIDE, (image.shape[0], image.shape[1]))
+        return function(full.log_softmax(1)[0], pixels).argmax(0)
+
+    return run
