@@ -10,7 +10,7 @@ import torch
 
 from segaware import BilateralFilter2d, DenseCRF, SegAwareCRF, refine
 from segaware.refining import refinement as refinement_module
-from segaware.refining.kinds import contenders
+from segaware.refining.kinds import contenders, most_probable
 
 PYDENSECRF = DenseCRF()  # has the options of pydensecrf's README
 LAYERS: dict[str, Any] = {
@@ -199,6 +199,11 @@ def test_contenders_are_those_that_can_win_a_mean() -> None:
         assert winners <= set(kept) and kept == sorted(kept)
         left_out += 12 - len(kept)
     assert left_out > 40
+
+
+def test_the_most_probable_class_is_the_first_of_the_highest() -> None:
+    channels = torch.randint(4, (6, 30, 40), generator=torch.Generator().manual_seed(0)).float()
+    assert (most_probable(channels).numpy() == channels.numpy().argmax(0)).all()
 
 
 def test_one_logit_stays_a_logit() -> None:

@@ -58,7 +58,7 @@ class VGGScales(Embedding):
                 # 3x3 pooling with padding 1 keeps pixel i of the output on pixel 2i of the input, for any input size.
                 x = F.max_pool2d(x, 3, stride=2, padding=1)
             for name in names:
-                x = F.relu(self.conv(name)(x))
+                x = F.relu(self.conv(name)(x), inplace=True)
             features.append(x)
         return features
 

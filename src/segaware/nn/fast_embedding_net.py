@@ -62,17 +62,17 @@ class FastEmbeddingNet(VGGScales, BundledEmbedding):
 
     def halved(self, image: Tensor) -> Tensor:
         """Return images (N, 3, H, W), normalised and slightly blurred, at the pixels `[::2, ::2]`."""
-        padded = F.pad(self.normalize(image), (1, 1, 1, 1), mode="replicate")
-        return F.conv2d(padded, self.blur, stride=_FINEST, groups=3)
+        padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+        return self.normalize(F.conv2d(padded, self.blur, stride=_FINEST, groups=3))
 
     def embed(self, image: Tensor, stride: int) -> Tensor:
         """Return colours and learned channels of every `stride`-th pixel."""
         # What is coarser is upsampled to stride 2 first, which all scales then leave together.
-        parts = [
+        first, *others = [
             at_stride(head(features), _FINEST * 2**scale, _FINEST, image)
             for scale, (head, features) in enumerate(zip(self.heads, self._features(self.halved(image)), strict=True))
         ]
-        return self.color(image, at_stride(torch.stack(parts).sum(0), _FINEST, stride, image), stride)
+        return self.color(image, at_stride(sum(others, first), _FINEST, stride, image), stride)
 
     @torch.no_grad()
     def calibrate(self, image: Tensor) -> None:

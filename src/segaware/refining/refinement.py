@@ -17,7 +17,16 @@ from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.process_memory import machine_memory, release_memory
-from segaware.refining.kinds import Kind, contenders, decode, decode_labels, encode, says_something, to_means
+from segaware.refining.kinds import (
+    Kind,
+    contenders,
+    decode,
+    decode_labels,
+    encode,
+    most_probable,
+    says_something,
+    to_means,
+)
 from segaware.refining.layers import RefiningLayer, reach
 from segaware.refining.memory import RESERVE, STRIP, edges_cost, embedding_cost, layer_cost, memory_left
 from segaware.refining.modules import device_of
@@ -246,7 +255,7 @@ class Refinement:
             known = to_means(refined[0]) if known is None else known
             output = decode_labels(refined[0], known, self._nearest(scores, tile))
         elif self.classify:
-            output = refined[0].argmax(0)
+            output = most_probable(refined[0])
             output = output if classes is None else classes[output]
         else:
             output = decode(refined, self.kind, logits)
