@@ -69,6 +69,7 @@ def test_public_names() -> None:
         "SharedDistances",
         "clamp_hardness",
         "dense_crf",
+        "edge_filter",
         "load_embedding",
         "load_vgg_weights",
         "parameter_groups",

@@ -116,8 +116,8 @@ def test_numpy_numbers_are_numbers(num_classes: Any) -> None:
     ("arguments", "message"),
     [
         ({"scores": SCORES[:0]}, r"scores must have at least 1 channel, got shape \(0, 24, 32\)"),
-        ({"scores": SCORES[:, :0]}, "scores must have the image's size"),
-        ({"scores": SCORES[..., :0]}, "scores must have the image's size"),
+        ({"scores": SCORES[:, :0]}, "scores must have at least one row and column"),
+        ({"scores": SCORES[..., :0]}, "scores must have at least one row and column"),
         ({"image": IMAGE[:0], "scores": SCORES[:, :0]}, "image must be RGB"),
         ({"image": IMAGE[None][:0], "scores": SCORES[None][:0]}, "image must be RGB"),
         ({"scores": SCORES.astype(np.complex64)}, "floating-point numbers, got complex64"),

@@ -13,6 +13,7 @@ from segaware.cli.options import errors
 from segaware.data import DataError
 from segaware.locking import LockedError
 from segaware.refining import Kind, Method, parse_memory
+from segaware.refining.grid import Align
 from segaware.refining.refine_files import OutputThereError, find_files, open_embedding, refine_file
 from segaware.refining.score_files import FileSettings
 from segaware.refining.settings import Settings
@@ -43,6 +44,14 @@ def refine(
         float | None, typer.Option("--hardness", help="How strictly filter or CRF keep to one region.")
     ] = None,
     stride: Annotated[int | None, typer.Option("--stride", help="At which filter or CRF run.")] = None,
+    align: Annotated[
+        Align | None,
+        typer.Option("--align", help="How SCORES lie; strided where their size allows it, else centers."),
+    ] = None,
+    region: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option("--region", help="Left, top, right and bottom of what SCORES cover, in pixels; the image."),
+    ] = None,
     num_classes: Annotated[int | None, typer.Option("--num-classes", help="Of labels.")] = None,
     clip: Annotated[float, typer.Option("--clip", help="The least probability that a CRF takes.")] = 1e-5,
     certainty: Annotated[float, typer.Option("--certainty", help="Probability that a label is right.")] = 0.7,
@@ -61,7 +70,17 @@ def refine(
     """Sharpen any model's scores, labels, depth or flow so that they follow the borders in the image."""
     with errors(_INTERRUPTED):
         settings = Settings(
-            method, kind or "scores", kernel_size, iterations, hardness, stride, num_classes, certainty, clip
+            method,
+            kind or "scores",
+            kernel_size,
+            iterations,
+            hardness,
+            stride,
+            num_classes,
+            certainty,
+            clip,
+            align,
+            region,
         )
         memory = parse_memory(max_memory)
         how = FileSettings(settings, kind, key, embedding, memory, overwrite, unknown, max_pixels)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops.window import IntPair
+from segaware.refining.grid import Align, Box
 from segaware.refining.kinds import Kind
 from segaware.refining.layers import Method, RefiningLayer
 from segaware.refining.memory import parse_memory
@@ -30,21 +31,23 @@ def refine(
     num_classes: int | None = None,
     certainty: float = 0.7,
     clip: float = 1e-5,
+    align: Align | None = None,
+    region: Box | None = None,
     max_memory: str | int | None = None,
     classify: bool = False,
     return_mask: bool = False,
 ) -> Any:
     """Sharpen any model's scores, labels, depth or flow so that they follow the borders in the image.
 
-    Scores may be coarser than the image: score (i, j) is that of image pixel (s * i, s * j), as strided layers with
-    padding give them. The layer runs at stride 2 if the scores' stride is even, else on the pixels of the image, and
-    what it returns is upsampled (`segaware.nn.upsample`). After the method "filter" at a stride, windows of 5x5 pixels
-    of the image are filtered twice over its colours (`segaware.nn.edge_filter`), which moves borders onto the pixel.
+    Scores may be of any size, and lie where `align` and `region` say. They are interpolated to where the layer runs:
+    the pixels of the image, or every second one if scores are at least twice as coarse; what it returns is upsampled
+    (`segaware.nn.upsample`). After the method "filter" at a stride, windows of 5x5 pixels of the image are filtered
+    twice over its colours (`segaware.nn.edge_filter`), which moves borders onto the pixel.
 
     Args:
         image: RGB: NumPy (H, W, 3) or (N, H, W, 3), or torch (3, H, W) or (N, 3, H, W); uint8, or floats in 0..1.
-        scores: What is sharpened, NumPy or torch: (C, h, w) or (N, C, h, w) with as many dimensions as the image, h and
-            w those of the image or ceil(H / s) and ceil(W / s). Without C for labels, and if wanted for values.
+        scores: What is sharpened, NumPy or torch: (C, h, w) or (N, C, h, w) with as many dimensions as the image.
+            Without C for labels, and if wanted for values.
         method: "filter", the segmentation-aware bilateral filter (Eq. 4); "segaware_crf", the CRF over embeddings;
             "dense_crf", the fully connected CRF over colours, as pydensecrf's, which needs no embedding; with options
             that were best without training in docs/results.md. Or a `BilateralFilter2d`, `SegAwareCRF` or `DenseCRF`.
@@ -66,6 +69,13 @@ def refine(
             share the rest.
         clip: What a CRF raises lower probabilities to before it takes their logarithm, as pydensecrf's
             `unary_from_softmax`: one that is nearly 0 could not be outvoted by any number of neighbours.
+        align: How scores lie in the image: "centers", each in the centre of its cell, as with `align_corners=False`;
+            "corners", from the first pixel to the last, as with `align_corners=True`; "strided", (i, j) on pixel
+            (s * i, s * j), as strided layers with padding give ceil(H / s) x ceil(W / s) of them. None for "strided"
+            where there is such an s, as in scores of the image's size, else "centers".
+        region: The box (left, top, right, bottom) that scores cover, in pixels from the image's upper left corner. It
+            may reach beyond the image, as a letterbox or a padded square does; of a crop it is a part of it, and the
+            scores at its edges go on outside.
         max_memory: The most memory that the process may take, such as "4GB" or a number of bytes. A large image is
             refined in tiles, with the same result. Memory of modules that are no `Embedding`, which embed the whole
             image at once, is not counted. None for no limit.
@@ -87,6 +97,8 @@ def refine(
         >>> image, scores = torch.rand(3, 50, 70), torch.randn(21, 7, 9)  # at stride 8
         >>> refine(image, scores).shape
         torch.Size([21, 50, 70])
+        >>> refine(image, torch.randn(21, 20, 20), region=(0, 0, 70, 70)).shape  # of the image padded to a square
+        torch.Size([21, 50, 70])
         >>> refine(image, scores, classify=True).shape
         torch.Size([50, 70])
         >>> import numpy as np
@@ -94,7 +106,9 @@ def refine(
         >>> refine(image.permute(1, 2, 0).numpy(), labels, "dense_crf", kind="labels").shape
         (50, 70)
     """
-    settings = Settings(method, kind, kernel_size, iterations, hardness, stride, num_classes, certainty, clip)
+    settings = Settings(
+        method, kind, kernel_size, iterations, hardness, stride, num_classes, certainty, clip, align, region
+    )
     limit = None if max_memory is None else parse_memory(max_memory)
     images, batch = to_images(image), to_numpy("scores", scores)
     batched = images.ndim == 4

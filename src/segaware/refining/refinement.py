@@ -17,6 +17,7 @@ from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.process_memory import machine_memory, release_memory
+from segaware.refining.grid import Grid, find_grid
 from segaware.refining.kinds import (
     Kind,
     contenders,
@@ -68,7 +69,7 @@ class Refinement:
     Args:
         size: Height and width of the image.
         channels: Channels of what is given; of labels, their number of classes.
-        scores_stride: Its stride to the image.
+        grid: Where it lies in the image.
         layer: What refines.
         kind: What is refined.
         certainty: Of labels.
@@ -90,7 +91,7 @@ class Refinement:
         self,
         size: tuple[int, int],
         channels: int,
-        scores_stride: int,
+        grid: Grid,
         layer: RefiningLayer,
         kind: Kind,
         certainty: float,
@@ -103,7 +104,7 @@ class Refinement:
     ) -> None:
         self.size = size
         self.channels = channels
-        self.scores_stride = scores_stride
+        self.grid = grid
         self.layer = layer
         self.kind: Kind = kind
         self.certainty = certainty
@@ -114,10 +115,10 @@ class Refinement:
         self.margin = 0 if edges is None else reach(edges)
         self.classify = classify
         self.device = device_of(layer, device or torch.device("cpu"))
-        grid = sampled_size(size, self.stride)
-        self.embedding_shape = (0 if isinstance(embedding, np.ndarray) else embedding.dim, *grid)
+        pixels = sampled_size(size, self.stride)
+        self.embedding_shape = (0 if isinstance(embedding, np.ndarray) else embedding.dim, *pixels)
         self.output_shape = size if kind == "labels" or classify else (channels, *size)
-        self.mask_shape = (0 if isinstance(layer, DenseCRF) else math.prod(layer.kernel_size), *grid)
+        self.mask_shape = (0 if isinstance(layer, DenseCRF) else math.prod(layer.kernel_size), *pixels)
         self.work: list[tuple[Step, Tile]] = []
 
     @property
@@ -180,14 +181,13 @@ class Refinement:
         layer = self.layer
         if isinstance(layer, DenseCRF):
             return split(self.size, 0, max(self.size), self._cost, limit)
-        # Upsampling reads the next pixel, before the layer and after it.
-        halo = (reach(layer) + 1) * self.stride + self.scores_stride + self.margin
-        return split(self.size, halo, math.lcm(self.stride, self.scores_stride), self._cost, limit)
+        halo = (reach(layer) + 1) * self.stride + self.margin  # upsampling after the layer reads the next pixel
+        return split(self.size, halo, self.stride, self._cost, limit)
 
     def _cost(self, extent: Extent) -> float:
         channels = self.channels + (self.kind == "values")
         dim = len(self.embedding) if isinstance(self.embedding, np.ndarray) else self.embedding_shape[0]
-        cost = layer_cost(self.layer, channels, dim, self.stride, self.scores_stride, extent)
+        cost = layer_cost(self.layer, channels, dim, self.stride, self.grid.spacing, extent)
         return cost if self.edges is None else cost + edges_cost(self.edges, channels, extent)
 
     def _warm_up(self) -> None:
@@ -196,19 +196,11 @@ class Refinement:
         embedding = self.embedding
         if isinstance(embedding, np.ndarray):
             embedding = np.zeros((len(embedding), side, side), np.float32)
+        whole = find_grid((side, side), (side, side))
         small = Refinement(
-            (side, side),
-            self.channels,
-            1,
-            self.layer,
-            "scores",
-            0.5,
-            1e-5,
-            embedding,
-            1,
-            self.edges,
+            (side, side), self.channels, whole, self.layer, "scores", 0.5, 1e-5, embedding, 1, self.edges,
             device=self.device,
-        )
+        )  # fmt: skip
         small.plan()
         shapes = (side, side, 3), (self.channels, side, side), small.embedding_shape, small.output_shape
         image, scores, embedded, output = (np.zeros(shape, np.float32) for shape in shapes)
@@ -234,13 +226,15 @@ class Refinement:
 
     def _refine(self, tile: Tile, arrays: Arrays) -> None:
         layer, logits = self.layer, _takes_logits(self.layer)
-        scores = self._read(arrays.scores(), tile, self.scores_stride)
+        scores = self._read(arrays.scores(), *self.grid.under(tile))
         if isinstance(layer, DenseCRF):  # what pixels are compared by
             compared = to_input(arrays.image[tile.rows.padded(), tile.columns.padded()], torch.device("cpu"))
         elif isinstance(self.embedding, np.ndarray):
-            compared = self._read(self.embedding, tile, 1)[None, :, :: self.stride, :: self.stride]
+            given = self._read(self.embedding, tile.rows.padded(), tile.columns.padded())
+            compared = given[None, :, :: self.stride, :: self.stride]
         else:
-            compared = self._read(arrays.embedding(), tile, self.stride)[None]
+            rows, columns = (span.padded(self.stride) for span in tile)
+            compared = self._read(arrays.embedding(), rows, columns)[None]
         if arrays.mask is not None:
             assert not isinstance(layer, DenseCRF)
             mask = attention_mask(layer.distance(compared), layer.hardness.clamp(min=0))[0]
@@ -253,7 +247,7 @@ class Refinement:
         refined = self._apply(channels, compared, tile, arrays)
         if self.kind == "labels":
             known = to_means(refined[0]) if known is None else known
-            output = decode_labels(refined[0], known, self._nearest(scores, tile))
+            output = decode_labels(refined[0], known, self.grid.nearest(scores, tile))
         elif self.classify:
             output = most_probable(refined[0])
             output = output if classes is None else classes[output]
@@ -263,8 +257,7 @@ class Refinement:
 
     def _apply(self, channels: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return refined channels (1, C, H, W) of what the tile computes."""
-        padded = tuple(span.padded_stop - span.padded_start for span in tile)
-        channels = self._resample(channels, (padded[0], padded[1]))
+        channels = self.grid.interpolated(channels, tile, self.stride).contiguous()
         refined = self.layer(channels.to(compared.device), compared).to(self.device)
         wide = Tile(*(span.widened(self.margin, self.stride) for span in tile))
         rows, columns = (  # one more than the tile has, to upsample towards
@@ -293,21 +286,9 @@ class Refinement:
         channels = encode(single, "labels", True, self.channels, self.certainty, self.clip)
         return says_something(self._apply(channels, compared, tile, arrays)[0])
 
-    def _nearest(self, labels: Tensor, tile: Tile) -> Tensor:
-        """Return the label that lies nearest to every pixel that the tile computes, (H, W)."""
-        stride = self.scores_stride
-        rows, columns = (
-            torch.arange(span.start - span.padded_start, span.stop - span.padded_start, device=labels.device)
-            .add(stride // 2)
-            .div(stride, rounding_mode="floor")
-            .clamp(max=length - 1)
-            for span, length in zip(tile, labels.shape, strict=True)
-        )
-        return labels[rows[:, None], columns]
-
-    def _read(self, array: np.ndarray, tile: Tile, stride: int) -> Tensor:
-        """Return a copy of an array at a stride to the image under a tile, so that the array can be closed."""
-        part = array[..., tile.rows.padded(stride), tile.columns.padded(stride)]
+    def _read(self, array: np.ndarray, rows: slice, columns: slice) -> Tensor:
+        """Return a copy of a part of an array, so that it can be closed."""
+        part = array[..., rows, columns]
         # torch has hardly any arithmetic for unsigned integers.
         return _copied(part, np.int64 if part.dtype.kind in "iu" else np.float32).to(self.device)
 
@@ -317,13 +298,6 @@ class Refinement:
             for a, b in ((span.core(stride), span.padded(stride)) for span in tile)
         )
         array[..., tile.rows.core(stride), tile.columns.core(stride)] = padded[..., rows, columns].cpu().numpy()
-
-    def _resample(self, channels: Tensor, size: tuple[int, int]) -> Tensor:
-        """Bring channels at the stride of the scores to that of the layer."""
-        if self.stride % self.scores_stride == 0:
-            step = self.stride // self.scores_stride
-            return channels[..., ::step, ::step].contiguous()
-        return upsample(channels, self.scores_stride // self.stride, sampled_size(size, self.stride)).contiguous()
 
 
 def to_input(pixels: np.ndarray, device: torch.device) -> Tensor:

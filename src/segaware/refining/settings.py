@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,9 +13,9 @@ from torch import Tensor
 
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, Embedding, edge_filter, load_embedding
 from segaware.nn.bundled import DEFAULT_EMBEDDING
-from segaware.nn.resampling import sampled_size
 from segaware.ops.arguments import check_integer, is_number
 from segaware.ops.window import IntPair, as_pair
+from segaware.refining.grid import Align, Box, find_grid
 from segaware.refining.kinds import LARGEST, Kind, check_values
 from segaware.refining.layers import Method, RefiningLayer, build_layer
 from segaware.refining.modules import device_of, in_evaluation
@@ -41,6 +40,8 @@ class Settings:
     num_classes: int | None = None
     certainty: float = 0.7
     clip: float = 1e-5
+    align: Align | None = None
+    region: Box | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -77,7 +78,10 @@ class Settings:
         if classify and self.kind not in ("scores", "probabilities"):
             raise ValueError(f"classify is for scores and probabilities, got kind {self.kind!r}")
         size = image.shape[0], image.shape[1]
-        scores_stride = find_stride(size, scores().shape[-2:])
+        rows, columns = scores().shape[-2:]
+        if not rows * columns:
+            raise ValueError(f"scores must have at least one row and column, got shape {scores().shape}")
+        grid = find_grid(size, (rows, columns), self.align, self.region)
         channels = check_values(scores, self.kind, self.num_classes)
         if channels == 1 and not self.filters:
             raise ValueError("scores must be of at least 2 classes for a CRF, got 1: of one logit x, give [0, x]")
@@ -93,7 +97,7 @@ class Settings:
                 f"got {self.clip!r}"
             )
         color = isinstance(embedding, ColorEmbedding)
-        coarse = scores_stride > 1
+        coarse = grid.spacing >= 2
         layer = build_layer(self.method, channels, self.kernel_size, self.iterations, self.hardness, color, coarse)
         if isinstance(self.method, str):
             layer = layer.to(device)
@@ -101,11 +105,9 @@ class Settings:
             raise ValueError(
                 f"kernel_size must be at most {2 * max(size)}, twice the image's longer side, got {self.kernel_size}"
             )
-        stride = math.gcd(2, scores_stride)
+        stride = 2 if coarse else 1
         if self.stride is not None:
-            stride = check_integer("stride", self.stride, 1, max(*size, scores_stride))
-        if stride % scores_stride and scores_stride % stride:
-            raise ValueError(f"stride must be a multiple or a divisor of the scores', {scores_stride}, got {stride}")
+            stride = check_integer("stride", self.stride, 1, max(size))
         if isinstance(layer, DenseCRF):
             embedding = np.empty((0, *size), np.float32)
         elif isinstance(embedding, np.ndarray):
@@ -118,7 +120,7 @@ class Settings:
         return Refinement(
             size,
             channels,
-            scores_stride,
+            grid,
             in_evaluation("method", layer),
             self.kind,
             self.certainty,
@@ -198,26 +200,6 @@ def to_numpy(name: str, array: Array) -> np.ndarray:
     if isinstance(array, np.ma.MaskedArray):
         raise ValueError(f"{name} must not be a masked array, whose mask would be lost: give its filled(...)")
     return array
-
-
-def find_stride(size: tuple[int, int], coarse: tuple[int, ...]) -> int:
-    """Return the stride of scores of size `coarse` to an image; of several that fit, a power of two or the smallest.
-
-    Raises:
-        ValueError: If no stride gives such a size.
-
-    Example:
-        >>> find_stride((300, 451), (38, 57))
-        8
-    """
-    strides = range(1, max(size) + 1)
-    fits = [s for s in strides if sampled_size(size, s) == coarse]
-    if not fits:
-        raise ValueError(
-            f"scores must have the image's size {size[0]}x{size[1]} (height x width), or at a stride s "
-            f"ceil(height / s) x ceil(width / s), got {coarse[0]}x{coarse[1]}; resize them to the image's size"
-        )
-    return next((s for s in fits if s & (s - 1) == 0), fits[0])
 
 
 def _check_embedding(embedding: np.ndarray, size: tuple[int, int]) -> None:
