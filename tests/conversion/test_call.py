@@ -313,12 +313,12 @@ for model in (network, converted):
     counter = CompileCounter()
     compiled = torch.compile(model, backend=counter, fullgraph=True)
     with torch.no_grad():
-        for size in [(2, 32, 32), (2, 40, 48), (3, 56, 33), (2, 61, 62), (3, 50, 24), (2, 35, 34), (4, 63, 65)]:
+        for size in [(2, 32, 32), (2, 40, 48), (3, 56, 33), (2, 61, 62), (4, 63, 65)]:
             image = torch.rand(size[0], 3, *size[1:])
             torch.testing.assert_close(compiled(image), model(image))
     print(counter.frame_count)
 """)
-    assert int(counts[1]) <= int(counts[0]) < 7
+    assert int(counts[1]) <= int(counts[0]) < 5
 
 
 def test_compiled_part(network: Strided, embedding: EmbeddingNet) -> None:
@@ -332,8 +332,9 @@ def test_compiled_part(network: Strided, embedding: EmbeddingNet) -> None:
 
 
 @pytest.mark.parametrize("fullgraph", [True, False])
-def test_compile_with_checkpoints(fullgraph: bool, embedding: EmbeddingNet, image: Tensor) -> None:
-    converted = convert(Strided(reentrant=False), embedding, hardness=0.3)
+def test_compile_with_checkpoints(fullgraph: bool, image: Tensor) -> None:
+    """With an embedding of one layer: a checkpoint does not see what it is made of."""
+    converted = convert(Strided(reentrant=False), nn.Conv2d(3, 4, 3, padding=1), hardness=0.3)
     parameters = list(converted.parameters())
     expected = torch.autograd.grad(converted(image)["out"].square().sum(), parameters)
     with torch._dynamo.config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=fullgraph):

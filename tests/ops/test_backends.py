@@ -257,6 +257,9 @@ def compare():
     torch.testing.assert_close(run("numba"), run("reference"), rtol=1e-4, atol=1e-4)
 """
 
+NO_CACHE = "import numba.core.caching; numba.core.caching.CacheImpl._locator_classes = []\n"
+UNOPTIMISED = {"NUMBA_OPT": "0"}  # which compiles in half the time
+
 
 def run_python(code: str, **environment: str) -> str:
     run = subprocess.run(
@@ -268,11 +271,11 @@ def run_python(code: str, **environment: str) -> str:
 
 
 def test_no_folder_for_the_cache() -> None:
-    run_python("import numba.core.caching; numba.core.caching.CacheImpl._locator_classes = []; compare()")
+    run_python(NO_CACHE + "compare()", **UNOPTIMISED)
 
 
 def test_the_cache_is_where_numba_is_told(tmp_path: Any) -> None:
-    run_python("compare()", NUMBA_CACHE_DIR=str(tmp_path))
+    run_python("from segaware import embedding_distance; embedding_distance(x, 3)", NUMBA_CACHE_DIR=str(tmp_path))
     assert list(tmp_path.rglob("*.nbi"))
 
 
@@ -327,12 +330,12 @@ print("torch._dynamo" in sys.modules)
 
 
 @pytest.mark.parametrize("features", [{"avx": True}, {}], ids=["AVX", "128 bits"])
-def test_processors_with_narrower_vectors(features: dict[str, bool], tmp_path: Any) -> None:
+def test_processors_with_narrower_vectors(features: dict[str, bool]) -> None:
     """Tiles, panels and transposed blocks of other sizes than this machine's."""
     code = (
-        f"""
+        NO_CACHE
+        + f"""
 import llvmlite.binding
-import numba
 real, llvmlite.binding.get_host_cpu_features = llvmlite.binding.get_host_cpu_features, lambda: {features}
 import segaware.ops._tile as tile
 llvmlite.binding.get_host_cpu_features = real
@@ -350,4 +353,4 @@ for channels, filters, groups, dtype in ((20, 37, 1, torch.float32), (9, 9, 9, t
     torch.testing.assert_close(*values, rtol=1e-4, atol=1e-2)
 """
     )
-    assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)) == f"{32 if features else 16}\n"
+    assert run_python(code, **UNOPTIMISED) == f"{32 if features else 16}\n"

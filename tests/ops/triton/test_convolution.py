@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -14,9 +14,9 @@ from segaware import segaware_conv2d, use_backend
 from segaware.ops.convolution import library
 from segaware.ops.window import Window
 
-from ..random_windows import RandomWindow, random_windows, repeatable
+from ..random_windows import RandomWindow, random_windows
 from ..test_convolution import NORMALIZE, Normalize
-from .comparison import DEVICE, positive_numbers, random_numbers, results, same_as_reference
+from .comparison import DEVICE, few, positive_numbers, random_numbers, results, same_as_reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 
@@ -44,7 +44,7 @@ def arguments(
     ]
 
 
-@settings(repeatable, max_examples=30)
+@few
 @given(
     random_windows(),
     st.integers(1, 2),

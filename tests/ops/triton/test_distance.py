@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -14,9 +14,9 @@ from segaware import embedding_distance
 from segaware.ops.distance import library
 from segaware.ops.window import Window
 
-from ..random_windows import RandomWindow, random_windows, repeatable
+from ..random_windows import RandomWindow, random_windows
 from ..test_distance_kernels import METRICS, SYMMETRIC, Metric
-from .comparison import DEVICE, random_numbers, results, same_as_reference
+from .comparison import DEVICE, few, random_numbers, results, same_as_reference
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -25,7 +25,7 @@ def compare(embedding: Tensor, **options: Any) -> None:
     same_as_reference(lambda e, backend: embedding_distance(e, **options, backend=backend), [embedding])
 
 
-@settings(repeatable, max_examples=30)
+@few
 @given(random_windows(), st.sampled_from(METRICS), st.integers(1, 2), st.integers(1, 5), st.sampled_from(DTYPES))
 @example(RandomWindow((3, 3), {"padding": 1}, (1, 1)), "euclidean", 1, 2, torch.float32)  # one pixel
 @example(

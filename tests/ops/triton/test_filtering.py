@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -14,9 +14,9 @@ from segaware import segaware_filter2d
 from segaware.ops.filtering import library
 from segaware.ops.window import Window
 
-from ..random_windows import Pair, pairs, repeatable
+from ..random_windows import Pair, pairs
 from ..test_filtering_kernels import BORDERS, Border
-from .comparison import DEVICE, positive_numbers, random_numbers, results, same_as_reference
+from .comparison import DEVICE, few, positive_numbers, random_numbers, results, same_as_reference
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -30,7 +30,7 @@ def arguments(batch: int, channels: int, height: int, width: int, taps: int) -> 
     return [random_numbers(batch, channels, height, width), positive_numbers(batch, taps, height, width)]
 
 
-@settings(repeatable, max_examples=30)
+@few
 @given(
     st.tuples(st.integers(1, 2), st.integers(1, 5), st.integers(1, 7), st.integers(1, 7)),
     st.tuples(st.integers(1, 5), st.integers(1, 5)),
