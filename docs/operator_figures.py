@@ -18,7 +18,7 @@ import segaware
 from segaware.atomic import replaced
 from segaware.data import coarse_scores, photograph, read_image
 from segaware.data.flow import generate_pair
-from segaware.nn import ColorEmbedding, GuidedFilter, PairLoss, resample, upsample
+from segaware.nn import ColorEmbedding, GuidedFilter, PairLoss, edge_filter, resample, upsample
 from segaware.ops import PermutohedralLattice, correlation, mean_field
 from segaware.viz import embedding_colors, flow_colors, mark_points, mask_picture, side_by_side
 
@@ -231,6 +231,19 @@ def draw_guided_filter() -> Panels:
     return panels
 
 
+def draw_edge_filter() -> Panels:
+    """Draw a cat's probability that was filtered at stride 2, and what the colours of all pixels make of it."""
+    every_second = embedding()[..., ::2, ::2].contiguous()
+    half = segaware.BilateralFilter2d(9, iterations=8)(
+        rough_scores().softmax(1)[..., ::2, ::2].contiguous(), every_second
+    )
+    filtered = upsample(half, 2, (photo().shape[-2], photo().shape[-1]))
+    panels = [("photograph", rgb(crop(photo()))), ("given", gray(crop(filtered)[0, 1]))]
+    for n in (2, 8):
+        panels.append((f"{n} iterations", gray(crop(edge_filter(n)(filtered, photo()))[0, 1])))
+    return panels
+
+
 def draw_segaware_crf() -> Panels:
     """Draw what the CRF over embeddings makes of noisy scores."""
     panels = [("photograph", rgb(crop(photo()))), ("given", cat(rough_scores()))]
@@ -347,6 +360,7 @@ FIGURES: dict[str, Callable[[], Panels]] = {
     "attention_mask": draw_attention_mask,
     "correlation": draw_correlation,
     "dense_crf": draw_dense_crf,
+    "edge_filter": draw_edge_filter,
     "embedding_distance": draw_embedding_distance,
     "mean_field": draw_mean_field,
     "refine": draw_refine,
