@@ -217,13 +217,15 @@ def benchmarks_page(folder: Path) -> str:
 
 def _refine_memory(values: dict[str, Any]) -> list[str]:
     measured, (height, width) = values["measured"], values["size"]
-    rows = [[row["title"], f"{row['seconds']:.0f}", f"{row['peak_mb']:.0f}"] for row in values["rows"]]
+    rows = [
+        [row["title"], row["max_memory"], f"{row['seconds']:.0f}", f"{row['peak_mb']:.0f}"] for row in values["rows"]
+    ]
     return [
         f"## Refining a photograph of {height * width / 1e6:.0f} megapixels",
-        f"`segaware refine` with `--max-memory {values['max_memory']}` on {width}x{height} pixels and "
+        f"`segaware refine` with `--max-memory` on {width}x{height} pixels and "
         f"{values['classes']} classes, each in a process of its own. Peak memory is the most that was resident, "
         "libraries included, in 10^6 bytes.",
-        markdown([["method", "s", "peak MB"], *rows]),
+        markdown([["method", "--max-memory", "s", "peak MB"], *rows]),
         source(measured),
     ]
 
