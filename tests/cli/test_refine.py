@@ -46,6 +46,16 @@ def test_scores_to_scores_and_to_labels(segaware: Any, tmp_path: Path, image: Pa
     assert not list(tmp_path.glob(".*partial"))
 
 
+def test_scores_of_a_padded_square(segaware: Any, tmp_path: Path, image: Path) -> None:
+    scores = np.random.default_rng(1).standard_normal((3, 26, 26)).astype(np.float32)
+    np.save(tmp_path / "a.npy", scores)
+    where = ("--align", "corners", "--region", "0", "-6", "52", "46")
+    assert segaware("refine", image, tmp_path / "a.npy", "--out", tmp_path / "out.npy", *where, *COLOR).exit_code == 0
+    pixels, region = np.array(Image.open(image)), (0, -6, 52, 46)
+    refined = refine(pixels, scores, embedding="color", kernel_size=3, iterations=1, align="corners", region=region)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), refined)
+
+
 def test_labels_flow_and_depth(segaware: Any, tmp_path: Path, image: Path) -> None:
     rng = np.random.default_rng(2)
     label = rng.integers(0, 3, (40, 52)).astype(np.uint8)
