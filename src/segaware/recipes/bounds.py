@@ -56,6 +56,7 @@ Radius = Annotated[float, NUMBER, Field(ge=4, le=8192)]  # pixels
 Offsets = Annotated[int, NUMBER, Field(ge=0, le=256)]  # beyond those of 1 to 3 pixels
 Stride = Annotated[int, NUMBER, Field(gt=0, le=64)]
 Iterations = Annotated[int, NUMBER, Field(gt=0, le=1000)]
+IterationsOrNone = Annotated[int, NUMBER, Field(ge=0, le=1000)]  # 0 for none
 Positive = Annotated[float, NUMBER, Field(gt=0, le=10**4)]
 NonNegative = Annotated[float, NUMBER, Field(ge=0, le=10**4)]
 Scale = Annotated[float, NUMBER, Field(gt=0, le=100)]

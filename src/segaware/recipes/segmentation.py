@@ -29,6 +29,7 @@ from segaware.recipes.bounds import (
     Dilation,
     Fraction,
     Iterations,
+    IterationsOrNone,
     KernelSize,
     NonNegative,
     Number,
@@ -109,7 +110,7 @@ class ScoreRefinementOptions(Section):
     crf_hardness: NonNegative
     crf_iterations: Iterations
     crf_compat: NonNegative
-    edge_iterations: int = Field(ge=0, description="how often the filter on colours is applied at the end")
+    edge_iterations: IterationsOrNone = Field(description="how often the filter on colours is applied at the end")
     guided_filter: GuidedFilterOptions | None
     dense_crf: DenseCRFOptions | None
 
