@@ -10,8 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from segaware.data import COARSE_STRIDE, coarse_scores, photograph, read_image
-from segaware.models import ScoreRefinement, Sharpener
-from segaware.nn import load_embedding
+from segaware.nn import load_embedding, upsample
 from segaware.refining import Method, refine
 from segaware.viz import embedding_colors, side_by_side
 from segaware.viz.masks import draw_masks
@@ -30,13 +29,12 @@ def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
     network = load_embedding()
     embedding = network(image)
     coarse = coarse_scores(_outline(pixels.shape[1], pixels.shape[0]), 2, noise=0.0)
-    sharpen = Sharpener(
-        ScoreRefinement(2, filter_kernel_size=9, filter_iterations=8, filter_hardness=_HARDNESS), network
-    )
+    outline = upsample(coarse, COARSE_STRIDE, (pixels.shape[0], pixels.shape[1]))[0].argmax(0).numpy()
+    sharpened = refine(pixels, coarse[0].numpy(), classify=True)
     panels = [("photograph", pixels), ("embedding (PCA)", embedding_colors(embedding[0, network.colors :]))]
-    for caption, sharpener in (("rough outline", Sharpener(ScoreRefinement(2))), ("sharpened", sharpen)):
-        cat = sharpener(image, coarse, COARSE_STRIDE)[0].argmax(0).numpy()
-        panels.append((caption, _darken(pixels, cat)))
+    panels += [
+        (caption, _darken(pixels, cat)) for caption, cat in (("rough outline", outline), ("sharpened", sharpened))
+    ]
     return side_by_side(panels), draw_masks(pixels, _POINTS, {"mask": (embedding, _HARDNESS)}, _REACH)
 
 
