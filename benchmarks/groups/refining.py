@@ -12,20 +12,30 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.harness.measure import Goal
-from benchmarks.harness.plan import Contender, Measurement, Settings, time_in_turn
+from benchmarks.harness.plan import Contender, Measurement, Settings, forward, time_in_turn
 from segaware import refine
 from segaware.data import photograph, read_image
 from segaware.data.coarse_scores import COARSE_STRIDE, coarse_scores
-from segaware.nn import upsample
+from segaware.nn import load_embedding, upsample
 
 CLASSES_ALONE, ALL, DENSE = "filter, classes alone", "filter, all scores", "dense CRF"
 PEER = "pydensecrf, 10 iterations"
 
 
 def plan(settings: Settings, height: int = 375, width: int = 500, classes: int = 21) -> list[Measurement]:
-    """Return the measurement: time of the methods beside pydensecrf, from coarse scores to classes."""
+    """Return the measurements: the methods beside pydensecrf, from coarse scores to classes; and the embeddings alone."""
     title = f"{height}x{width}, {classes} classes at stride {COARSE_STRIDE}, embedding included"
-    return [Measurement(title, functools.partial(_time, settings, title, height, width, classes))]
+    alone = f"Embedding of {height}x{width} alone, at stride 1"
+    return [
+        Measurement(title, functools.partial(_time, settings, title, height, width, classes)),
+        Measurement(alone, functools.partial(_embed, settings, alone, height, width)),
+    ]
+
+
+def _embed(settings: Settings, title: str, height: int, width: int) -> list[dict[str, Any]]:
+    image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(settings.seed))
+    contenders = {name: forward(load_embedding(name), image) for name in ("fast", "vgg")}
+    return [time_in_turn(settings, title, contenders, ("vgg",), [Goal(("fast",), ("vgg",), 10.0, True)])]
 
 
 def _time(settings: Settings, title: str, height: int, width: int, classes: int) -> list[dict[str, Any]]:
