@@ -23,7 +23,7 @@ PEER = "pydensecrf, 10 iterations"
 
 
 def plan(settings: Settings, height: int = 375, width: int = 500, classes: int = 21) -> list[Measurement]:
-    """Return the measurements: the methods beside pydensecrf, from coarse scores to classes; and the embeddings alone."""
+    """Return the measurements: methods beside pydensecrf, from coarse scores to classes; the embeddings alone."""
     title = f"{height}x{width}, {classes} classes at stride {COARSE_STRIDE}, embedding included"
     alone = f"Embedding of {height}x{width} alone, at stride 1"
     return [
