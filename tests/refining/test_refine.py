@@ -254,6 +254,9 @@ SCORES = torch.zeros(3, 45, 62)
     ("arguments", "message"),
     [
         ({"kind": "values", "classify": True}, "classify is for scores and probabilities, got kind 'values'"),
+        ({"scores": torch.zeros(45, 62, 3)}, r"scores must be \(C, h, w\), got \(H, W, C\)"),
+        ({"scores": torch.zeros(3, 62, 45)}, r"scores must be \(C, h, w\), got \(C, W, H\)"),
+        ({"scores": torch.zeros(62, 45).int(), "kind": "labels"}, r"scores must be \(h, w\), got \(W, H\)"),
         ({"align": "half"}, "align must be one of .*, got 'half'"),
         (
             {"scores": torch.zeros(3, 7, 8), "align": "strided"},

@@ -81,6 +81,8 @@ class Settings:
         rows, columns = scores().shape[-2:]
         if not rows * columns:
             raise ValueError(f"scores must have at least one row and column, got shape {scores().shape}")
+        if self.align is None and self.region is None:
+            _check_layout(scores().shape, size)
         grid = find_grid(size, (rows, columns), self.align, self.region)
         channels = check_values(scores, self.kind, self.num_classes)
         if channels == 1 and not self.filters:
@@ -200,6 +202,15 @@ def to_numpy(name: str, array: Array) -> np.ndarray:
     if isinstance(array, np.ma.MaskedArray):
         raise ValueError(f"{name} must not be a masked array, whose mask would be lost: give its filled(...)")
     return array
+
+
+def _check_layout(shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    """Check for axes in another order, which would be taken for scores of another size."""
+    last = len(shape) == 3 and shape[:2] == size and shape[1:] != size
+    if last or (shape[-2:] == size[::-1] and size[0] != size[1]):
+        wanted = "(h, w)" if len(shape) == 2 else "(C, h, w)"
+        given = "(H, W, C)" if last else "(W, H)" if len(shape) == 2 else "(C, W, H)"
+        raise ValueError(f"scores must be {wanted}, got {given} of shape {shape}; give align if that is their size")
 
 
 def _check_embedding(embedding: np.ndarray, size: tuple[int, int]) -> None:
