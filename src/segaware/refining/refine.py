@@ -59,8 +59,8 @@ def refine(
             embeddings (N, E, H, W), of which an `Embedding` is asked for the layer's stride; or the embeddings
             themselves, (E, H, W) or (N, E, H, W).
         kernel_size: Window of the filter (by default 9), or of the segmentation-aware CRF (13, at dilation 9).
-        iterations: How often to filter (8, or 4 if scores are of the image's size), or mean-field iterations of a CRF
-            (10).
+        iterations: How often to filter (8, or 4 if scores are less than twice as coarse as the image), or mean-field
+            iterations of a CRF (10).
         hardness: How strictly the filter or the segmentation-aware CRF keeps to one region (Eq. 3's lambda): 1, or 1.76
             for the filter on colours.
         stride: The stride to the image at which filter or segmentation-aware CRF run.
@@ -80,7 +80,7 @@ def refine(
             refined in tiles, with the same result. Memory of modules that are no `Embedding`, which embed the whole
             image at once, is not counted. None for no limit.
         classify: Return the most probable class of every pixel, for scores and probabilities. Classes that cannot be it
-            are left out before the filter, which saves most of the time and memory of many classes.
+            are left out before the filter.
         return_mask: Also return the masks, to look at: exp(-hardness * d) for every tap of the window.
 
     Returns:
