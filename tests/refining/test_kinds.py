@@ -83,7 +83,7 @@ def test_rounded_and_resampled_probabilities_are_probabilities() -> None:
         (torch.randn(3, 8, 9).sigmoid(), r"must sum to 1 over the classes, got sums from .* sigmoids"),
         (torch.full((2, 8, 9), 0.52), "must sum to 1 over the classes, got sums from 1.04 to 1.04"),
         (torch.zeros(150, 8, 9), "must sum to 1 over the classes, got sums from 0 to 0"),
-        (torch.rand(1, 8, 9), r"at least 2 classes, got 1 channel: .* \[1 - p, p\].* 'values'"),
+        (torch.rand(1, 8, 9), r"at least 2 classes, got 1 channel: .* \[1 - p, p\].* 'masks'"),
         (torch.full((2, 8, 9), 127.5), r"in 0\.\.1, got values from 127.5 to 127.5: divide 0\.\.255 by 255"),
         (torch.full((2, 8, 9), 127, dtype=torch.uint8), "floating-point numbers, got torch.uint8|uint8.* scores / 255"),
         (torch.full((2, 8, 9), -0.5), r"in 0\.\.1, got values from -0.5"),
@@ -166,7 +166,7 @@ def test_labels_of_0_and_255_are_refused(dtype: Any, num_classes: int | None) ->
     images = torch.rand(2, 3, 8, 9) if isinstance(given, torch.Tensor) else photograph(8, 18).reshape(2, 8, 9, 3)
     for method in ("filter", "segaware_crf", "dense_crf"):
         for image, part in ((images, given), (images[0], given[0])):
-            with pytest.raises(ValueError, match=r"0 and 255 alone.* write 0 for ground and 1 for the object"):
+            with pytest.raises(ValueError, match=r"0 and 255 alone.* write 0 for ground and 1 for the object.* kind 'masks'"):
                 refine(image, part, method, "labels", "color", num_classes=num_classes)  # type: ignore[arg-type]
 
 

@@ -105,7 +105,10 @@ def check_labels(labels: np.ndarray, num_classes: int | None, ignore_index: int,
     if num_classes is not None:
         num_classes = check_integer("num_classes", num_classes, 2, IGNORE_INDEX)
     if ignore_index == IGNORE_INDEX:
-        check_not_binary("labels", labels)
+        try:
+            check_not_binary("labels", labels)
+        except ValueError as error:
+            raise ValueError(f"{error}; or give it as it is, as kind 'masks'") from None
     found = np.unique(labels)
     found = found[found != ignore_index]
     least, most = (int(found[0]), int(found[-1])) if found.size else (0, 0)
@@ -129,7 +132,7 @@ def _check_total(total: np.ndarray, count: int) -> None:
     if count == 1:
         raise ValueError(
             "probabilities must be those of at least 2 classes, got 1 channel: of the probability p of a foreground, "
-            "give [1 - p, p], or p itself as kind 'values'"
+            "give [1 - p, p], or p itself as kind 'masks'"
         )
     # Rounded to 8 bits, each may be up to a 255th too low; of many classes most are 0.
     tolerance = min(max(count, 3) / 255, 0.5)
@@ -137,7 +140,7 @@ def _check_total(total: np.ndarray, count: int) -> None:
     if not 1 - tolerance <= low <= high <= 1 + tolerance:
         raise ValueError(
             f"probabilities must sum to 1 over the classes, got sums from {low:.4g} to {high:.4g}: divide them by "
-            "their sum; of sigmoids, whose classes do not exclude each other, refine each p on its own, as [1 - p, p]"
+            "their sum; sigmoids, whose classes do not exclude each other, are of kind 'masks'"
         )
 
 
