@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -18,7 +18,7 @@ from segaware.ops.arguments import check_integer, is_number
 from segaware.ops.window import IntPair, as_pair
 from segaware.refining.checks import check_labels, check_masks, check_values
 from segaware.refining.grid import Align, Box, find_grid
-from segaware.refining.kinds import LARGEST, Given, Kind, MaskNumbers
+from segaware.refining.kinds import LARGEST, Given, Kind, MaskNumbers, count_contenders
 from segaware.refining.layers import Method, RefiningLayer, build_layer
 from segaware.refining.modules import device_of, in_evaluation
 from segaware.refining.refinement import Open, Refinement, to_input
@@ -125,6 +125,7 @@ class Settings:
             edges,
             classify,
             self._taken(),
+            partial(count_contenders, scores, given) if classify and self.filters else None,
             device,
         )
 
