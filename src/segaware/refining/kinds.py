@@ -45,6 +45,11 @@ class Given:
     ignore_index: int = IGNORE_INDEX
     numbers: MaskNumbers = "0..1"
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether channels are classes that exclude each other, and not a mask each."""
+        return self.kind != "masks" and (self.channels > 1 or self.kind == "labels")
+
     def classes(self, part: Tensor) -> Tensor | None:
         """Return which labels channels of a part stand for, (K,), ascending; None if it is their number.
 

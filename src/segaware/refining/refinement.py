@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, upsample
+from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, certainty_gate, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.process_memory import machine_memory, release_memory
@@ -21,7 +21,7 @@ from segaware.refining.kinds import Given, contenders, most_probable, says_somet
 from segaware.refining.layers import RefiningLayer, reach
 from segaware.refining.memory import RESERVE, STRIP, blend_cost, edges_cost, embedding_cost, layer_cost, memory_left
 from segaware.refining.modules import device_of
-from segaware.refining.strength import Strength, gate
+from segaware.refining.strength import Strength
 from segaware.refining.tiles import Extent, Span, Tile, split
 
 Open: TypeAlias = Callable[[], np.ndarray]
@@ -275,7 +275,7 @@ class Refinement:
         before = self.grid.interpolated(probabilities[..., rows, columns], core, 1)
         if self.strength != "auto":
             return before, before.new_tensor(self.strength)
-        return before, gate(before, exclusive=self.given.kind != "masks" and before.shape[1] > 1)
+        return before, certainty_gate(before, self.given.exclusive)
 
     def _apply(self, channels: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return refined channels (1, C, H, W) of what the tile computes."""
