@@ -238,6 +238,8 @@ class Refinement:
     def _output(self, scores: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return what is written of a tile."""
         given, logits = self.given, self.given.logits
+        if not given.channels:
+            return scores.new_zeros(0, *(span.stop - span.start for span in tile))
         classes = given.classes(scores)
         if classes is not None and not len(classes):
             return self.grid.nearest(scores, tile)  # no class is known
