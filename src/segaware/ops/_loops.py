@@ -77,3 +77,27 @@ def add_differences(
             else:
                 for i in range(np.uint64(count)):
                     sums[s + i] += abs(a[p1 + i] - b[q1 + i])
+
+
+@jit
+def gather(target: Any, target_start: int, source: Any, start: int, index: Any, index_start: int, count: int) -> None:
+    """target[target_start + i] = source[start + index[index_start + i]] for i < count."""
+    to, at, first = np.uint64(target_start), np.uint64(start), np.uint64(index_start)
+    for i in range(np.uint64(count)):
+        target[to + i] = source[at + np.uint64(index[first + i])]
+
+
+@jit
+def scatter(target: Any, target_start: int, index: Any, index_start: int, source: Any, start: int, count: int) -> None:
+    """target[target_start + index[index_start + i]] += source[start + i] for i < count.
+
+    What neighbours add to the same place is summed first, in a register.
+    """
+    last, total = index[index_start], source.dtype.type(0)
+    for i in range(count):
+        place = index[index_start + i]
+        if place != last:
+            target[target_start + last] += total
+            last, total = place, source.dtype.type(0)
+        total += source[start + i]
+    target[target_start + last] += total

@@ -46,7 +46,7 @@ def attention_mask(distance: Tensor, hardness: float | Tensor) -> Tensor:
     if differentiated and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         if not isinstance(hardness, Tensor):
             hardness = distances.new_full((), hardness)
-        mask: Tensor = _Mask.apply(distances, within_range(hardness, distances))
+        mask: Tensor = _Mask.apply(distances, within_range(hardness, distances.dtype))
     else:
         mask = log_mask(distances, hardness).exp_()
     return mask.to(distance.dtype)
@@ -87,16 +87,16 @@ def log_mask(distance: Tensor, hardness: float | Tensor, overwrite: bool = False
         if hardness == 0:
             distance = distance.nan_to_num(0.0, 0.0, 0.0)
         return distance * -min(hardness, highest)
-    hardness = within_range(hardness, distance)
+    hardness = within_range(hardness, distance.dtype)
     if overwrite:
         return distance.mul_(-hardness).masked_fill_(hardness == 0, 0)
     product: Tensor = _LogMask.apply(distance, hardness)
     return product
 
 
-def within_range(hardness: Tensor, distance: Tensor) -> Tensor:
-    """Return the hardness in the dtype of the distance, no larger than that holds."""
-    return hardness.to(distance.dtype).clamp(max=torch.finfo(distance.dtype).max)
+def within_range(hardness: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the hardness in a dtype, no larger than that holds."""
+    return hardness.to(dtype).clamp(max=torch.finfo(dtype).max)
 
 
 class _LogMask(torch.autograd.Function):

@@ -1,11 +1,11 @@
 """Joint bilateral upsampling and its gradients on CPU.
 
-A task is a few rows of pixels, SPAN columns at a time. For these, coarse rows are spread out: a line per tap and channel
-has what each of the pixels sees there. As many spread rows are kept as a pixel sees, in a ring, and used for all rows of
-pixels between the same points. So the innermost loops go along lines, all of one length, known to the compiler; where
-the image ends, they compute numbers that are not used. Backward there is a second ring, in which the gradients of spread
-rows are summed until no further pixel sees them; several tasks see a coarse row, so each adds to rows of its own, its
-part of the gradient.
+A task is a few rows of pixels, SPAN columns at a time. For these, coarse rows are spread out: a line per tap and
+channel has what each of the pixels sees there. As many spread rows are kept as a pixel sees, in a ring, and used for
+all rows of pixels between the same points. So the innermost loops go along lines, all of one length, known to the compiler; where
+the image ends, they compute numbers that are not used. Backward there is a second ring, in which the gradients of
+spread rows are summed until no further pixel sees them; several tasks see a coarse row, so each adds to rows of its
+own, its part of the gradient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from segaware.ops._exp import decay
 from segaware.ops._layout import to_contiguous
-from segaware.ops._loops import add_differences, add_product, clear, copy
+from segaware.ops._loops import add_differences, add_product, clear, copy, gather, scatter
 from segaware.ops._parallel import flat, jit, parallel_for, thread_count
 from segaware.ops.filtering._tile import ROWS, add_products
 from segaware.ops.upsampling.taps import Taps, taps_at
@@ -50,11 +50,14 @@ class _Call:
         self, input: Tensor, embedding: Tensor, coarse_embedding: Tensor, hardness: Tensor, rows: Tensor,
         columns: Tensor, radius: int, rings: int,
     ) -> None:  # fmt: skip
-        batch, (height, width), points = len(input), embedding.shape[2:], input.shape[2:]
+        (height, width), points = embedding.shape[2:], input.shape[2:]
+        batch, (points_height, points_width) = len(input), points
         self.points = torch.cat([input, coarse_embedding], dim=1).contiguous()
         both, taps = self.points.shape[1], (2 * radius) ** 2
         rows_of_task = max(1, min(_ROWS, batch * height // _TASKS))
-        self.problem = _Problem(input.shape[1], both, height, width, *points, 2 * radius, rows_of_task, hardness.item())
+        self.problem = _Problem(
+            input.shape[1], both, height, width, points_height, points_width, 2 * radius, rows_of_task, hardness.item()
+        )
         self.tasks, self.threads = batch * -(-height // rows_of_task), thread_count()
         self.rows, seen = (taps_at(side, n, radius) for side, n in zip((rows, columns), points, strict=True))
         self.columns = Taps(*(F.pad(t, (0, -width % SPAN)) for t in seen))
@@ -142,7 +145,7 @@ def _spread(
             to, x = (row % side * side + j) * size, _column(j, left, problem)
             for channel in range(problem.both):
                 start = ((image * problem.both + channel) * problem.points_height + row) * problem.points_width
-                _gather(memory, to + channel * SPAN, points, start, columns, x)
+                gather(memory, to + channel * SPAN, points, start, columns, x, SPAN)
     for i in range(side):
         for j in range(side):
             tap_places[i * side + j] = (rows[i * problem.height + y] % side * side + j) * size
@@ -163,13 +166,6 @@ def _seen_rows(rows: Any, y: int, problem: Any) -> Any:
         row = rows[i * problem.height + y]
         lowest, highest = min(lowest, row), max(highest, row)
     return lowest, highest
-
-
-@jit
-def _gather(target: Any, target_start: int, source: Any, start: int, index: Any, index_start: int) -> None:
-    to, at, first = np.uint64(target_start), np.uint64(start), np.uint64(index_start)
-    for x in range(np.uint64(SPAN)):
-        target[to + x] = source[at + np.uint64(index[first + x])]
 
 
 @jit
@@ -239,14 +235,14 @@ def _divide(memory: Any, masks: int, total: int) -> None:
 def backward(
     gradient: Tensor, input: Tensor, embedding: Tensor, coarse_embedding: Tensor, hardness: Tensor, rows: Tensor,
     columns: Tensor, output: Tensor, radius: int, needed: list[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     """Return the gradients of input, both embeddings and hardness, empty tensors for those that are not needed."""
     gradient, embedding, output = to_contiguous(gradient), to_contiguous(embedding), to_contiguous(output)
     call = _Call(input, embedding, coarse_embedding, hardness, rows, columns, radius, rings=2)
     first = torch.arange(0, len(rows), call.problem.rows)
-    lows = call.rows.index[:, first].amin(0).tolist()
+    lows = call.rows.points[:, first].amin(0).tolist()
     last = (first + call.problem.rows - 1).clamp(max=len(rows) - 1)
-    highs = (call.rows.index[:, last].amax(0) + 1).tolist()
+    highs = (call.rows.points[:, last].amax(0) + 1).tolist()
     part_rows = max(high - low for low, high in zip(lows, highs, strict=True))
 
     parts = input.new_empty(call.tasks, call.problem.both, part_rows, input.shape[3])
@@ -263,8 +259,8 @@ def backward(
         low, high = lows[strip], highs[strip]
         summed[image, :, low:high] += part[:, : high - low]
     input_gradient, coarse_gradient = (t.contiguous() for t in summed.split([input.shape[1], embedding.shape[1]], 1))
-    results = input_gradient, embedding_gradient, coarse_gradient, hardness_parts.sum().to(hardness.dtype)
-    return tuple(t if need else t.new_empty(0) for t, need in zip(results, needed, strict=True))
+    gradients = input_gradient, embedding_gradient, coarse_gradient, hardness_parts.sum().to(hardness.dtype)
+    return tuple(t if need else t.new_empty(0) for t, need in zip(gradients, needed, strict=True))
 
 
 @jit
@@ -384,18 +380,5 @@ def _give_back(parts: Any, part: Any, memory: Any, ring: int, row: int, left: in
         column, n = _column(j, left, problem), min(SPAN, problem.width - left)
         for channel in range(problem.both):
             to = ((plane + channel) * part_rows + row - low) * problem.points_width
-            _scatter(parts, to, columns, column, memory, place + channel * SPAN, n)
+            scatter(parts, to, columns, column, memory, place + channel * SPAN, n)
             clear(memory, place + channel * SPAN, SPAN)
-
-
-@jit
-def _scatter(target: Any, target_start: int, index: Any, index_start: int, source: Any, start: int, n: int) -> None:
-    """Add what there is for each place; of neighbours with the same place, the sum."""
-    last, total = index[index_start], source.dtype.type(0)
-    for x in range(n):
-        place = index[index_start + x]
-        if place != last:
-            target[target_start + last] += total
-            last, total = place, source.dtype.type(0)
-        total += source[start + x]
-    target[target_start + last] += total

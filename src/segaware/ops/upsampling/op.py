@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -65,23 +67,21 @@ def segaware_upsample(
     check_hardness(hardness, "a number or a floating-point tensor without dimensions", lambda tensor: tensor.dim() == 0)
     radius = check_integer("radius", radius, 1, MOST_RADIUS)
     rows, columns = _checked_side("rows", rows), _checked_side("columns", columns)
-    tensor = hardness if isinstance(hardness, Tensor) else None
-    check_devices(input=input, embedding=embedding, coarse_embedding=coarse_embedding, hardness=tensor)
+    learned = hardness if isinstance(hardness, Tensor) else None
+    check_devices(input=input, embedding=embedding, coarse_embedding=coarse_embedding, hardness=learned)
     chosen = choose_backend(backend, input.device)
 
     dtype = compute_dtype(input)
     batches = [t if input.dim() == 4 else t[None] for t in (input, embedding, coarse_embedding)]
     if chosen != "triton" or not embedding.dtype == coarse_embedding.dtype == input.dtype:
         batches = [t.to(dtype) for t in batches]  # Triton's kernels read half precisions
-    scale = torch.full((), hardness, device=input.device) if tensor is None else tensor
-    vertical, horizontal = (
-        places(side, embedding.shape[dim], input.shape[dim], input.device) for side, dim in ((rows, -2), (columns, -1))
-    )
-    arguments = *batches, within_range(scale, torch.empty(0, dtype=dtype)), vertical, horizontal, radius
-    if chosen == "reference":
-        output = reference.segaware_upsample(*arguments)
-    else:
-        output = library.upsample(*arguments, chosen)
+    if not isinstance(hardness, Tensor):
+        hardness = torch.full((), hardness, device=input.device)
+    values, pixels, points = batches
+    vertical = places(rows, pixels.shape[2], points.shape[2], input.device)
+    horizontal = places(columns, pixels.shape[3], points.shape[3], input.device)
+    run = reference.segaware_upsample if chosen == "reference" else functools.partial(library.upsample, backend=chosen)
+    output = run(values, pixels, points, within_range(hardness, dtype), vertical, horizontal, radius)
     output = output.to(input.dtype)
     return output if input.dim() == 4 else output[0]
 

@@ -21,7 +21,7 @@ def segaware_upsample(
 ) -> Tensor:  # fmt: skip
     """u(x) = sum_y t m v(y) / sum_y t m, with t m = exp(log t - hardness * d), a softmax over the taps."""
     sides = taps_at(rows, input.shape[2], radius), taps_at(columns, input.shape[3], radius)
-    indices = list(product(*(side.index for side in sides)))
+    indices = list(product(*(side.points for side in sides)))
     scores = []
     for at, (down, across) in zip(indices, product(*(side.weight for side in sides)), strict=True):
         distance = recomputed(_distance, embedding, coarse_embedding, *at)

@@ -19,12 +19,12 @@ class Taps(NamedTuple):
     """What every pixel of a side sees, tap by tap.
 
     Attributes:
-        index: The point at each tap, (2 * radius, pixels), int64. Where a tap has no weight, as outside of the points,
+        points: The point at each tap, (2 * radius, pixels), int64. Where a tap has no weight, as outside of the points,
             it is one that the pixel sees anyway.
         weight: Its weight, float64.
     """
 
-    index: Tensor
+    points: Tensor
     weight: Tensor
 
 
