@@ -2,10 +2,10 @@
 
 A task is a few rows of pixels, SPAN columns at a time. For these, coarse rows are spread out: a line per tap and
 channel has what each of the pixels sees there. As many spread rows are kept as a pixel sees, in a ring, and used for
-all rows of pixels between the same points. So the innermost loops go along lines, all of one length, known to the compiler; where
-the image ends, they compute numbers that are not used. Backward there is a second ring, in which the gradients of
-spread rows are summed until no further pixel sees them; several tasks see a coarse row, so each adds to rows of its
-own, its part of the gradient.
+all rows of pixels between the same points. So the innermost loops go along lines, all of one length, known to the
+compiler; where the image ends, they compute numbers that are not used. Backward there is a second ring, in which the
+gradients of spread rows are summed until no further pixel sees them; several tasks see a coarse row, so each adds to
+rows of its own, its part of the gradient.
 """
 
 from __future__ import annotations
