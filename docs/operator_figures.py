@@ -155,6 +155,18 @@ def draw_segaware_filter2d() -> Panels:
     return panels
 
 
+def upsampled(hardness: float) -> Panels:
+    """Return the panels of the cat's probability at stride 15, interpolated and upsampled along the embedding."""
+    probability = crop(rough_scores().softmax(1))[:, 1:]
+    coarse, points = probability[..., ::15, ::15], crop(embedding())[..., ::15, ::15]
+    side = (1 / 15, 0.0)
+    panels = [("photograph", rgb(crop(photo()))), ("every 15th pixel", gray(F.interpolate(coarse, (SIDE, SIDE))[0, 0]))]
+    for h in (0.0, hardness):
+        fine = segaware.ops.segaware_upsample(coarse, crop(embedding()), points, h, rows=side, columns=side)
+        panels.append((f"hardness {h:g}", gray(fine[0, 0])))
+    return panels
+
+
 def draw_correlation() -> Panels:
     """Draw where patches of one crop are found in another."""
     down, right, reach = 4, 6, WINDOW // 2
@@ -357,6 +369,7 @@ FIGURES: dict[str, Callable[[], Panels]] = {
     "PermutohedralLattice": draw_permutohedral_lattice,
     "SegAwareCRF": draw_segaware_crf,
     "SegAwareConv2d": draw_segaware_conv,
+    "SegAwareUpsample": lambda: upsampled(3.0),
     "attention_mask": draw_attention_mask,
     "correlation": draw_correlation,
     "dense_crf": draw_dense_crf,
@@ -367,6 +380,7 @@ FIGURES: dict[str, Callable[[], Panels]] = {
     "resample": draw_resample,
     "segaware_conv2d": draw_segaware_conv2d,
     "segaware_filter2d": draw_segaware_filter2d,
+    "segaware_upsample": lambda: upsampled(1.0),
     "upsample": draw_upsample,
 }
 
