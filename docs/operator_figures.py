@@ -157,12 +157,10 @@ def draw_segaware_filter2d() -> Panels:
 
 def upsampled(hardness: float) -> Panels:
     """Return the panels of the cat's probability at stride 15, interpolated and upsampled along the embedding."""
-    probability = crop(rough_scores().softmax(1))[:, 1:]
-    coarse, points = probability[..., ::15, ::15], crop(embedding())[..., ::15, ::15]
-    side = (1 / 15, 0.0)
+    coarse, points = (crop(maps)[..., ::15, ::15] for maps in (rough_scores().softmax(1)[:, 1:], embedding()))
     panels = [("photograph", rgb(crop(photo()))), ("every 15th pixel", gray(F.interpolate(coarse, (SIDE, SIDE))[0, 0]))]
     for h in (0.0, hardness):
-        fine = segaware.ops.segaware_upsample(coarse, crop(embedding()), points, h, rows=side, columns=side)
+        fine = segaware.ops.segaware_upsample(coarse, crop(embedding()), points, h, 2, *2 * [(1 / 15, 0)])
         panels.append((f"hardness {h:g}", gray(fine[0, 0])))
     return panels
 
@@ -332,8 +330,7 @@ def draw_resample() -> Panels:
     """Draw a photograph at smaller scales, each pixel as a square."""
     panels = [("photograph", rgb(crop(photo())))]
     for scale in (Fraction(1, 5), Fraction(1, 15)):
-        small = resample(crop(photo()), scale)
-        panels.append((f"scale {scale}", rgb(F.interpolate(small, size=(SIDE, SIDE)))))
+        panels.append((f"scale {scale}", rgb(F.interpolate(resample(crop(photo()), scale), size=(SIDE, SIDE)))))
     return panels
 
 
