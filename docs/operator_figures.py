@@ -328,10 +328,10 @@ def draw_multiscale_end_point_loss() -> Panels:
 
 def draw_resample() -> Panels:
     """Draw a photograph at smaller scales, each pixel as a square."""
-    panels = [("photograph", rgb(crop(photo())))]
-    for scale in (Fraction(1, 5), Fraction(1, 15)):
-        panels.append((f"scale {scale}", rgb(F.interpolate(resample(crop(photo()), scale), size=(SIDE, SIDE)))))
-    return panels
+    return [("photograph", rgb(crop(photo())))] + [
+        (f"scale {scale}", rgb(F.interpolate(resample(crop(photo()), scale), size=(SIDE, SIDE))))
+        for scale in (Fraction(1, 5), Fraction(1, 15))
+    ]
 
 
 def draw_upsample() -> Panels:

@@ -26,7 +26,8 @@ def segaware_upsample(
     for at, (down, across) in zip(indices, product(*(side.weight for side in sides)), strict=True):
         distance = recomputed(_distance, embedding, coarse_embedding, *at)
         scores.append(log_mask(distance, hardness) + (down[:, None] * across).log().to(distance.dtype))
-    weights = torch.stack(scores, dim=1).softmax(1).split(1, dim=1)
+    # torch's softmax would keep its output, see `mask._Mask`.
+    weights = recomputed(torch.softmax, torch.stack(scores, dim=1), 1).split(1, dim=1)
     output = input.new_zeros(())
     for at, weight in zip(indices, weights, strict=True):
         output = output + recomputed(_weighted, input, weight, *at)
