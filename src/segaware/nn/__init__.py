@@ -17,6 +17,7 @@ from segaware.nn.pruning import prune_embedding
 from segaware.nn.resampling import resample, upsample
 from segaware.nn.segaware_conv import SegAwareConv2d
 from segaware.nn.segaware_crf import SegAwareCRF
+from segaware.nn.segaware_upsample import SegAwareUpsample
 from segaware.nn.shared_distances import SharedDistances
 from segaware.nn.vgg_weights import load_vgg_weights, read_vgg_weights
 
@@ -35,6 +36,7 @@ __all__ = [
     "ReleasedEmbedding",
     "SegAwareCRF",
     "SegAwareConv2d",
+    "SegAwareUpsample",
     "SharedDistances",
     "certainty_gate",
     "clamp_hardness",
