@@ -51,7 +51,8 @@ def encode(array: Tensor, kind: Kind, logits: bool, num_classes: int, certainty:
     if kind == "probabilities" and logits:
         channels = channels.clamp(clip, 1).log_()
     elif kind == "scores" and not logits:
-        channels = channels.softmax(0) if len(channels) > 1 else channels.sigmoid()
+        # torch's softmax rounds in another way for every number of threads
+        channels = channels.log_softmax(0).exp_() if len(channels) > 1 else channels.sigmoid()
     return channels[None]
 
 
