@@ -117,7 +117,7 @@ def _refine_in_processes(queue: deque[Files], how: FileSettings, workers: int, f
     """
     context = multiprocessing.get_context("spawn")  # a forked one would have lost torch's threads
     threads = max(1, torch.get_num_threads() // workers)
-    started: list[SpawnProcess] = []
+    started: list[tuple[SpawnProcess, Connection]] = []  # also those that have nothing left to do
     running: dict[Connection, tuple[SpawnProcess, Files | None]] = {}  # with the image; None while it starts
 
     def start() -> None:
@@ -125,7 +125,7 @@ def _refine_in_processes(queue: deque[Files], how: FileSettings, workers: int, f
         process = context.Process(target=_work, args=(theirs, how, threads, _log.getEffectiveLevel()), daemon=True)
         with _interrupts_ignored():
             process.start()
-            started.append(process)
+            started.append((process, ours))
         theirs.close()  # the process has it alone now, so when it dies, reading from `ours` fails
         running[ours] = process, None
 
@@ -152,10 +152,10 @@ def _refine_in_processes(queue: deque[Files], how: FileSettings, workers: int, f
         if queue:
             raise RuntimeError(f"no worker reached an image: {failure.reason}")
     finally:
-        for process in started:
+        for process, _ in started:
             process.terminate()
         deadline = time.monotonic() + _PATIENCE
-        for process in started:
+        for process, _ in started:
             process.join(max(0, deadline - time.monotonic()))
             process.kill()
             process.join()
