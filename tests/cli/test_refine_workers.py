@@ -53,7 +53,7 @@ def failures(out: Path) -> dict[str, str]:
 def holders(out: Path, count: int) -> dict[str, int]:
     """Wait until so many outputs are worked at, and return the processes that do."""
     found: dict[str, int] = {}
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(found) < count:
         assert time.monotonic() < deadline
         time.sleep(0.01)
