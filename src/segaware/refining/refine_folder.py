@@ -93,6 +93,8 @@ def refine_folder(
     finally:
         if failed:
             _write_list(listed, failed)
+        else:  # another run may have ended meanwhile, and left its own
+            listed.unlink(missing_ok=True)
     return sorted(failed)
 
 
