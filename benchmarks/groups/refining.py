@@ -40,7 +40,7 @@ def _embed(settings: Settings, title: str, height: int, width: int) -> list[dict
 
 def _time(settings: Settings, title: str, height: int, width: int, classes: int) -> list[dict[str, Any]]:
     image = np.array(Image.fromarray(read_image(photograph())).resize((width, height), Image.Resampling.BICUBIC))
-    scores = _scores(settings, height, width, classes)
+    scores = coarse_scene(settings.seed, height, width, classes)
     contenders: dict[str, Contender] = {
         CLASSES_ALONE: lambda: refine(image, scores, classify=True),
         ALL: lambda: refine(image, scores).argmax(0),
@@ -51,12 +51,12 @@ def _time(settings: Settings, title: str, height: int, width: int, classes: int)
     return [time_in_turn(settings, title, contenders, (PEER,), goals)]
 
 
-def _scores(settings: Settings, height: int, width: int, classes: int) -> np.ndarray:
+def coarse_scene(seed: int, height: int, width: int, classes: int) -> np.ndarray:
     """Return scores of a network that sees two objects before a ground, (C, h, w)."""
     label = torch.zeros(1, height, width, dtype=torch.int64)
     label[:, height // 4 : -height // 6, width // 4 : width // 2] = classes - 1
     label[:, height // 3 :, -width // 5 :] = classes // 2
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(seed)
     return coarse_scores(label, classes, generator=generator)[0].numpy()
 
 

@@ -77,7 +77,8 @@ class Given:
                 channels = channels / 255
             return (channels.sigmoid() if self.numbers == "logits" else channels)[None]
         if self.kind == "scores":
-            channels = channels.softmax(0) if len(channels) > 1 else channels.sigmoid()
+            # not softmax, which torch rounds in another way for every number of threads
+            channels = channels.log_softmax(0).exp_() if len(channels) > 1 else channels.sigmoid()
         return channels[None]
 
     def to_logits(self, part: Tensor) -> Tensor:
@@ -105,7 +106,7 @@ class Given:
             return channels.logit(_LEAST) if self.numbers == "logits" else channels
         if self.kind == "scores" and not logits:
             return channels.clamp(min=_LEAST).log_() if len(channels) > 1 else channels.logit(_LEAST)
-        return channels.softmax(0) if self.kind == "probabilities" and logits else channels
+        return channels.log_softmax(0).exp_() if self.kind == "probabilities" and logits else channels
 
     def decode_labels(self, channels: Tensor, known: Tensor, own: Tensor, classes: Tensor | None) -> Tensor:
         """Return the class of the highest channel, or `ignore_index` where nothing is known.

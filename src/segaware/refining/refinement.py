@@ -258,7 +258,7 @@ class Refinement:
             if given.kind == "labels":
                 known = self._known(scores, compared, tile, arrays) if logits else to_means(refined[0])
             if before is not None and taken is not None:
-                refined, logits = before.lerp_(refined.softmax(1) if logits else refined, taken), False
+                refined, logits = before.lerp_(refined.log_softmax(1).exp_() if logits else refined, taken), False
         if given.kind == "labels":
             own = self.grid.nearest(scores, tile)
             return given.decode_labels(refined[0], own.new_ones(()).bool() if known is None else known, own, classes)
