@@ -126,7 +126,7 @@ def _fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
     first, second = low[edge, 0] + step, np.trunc(low[edge, 1] + slope[edge] * step + 0.5)
     x, y = np.where(steep[edge], second, first), np.where(steep[edge], first, second)
     column = (np.where(x[1:] < x[:-1], x[1:], x[1:] - 1) + 0.5) / _FINE - 0.5
-    crosses = (x[1:] != x[:-1]) & (column == np.floor(column)) & (0 <= column) & (column <= width - 1)
+    crosses = (x[1:] != x[:-1]) & (column == np.floor(column)) & (column >= 0) & (column <= width - 1)
     row = np.ceil(np.clip((np.minimum(y[1:], y[:-1])[crosses] + 0.5) / _FINE - 0.5, 0, height))
     crossings = np.sort((column[crosses] * height + row).astype(np.int64))
     return _repeat(np.diff(crossings, prepend=0, append=height * width), height, width)
