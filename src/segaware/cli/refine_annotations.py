@@ -27,8 +27,8 @@ def refine_all(
             if outcome.error is not None:
                 failed += 1
                 bar.write(f"segaware: {outcome.image}: {outcome.error}", file=sys.stderr)
-            for key in outcome.vanished:
-                bar.write(f"{outcome.image}: nothing would be left of {key}", file=sys.stderr)
+            for vanished in outcome.vanished:
+                bar.write(f"{outcome.image}: {vanished}", file=sys.stderr)
     if failed:
         print(f"{failed} of {total} images keep their annotations: see {out.with_name('failed.csv')}", file=sys.stderr)
     return not failed

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from segaware.data import DataError, read_image, reading
+from segaware.atomic import write_atomically
+from segaware.data import DataError, has_suffix, read_image, reading
 from segaware.data.coco_annotations import Annotations, read_segments
 from segaware.data.coco_masks import decode_mask, mask_box
-from segaware.outputs import make_folder
+from segaware.outputs import check_outputs, make_folder
 from segaware.viz import Report, draw_outlines
 
 INDEX = "index.html"
@@ -63,6 +64,33 @@ def read_rejected(path: Path) -> list[Any]:
     if not isinstance(rejected, list) or not all(isinstance(value, int | str) for value in rejected):
         raise DataError(f"{path}: must be a list of ids or names, as the page of --report saves it")
     return rejected
+
+
+def check_labels_report(files: Iterable[tuple[Path, Path, Path]], folder: Path, overwrite: bool) -> None:
+    """Check that a report of label maps can be written, given each image, its labels and its output.
+
+    Raises:
+        DataError: If they are no PNG files.
+        FileExistsError: If there is a page, and it must not be replaced.
+    """
+    other = [path for _, labels, out in files for path in (labels, out) if not has_suffix(path, (".png",))]
+    if other:
+        raise DataError(f"--report shows labels in PNG files, or annotations, got {other[0]}")
+    check_outputs([folder / INDEX], overwrite=overwrite)
+
+
+def put_back_labels(files: Iterable[tuple[Path, Path, Path]], rejected: list[Any]) -> None:
+    """Replace outputs by what they were made of, given each image, its labels and its output.
+
+    Raises:
+        DataError: If a rejected name is that of no output, or an output has another suffix than its labels.
+    """
+    labels = {out.name: (path, out) for _, path, out in files}
+    for name in rejected:
+        if name not in labels or labels[name][0].suffix.lower() != labels[name][1].suffix.lower():
+            raise DataError(f"{name!r}: is to be put back, but no file of labels has this name")
+    for path, out in (labels[name] for name in rejected):
+        write_atomically(out, path.read_bytes())
 
 
 def annotation_changes(

@@ -26,6 +26,7 @@ class Journal:
     Attributes:
         folder: The folder, where files of the records may be kept.
         records: Those of an interrupted run, and what was added.
+        begun: Whether there is such a run.
 
     Raises:
         DataError: If there is such a folder with anything in it that is not of a journal.
@@ -36,34 +37,33 @@ class Journal:
         check_own(self.folder, _OWN_FILE)
         self._plan, self._done = self.folder / "plan.json", self.folder / "done.jsonl"
         self.records: list[dict[str, Any]] = []
-        lines = self._read(fingerprint)
-        if lines is None:
+        self._fingerprint = fingerprint
+        self.begun = self._read()
+
+    def _read(self) -> bool:
+        """Read the records; return whether there is a run of this fingerprint."""
+        try:
+            if json.loads(self._plan.read_bytes()) != self._fingerprint:
+                return False
+            for line in self._done.read_bytes().splitlines(keepends=True):
+                if line.endswith(b"\n"):
+                    self.records.append(json.loads(line))
+        except (OSError, ValueError):  # damaged: what was read before is whole
+            return bool(self.records)
+        return True
+
+    def start(self) -> None:
+        """Make the folder, with the records that are there."""
+        if not self.begun:
             self.remove()
             self.folder.mkdir()
-            write_atomically(self._plan, json.dumps(fingerprint).encode())
-        write_atomically(self._done, b"".join(lines or []))
-
-    def _read(self, fingerprint: str) -> list[bytes] | None:
-        """Read the records, and return their lines; None if there are none of this fingerprint."""
-        try:
-            if json.loads(self._plan.read_bytes()) != fingerprint:
-                return None
-            lines = self._done.read_bytes().splitlines(keepends=True) if self._done.exists() else []
-        except (OSError, ValueError):
-            return None
-        for number, line in enumerate(lines):
-            try:
-                if not line.endswith(b"\n"):
-                    raise ValueError("cut off")
-                self.records.append(json.loads(line))
-            except ValueError:
-                return lines[:number]
-        return lines
+        write_atomically(self._done, b"".join(map(_line, self.records)))
+        write_atomically(self._plan, json.dumps(self._fingerprint).encode())
 
     def add(self, record: dict[str, Any]) -> None:
         """Add a record."""
         with self._done.open("ab") as file:
-            file.write(json.dumps(record).encode() + b"\n")
+            file.write(_line(record))
         self.records.append(record)
 
     def remove(self) -> None:
@@ -71,3 +71,7 @@ class Journal:
         check_own(self.folder, _OWN_FILE)
         if self.folder.exists():
             shutil.rmtree(self.folder)
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return json.dumps(record).encode() + b"\n"

@@ -24,7 +24,7 @@ from segaware.locking import locked
 from segaware.outputs import check_apart, check_outputs
 from segaware.refining.change_report import INDEX, annotation_changes, write_report
 from segaware.refining.journal import Journal
-from segaware.refining.partial_output import partial_folder, room_for
+from segaware.refining.partial_output import room_for
 from segaware.refining.refine import refine
 from segaware.refining.refine_files import lock_path, open_embedding
 from segaware.refining.score_files import FileSettings, check_photograph
@@ -38,24 +38,24 @@ class Outcome:
     Attributes:
         image: Its name.
         error: Why they were left as they are; None if they were refined.
-        vanished: The ids of annotations of which no pixel was left. Of instances they keep their masks, of panoptic
-            ones, segments, they are gone.
+        vanished: What to say of annotations of which no pixel was left: instances keep their masks, segments are gone.
     """
 
     image: str
     error: str | None = None
-    vanished: list[Any] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
 
 
 @contextmanager
 def refine_annotations(
     photographs: Path, annotations: Path, out: Path, how: FileSettings, report: Path | None = None
 ) -> Iterator[tuple[int, int, Iterator[Outcome]]]:
-    """Check files, and give the number of photographs, of those that are done, and what does all, or tells what was done.
+    """Check files, and give the number of photographs, of those that are done, and what does the others.
 
-    Masks become compressed run lengths, with their areas and boxes. Crowds stay as they are, and so do the annotations
-    of a photograph of which something is wrong, which `failed.csv` beside `out` lists. What is done is kept in a folder
-    beside `out`, and the same call goes on from it. Within the `with` block the output is locked.
+    What does the others tells of those that are done, too. Masks become compressed run lengths, with their areas and
+    boxes. Crowds stay as they are, and so do the annotations of a photograph of which something is wrong, which
+    `failed.csv` beside `out` lists. What is done is kept in a folder beside `out`, and the same call goes on from it.
+    Within the `with` block the output is locked.
 
     Args:
         photographs: The folder of photographs.
@@ -73,26 +73,26 @@ def refine_annotations(
         ValueError: If an output is what is read.
         OSError: If the disk has no room.
     """
-    _check_options(how)
     if out.suffix.lower() != ".json":
         raise DataError(f"{out}: --out must be a .json file, as {annotations} is")
     if not photographs.is_dir():
         raise DataError(f"{photographs}: no such folder; annotations are refined with a folder of photographs")
     source = read_annotations(annotations)
-    _check_outputs(photographs, source, out, how, report)
+    _check_options(source, how)
     if not any(image and (photographs / image["file_name"]).is_file() for _, image, _ in source.images):
         raise DataError(f"{photographs}: holds none of the {len(source.images)} photographs of {annotations}")
     with room_for(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(lock_path(out), str(out)):
-            _check_outputs(photographs, source, out, how, report)  # another process may just have finished it
             journal = Journal(out, _fingerprint(photographs, annotations, how))
+            _check_outputs(photographs, source, out, how, report, journal.begun)
+            journal.start()
             work = _run(photographs, source, out, how, report, journal)
-            yield len(source.images), len(journal.records), work
+            yield len(source.images), len({record["image"] for record in journal.records}), work
 
 
-def _check_options(how: FileSettings) -> None:
-    settings = how.settings
+def _check_options(source: Annotations, how: FileSettings) -> None:
+    settings = dataclasses.replace(how.settings, kind="labels" if source.panoptic else "masks")  # which are checked now
     for name, value in (
         ("--kind", how.kind),
         ("--key", how.key),
@@ -106,8 +106,10 @@ def _check_options(how: FileSettings) -> None:
             raise DataError(f"{name} is for arrays and label maps: annotations say themselves what they are")
 
 
-def _check_outputs(photographs: Path, source: Annotations, out: Path, how: FileSettings, report: Path | None) -> None:
-    begun = partial_folder(out).exists()  # what is there beside `out` may be of the run that is gone on with
+def _check_outputs(
+    photographs: Path, source: Annotations, out: Path, how: FileSettings, report: Path | None, begun: bool
+) -> None:
+    """Check that outputs can be written; what is there beside `out` may be of a run that has begun."""
     there = [out] if begun or report is None else [out, report / INDEX]
     check_outputs(there, [source.path], how.overwrite)
     folders = [] if report is None else [report]
@@ -181,7 +183,7 @@ def _refine_one(
 
     Returns:
         "updates", what changes in annotations by their places, as text, for JSON has no other keys; "changes" likewise,
-        how much of each is the same, and its area before and after; and "vanished", ids.
+        how much of each is the same, and its area before and after; and "vanished", as of `Outcome`.
     """
     check_photograph(files[0], how)
     pixels = read_image(files[0], how.max_pixels)
@@ -207,7 +209,7 @@ def _refine_one(
     return {
         "updates": {str(place): {"segments_info": [segment for segment in segments if segment["area"]]}},
         "changes": {str(place): [float((before == after).mean()), int((before != 0).sum()), int((after != 0).sum())]},
-        "vanished": [segment["id"] for segment in segments if not segment["area"]],
+        "vanished": [f"segment {segment['id']} has vanished" for segment in segments if not segment["area"]],
     }
 
 
@@ -230,7 +232,7 @@ def _refine_instances(pixels: np.ndarray, annotations: dict[int, dict[str, Any]]
         refined = _refine(pixels, np.stack(list(masks.values())), "masks", strength, how)
         for (place, before), after in zip(masks.items(), refined, strict=True):
             if not after.any():
-                vanished.append(annotations[place]["id"])
+                vanished.append(f"annotation {annotations[place]['id']} would vanish, and keeps its mask")
                 continue
             area = int(after.sum())
             updates[str(place)] = {"segmentation": encode_mask(after), "area": area, "bbox": mask_box(after)}
