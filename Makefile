@@ -19,7 +19,7 @@ PIP = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAIN
 
 .PHONY: demo test test-gpu check lint types imports docs site bench dist constraints install clean clean-kernels
 
-demo: install
+demo: .venv/installed-demo
 	$(BIN)/segaware demo --out demo
 
 test: install .venv/architectures/installed
@@ -69,9 +69,14 @@ constraints: install
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml $(CONSTRAINTS)
+# What a user installs; Triton and what tests and checks need take longer than the demo's training.
+.venv/installed-demo: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(PIP) --editable ".[train]"
+	touch $@
+
+.venv/installed: .venv/installed-demo
 	$(PIP) "$(TRITON)" --editable ".[dev]"
 	touch $@
 

@@ -110,3 +110,8 @@ def edges_cost(layer: BilateralFilter2d, channels: int, extent: Extent) -> float
     taps = layer.kernel_size[0] * layer.kernel_size[1]
     strip = 2 * taps + 4 * channels + 3
     return 4.0 * extent.core[1] * ((3 + 2 * channels) * extent.core[0] + strip * (STRIP + 16))
+
+
+def blend_cost(channels: int, masks: bool, extent: Extent) -> float:
+    """Return the bytes that taking a part of the filter takes: what was given, and how unsure it is, per mask."""
+    return 4.0 * (channels + 4 * (channels if masks else 1)) * extent.core[0] * extent.core[1]
