@@ -144,8 +144,8 @@ def _draw_labels(image: Path, labels: Path, out: Path) -> np.ndarray:
 
 def _draw_segments(photograph: Path, pair: tuple[Any, Any], folders: tuple[Path, Path]) -> np.ndarray:
     pixels = read_image(photograph)
-    maps = [read_segments(folder / a["file_name"], a, pixels) for folder, a in zip(folders, pair, strict=True)]
-    return draw_outlines(pixels, *maps)
+    before, after = (read_segments(folder / a["file_name"], a, pixels) for folder, a in zip(folders, pair, strict=True))
+    return draw_outlines(pixels, before, after)
 
 
 def _draw_masks(photograph: Path, pair: tuple[Any, Any]) -> np.ndarray:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from segaware.refining.refine import refine
 from segaware.refining.refine_files import lock_path, open_embedding
 from segaware.refining.score_files import FileSettings, check_photograph
 from segaware.version import __version__
+
+_log = logging.getLogger("segaware")
 
 
 @dataclass
@@ -87,6 +90,7 @@ def refine_annotations(
             journal = Journal(out, _fingerprint(photographs, annotations, how))
             _check_outputs(photographs, source, out, how, report, journal.begun)
             journal.start()
+            _tell_what_stays(source, how)
             work = _run(photographs, source, out, how, report, journal)
             yield len(source.images), len({record["image"] for record in journal.records}), work
 
@@ -118,6 +122,12 @@ def _check_outputs(
             raise FileExistsError(f"{out.with_suffix('')} is there already; pass --overwrite to replace what is there")
         folders.append(out.with_suffix(""))
     check_apart(folders, [photographs / "any", source.segments / "any"])
+
+
+def _tell_what_stays(source: Annotations, how: FileSettings) -> None:
+    stays = [isinstance(a.get("segmentation"), dict) and not a.get("iscrowd") for a in source.content["annotations"]]
+    if any(stays) and not source.panoptic and how.settings.strength == "auto":
+        _log.warning("%d masks of run lengths stay as they are: strength 1 is for rough ones", sum(stays))
 
 
 def _fingerprint(photographs: Path, annotations: Path, how: FileSettings) -> str:
@@ -229,7 +239,9 @@ def _refine_instances(pixels: np.ndarray, annotations: dict[int, dict[str, Any]]
             groups.setdefault(strength, {})[place] = mask
     updates, changes, vanished = {}, {}, []
     for strength, masks in groups.items():
-        refined = _refine(pixels, np.stack(list(masks.values())), "masks", strength, how)
+        refined = np.stack(list(masks.values()))
+        if strength != "auto":  # which leaves hard masks of the image's size as they are
+            refined = _refine(pixels, refined, "masks", strength, how)
         for (place, before), after in zip(masks.items(), refined, strict=True):
             if not after.any():
                 vanished.append(f"annotation {annotations[place]['id']} would vanish, and keeps its mask")
