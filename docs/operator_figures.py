@@ -18,7 +18,7 @@ import segaware
 from segaware.atomic import replaced
 from segaware.data import coarse_scores, photograph, read_image
 from segaware.data.flow import generate_pair
-from segaware.nn import ColorEmbedding, GuidedFilter, PairLoss, edge_filter, resample, upsample
+from segaware.nn import ColorEmbedding, GuidedFilter, PairLoss, certainty_gate, edge_filter, resample, upsample
 from segaware.ops import PermutohedralLattice, correlation, mean_field
 from segaware.viz import embedding_colors, flow_colors, mark_points, mask_picture, side_by_side
 
@@ -244,6 +244,16 @@ def draw_edge_filter() -> Panels:
     return panels
 
 
+def draw_certainty_gate() -> Panels:
+    """Draw how much of a filter pixels take, of a coarse grid and of a mask without any blur."""
+    coarse = upsample(rough_scores().softmax(1)[..., ::8, ::8], 8, (photo().shape[-2], photo().shape[-1]))
+    sharp = torch.nn.functional.one_hot(rough_label(), 2).permute(0, 3, 1, 2).float()
+    panels = [("photograph", rgb(crop(photo())))]
+    for name, given in (("coarse", coarse), ("without blur", sharp)):
+        panels += [(name, gray(crop(given)[0, 1])), ("taken", gray(crop(certainty_gate(given))[0, 0]))]
+    return panels
+
+
 def draw_segaware_crf() -> Panels:
     """Draw what the CRF over embeddings makes of noisy scores."""
     panels = [("photograph", rgb(crop(photo()))), ("given", cat(rough_scores()))]
@@ -360,6 +370,7 @@ FIGURES: dict[str, Callable[[], Panels]] = {
     "attention_mask": draw_attention_mask,
     "correlation": draw_correlation,
     "dense_crf": draw_dense_crf,
+    "certainty_gate": draw_certainty_gate,
     "edge_filter": draw_edge_filter,
     "embedding_distance": draw_embedding_distance,
     "mean_field": draw_mean_field,

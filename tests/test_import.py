@@ -67,6 +67,7 @@ def test_public_names() -> None:
         "SegAwareCRF",
         "SegAwareConv2d",
         "SharedDistances",
+        "certainty_gate",
         "clamp_hardness",
         "dense_crf",
         "edge_filter",

@@ -10,7 +10,7 @@ import torch
 
 from segaware import BilateralFilter2d, DenseCRF, SegAwareCRF, refine
 from segaware.refining import refinement as refinement_module
-from segaware.refining.kinds import contenders, most_probable
+from segaware.refining.kinds import Given, contenders, count_contenders, most_probable
 
 PYDENSECRF = DenseCRF()  # has the options of pydensecrf's README
 LAYERS: dict[str, Any] = {
@@ -166,7 +166,7 @@ def test_labels_of_0_and_255_are_refused(dtype: Any, num_classes: int | None) ->
     images = torch.rand(2, 3, 8, 9) if isinstance(given, torch.Tensor) else photograph(8, 18).reshape(2, 8, 9, 3)
     for method in ("filter", "segaware_crf", "dense_crf"):
         for image, part in ((images, given), (images[0], given[0])):
-            with pytest.raises(ValueError, match=r"0 and 255 alone.* write 0 for ground and 1 for the object.* kind 'masks'"):
+            with pytest.raises(ValueError, match=r"0 and 255 alone.* write 0 for ground and 1 .* kind 'masks'"):
                 refine(image, part, method, "labels", "color", num_classes=num_classes)  # type: ignore[arg-type]
 
 
@@ -206,6 +206,8 @@ def test_masks_are_each_refined_alone_and_come_back_as_they_were() -> None:
         output = refine(images, given, strength=1, **options)
         assert output.dtype == given.dtype and (np.asarray(output) == expected).all() and (expected != hard).any()
     assert (refine(image, hard[0], strength=1, **options) == expected[0]).all()
+    for none in (hard[:0], p[:0], bytes_[:0, ::4, ::4]):  # of a photograph without objects
+        assert all(refine(image, none, strength=s, **options).shape == (0, 16, 32) for s in ("auto", 1))
     with pytest.raises(ValueError, match="masks must be bool, uint8 or floating-point numbers, got int64"):
         refine(image, hard.astype(np.int64), **options)
     with pytest.raises(ValueError, match="masks must be finite"):
@@ -244,6 +246,22 @@ def test_contenders_are_those_that_can_win_a_mean() -> None:
         assert winners <= set(kept) and kept == sorted(kept)
         left_out += 12 - len(kept)
     assert left_out > 40
+
+
+def test_memory_is_planned_for_the_contenders(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = torch.randn(60, 40, 50) - 30
+    scores[3, :, :25], scores[8, :, 25:] = 0, 0
+    assert count_contenders(scores.numpy, Given("scores", 60)) == len(contenders(scores.softmax(0))) == 2
+    assert count_contenders(torch.randn(60, 4, 5).numpy, Given("scores", 60)) == 60
+    image, options = torch.rand(3, 160, 200), {"embedding": "color", "kernel_size": 3, "iterations": 1}
+    tiles: list[int] = []
+    run = refinement_module.Refinement.run
+    monkeypatch.setattr(refinement_module.Refinement, "run", lambda *x: (tiles.append(x[0].pieces), run(*x))[1])
+    monkeypatch.setattr(refinement_module, "memory_left", lambda limit, held: 4e6)
+    labels = refine(image, scores, max_memory="4GB", classify=True, **options)  # type: ignore[arg-type]
+    few = tiles[-1]
+    refine(image, scores, max_memory="4GB", **options)  # type: ignore[arg-type]
+    assert labels.unique().tolist() == [3, 8] and tiles[-1] > 2 * few
 
 
 def test_the_most_probable_class_is_the_first_of_the_highest() -> None:

@@ -2,6 +2,7 @@
 
 from segaware.nn.bilateral_filter import BilateralFilter2d, edge_filter
 from segaware.nn.bundled import load_embedding
+from segaware.nn.certainty_gate import certainty_gate
 from segaware.nn.dense_crf import DenseCRF, dense_crf
 from segaware.nn.embedding import ColorEmbedding, Embedding
 from segaware.nn.embedding_net import EmbeddingNet, ReleasedEmbedding
@@ -35,6 +36,7 @@ __all__ = [
     "SegAwareCRF",
     "SegAwareConv2d",
     "SharedDistances",
+    "certainty_gate",
     "clamp_hardness",
     "dense_crf",
     "edge_filter",

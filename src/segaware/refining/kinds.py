@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +44,11 @@ class Given:
     clip: float = 1e-5
     ignore_index: int = IGNORE_INDEX
     numbers: MaskNumbers = "0..1"
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether channels are classes that exclude each other, and not a mask each."""
+        return self.kind != "masks" and (self.channels > 1 or self.kind == "labels")
 
     def classes(self, part: Tensor) -> Tensor | None:
         """Return which labels channels of a part stand for, (K,), ascending; None if it is their number.
@@ -130,11 +138,28 @@ def contenders(probabilities: Tensor) -> Tensor:
         >>> contenders(torch.tensor([[[0.7, 0.2]], [[0.2, 0.7]], [[0.1, 0.1]]])).tolist()
         [0, 1]
     """
-    most, classes = probabilities.flatten(1).amax(1).sort(descending=True)
-    left = probabilities.sum(0).min() - most.flip(0).cumsum(0).flip(0)
+    return _contenders(probabilities.flatten(1).amax(1), probabilities.sum(0).min())
+
+
+def _contenders(most: Tensor, total: Tensor) -> Tensor:
+    """Return the `contenders`, given the maxima of all classes, and the least sum over the classes of any pixel."""
+    most, classes = most.sort(descending=True)
+    left = total - most.flip(0).cumsum(0).flip(0)
     # What K classes keep from all others, with room for rounding.
     beaten = [float(most[k]) < 0.999 * float(left[k]) / k for k in range(1, len(most))]
     return classes[: beaten.index(True) + 1 if True in beaten else None].sort().values
+
+
+def count_contenders(opened: Callable[[], np.ndarray], given: Given) -> int:
+    """Return how many `contenders` there are in scores or probabilities (C, h, w), which are read row by row.
+
+    A part of the image has no more: its maxima are no higher.
+    """
+    most, total = torch.zeros(given.channels), torch.tensor(math.inf)
+    for row in range(opened().shape[1]):
+        part = given.probabilities(torch.from_numpy(np.array(opened()[:, row], np.float32)))[0]
+        most, total = torch.maximum(most, part.amax(1)), torch.minimum(total, part.sum(0).min())
+    return len(_contenders(most, total))
 
 
 def most_probable(channels: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, upsample
+from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, certainty_gate, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.process_memory import machine_memory, release_memory
@@ -21,7 +21,7 @@ from segaware.refining.kinds import Given, contenders, most_probable, says_somet
 from segaware.refining.layers import RefiningLayer, reach
 from segaware.refining.memory import RESERVE, STRIP, blend_cost, edges_cost, embedding_cost, layer_cost, memory_left
 from segaware.refining.modules import device_of
-from segaware.refining.strength import Strength, gate
+from segaware.refining.strength import Strength
 from segaware.refining.tiles import Extent, Span, Tile, split
 
 Open: TypeAlias = Callable[[], np.ndarray]
@@ -67,6 +67,7 @@ class Refinement:
         edges: A filter over the colours of the image, at its size, after the layer; None for none.
         classify: Whether the output is the class of the highest score.
         strength: How much of what the layer makes is taken.
+        count: Tells how many classes can be the output anywhere, if memory is limited; None if all.
         device: Where to compute with what has no tensors of its own.
 
     Attributes:
@@ -87,6 +88,7 @@ class Refinement:
         edges: BilateralFilter2d | None = None,
         classify: bool = False,
         strength: Strength = 1,
+        count: Callable[[], int] | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.size = size
@@ -99,6 +101,8 @@ class Refinement:
         self.margin = 0 if edges is None else reach(edges)
         self.classify = classify
         self.strength: Strength = strength
+        self._count = count
+        self._contending = 0
         self.device = device_of(layer, device or torch.device("cpu"))
         pixels = sampled_size(size, self.stride)
         self.embedding_shape = (0 if isinstance(embedding, np.ndarray) else embedding.dim, *pixels)
@@ -124,6 +128,7 @@ class Refinement:
         limit = None
         if max_memory is not None:
             self._warm_up()
+            self._contending = self._count() if self._count is not None else 0
             limit = memory_left(max_memory, held)
         try:
             tiles = self._split_embedding(limit), self._split(limit)
@@ -170,9 +175,10 @@ class Refinement:
         return split(self.size, halo, self.stride, self._cost, limit)
 
     def _cost(self, extent: Extent) -> float:
-        channels = self.given.channels + (self.given.kind == "values")
+        given = self.given.channels + (self.given.kind == "values")
+        channels = self._contending or given
         dim = len(self.embedding) if isinstance(self.embedding, np.ndarray) else self.embedding_shape[0]
-        cost = layer_cost(self.layer, channels, dim, self.stride, self.grid.spacing, extent)
+        cost = layer_cost(self.layer, channels, given, dim, self.stride, self.grid.spacing, extent)
         if self.strength != 1:
             cost += blend_cost(channels, self.given.kind == "masks", extent)
         return cost if self.edges is None else cost + edges_cost(self.edges, channels, extent)
@@ -232,6 +238,8 @@ class Refinement:
     def _output(self, scores: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return what is written of a tile."""
         given, logits = self.given, self.given.logits
+        if not given.channels:
+            return scores.new_zeros(0, *(span.stop - span.start for span in tile))
         classes = given.classes(scores)
         if classes is not None and not len(classes):
             return self.grid.nearest(scores, tile)  # no class is known
@@ -269,7 +277,7 @@ class Refinement:
         before = self.grid.interpolated(probabilities[..., rows, columns], core, 1)
         if self.strength != "auto":
             return before, before.new_tensor(self.strength)
-        return before, gate(before, exclusive=self.given.kind != "masks" and before.shape[1] > 1)
+        return before, certainty_gate(before, self.given.exclusive)
 
     def _apply(self, channels: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return refined channels (1, C, H, W) of what the tile computes."""
