@@ -10,9 +10,17 @@ import typer
 from tqdm.auto import tqdm
 
 from segaware.cli.options import errors
+from segaware.cli.refine_annotations import refine_all
 from segaware.constants import IGNORE_INDEX
 from segaware.data import DataError
 from segaware.refining import Kind, Method, parse_memory
+from segaware.refining.change_report import (
+    check_labels_report,
+    label_changes,
+    put_back_labels,
+    read_rejected,
+    write_report,
+)
 from segaware.refining.grid import Align
 from segaware.refining.refine_files import Files, find_files, open_embedding, refine_file
 from segaware.refining.refine_folder import refine_folder
@@ -27,9 +35,12 @@ _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fm
 def refine(
     image: Annotated[Path, typer.Argument(help="A photograph, or a folder of them.")],
     scores: Annotated[
-        Path, typer.Argument(help="What to sharpen: .npy, .npz, .safetensors, .png, .flo, .pfm; or a folder of them.")
+        Path,
+        typer.Argument(
+            help="What to sharpen: .npy, .npz, .safetensors, .png, .flo, .pfm; a folder of them; or COCO's .json."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The .npy, .png, .flo or .pfm file to write; or a folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The .npy, .png, .flo, .pfm or .json file to write; or a folder.")],
     method: Annotated[Method, typer.Option("--method", help="What sharpens.")] = "filter",
     kind: Annotated[
         Kind | None,
@@ -76,6 +87,12 @@ def refine(
     suffix: Annotated[
         str | None, typer.Option("--suffix", help="Of files in a folder OUT; that of the scores, or .npy.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Folder for a page of what has changed most, to accept or reject.")
+    ] = None,
+    reject: Annotated[
+        Path | None, typer.Option("--reject", help="What that page saves: is put back in OUT; nothing is refined.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there.")] = False,
 ) -> None:
     """Sharpen any model's scores, labels, depth or flow so that they follow the borders in the image."""
@@ -98,16 +115,36 @@ def refine(
         memory = parse_memory(max_memory)
         how = FileSettings(settings, kind, key, embedding, memory, overwrite, unknown, max_pixels)
         open_embedding(embedding)  # fails before any file is looked at
+        if scores.suffix.lower() == ".json":
+            if suffix is not None:
+                raise DataError("--suffix is for folders; the output of annotations is a .json file")
+            if workers > 1:
+                raise DataError("--workers is for folders; annotations are refined one photograph after the other")
+            if not refine_all(image, scores, out, how, report, reject):
+                raise typer.Exit(1)
+            print(out)
+            return
         if not image.is_dir():
             if suffix is not None:
                 raise DataError("--suffix is for folders; the suffix of --out says what is written")
+            if report is not None or reject is not None:
+                raise DataError("--report and --reject are for folders of labels, and for annotations")
             if workers > 1:
                 raise DataError("--workers is for folders, of which each has an image at a time")
             _refine_one(image, scores, out, how)
             print(out)
             return
-        if not _refine_folder(find_files(image, scores, out, suffix), out, how, workers):
-            raise typer.Exit(1)
+        files = find_files(image, scores, out, suffix)
+        if reject is not None:
+            put_back_labels(files, read_rejected(reject))
+        else:
+            if report is not None:
+                check_labels_report(files, report, overwrite)
+            complete = _refine_folder(files, out, how, workers)
+            if report is not None:
+                write_report(report, label_changes(files))
+            if not complete:
+                raise typer.Exit(1)
         print(out)
 
 
