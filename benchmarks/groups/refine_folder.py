@@ -39,7 +39,8 @@ def _measure(settings: Settings, images: int, size: tuple[int, int], workers: in
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_inputs(folder, settings.seed, images, size)
-        command = [sys.executable, "-c", RUN, "refine", folder / "images", folder / "scores", "--out", folder / "out"]
+        paths = [str(folder / "images"), str(folder / "scores"), "--out", str(folder / "out")]
+        command = [sys.executable, "-c", RUN, "refine", *paths]
         options = ["--suffix", ".png", "--workers", str(workers), "--max-memory", f"{2 * workers}GB"]
         started = time.perf_counter()
         with subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, start_new_session=True) as process:
