@@ -275,7 +275,7 @@ def test_a_folder_keeps_names_and_suffixes_and_lists_what_failed(segaware: Any, 
     np.save(scores / "e.npy", np.zeros((3, *SIZE), np.float32))
     result = segaware("refine", images, scores, "--out", out, *COLOR)
     assert result.exit_code == 1
-    assert sorted(path.name for path in out.iterdir()) == ["a.PNG", "e.npy"]
+    assert sorted(path.name for path in out.iterdir()) == ["a.PNG", "e.npy", "failed.csv"]
     failed = [line.split(":")[1].strip() for line in result.stderr.splitlines() if line.startswith("segaware:")]
     assert failed == ["b.png", "c.png", "d.png"]
     assert result.stderr.endswith("3 of 5 images have no new output: b.png, c.png, d.png\n")
@@ -299,7 +299,7 @@ def test_an_error_of_any_kind_does_not_end_a_folder(
     monkeypatch.setattr(score_files, "_open", out_of_memory)
     result = segaware("refine", images, scores, "--out", out, *COLOR)
     assert result.exit_code == 1 and "CUDA out of memory" in result.stderr
-    assert [path.name for path in out.iterdir()] == ["b.npy"]
+    assert sorted(path.name for path in out.iterdir()) == ["b.npy", "failed.csv"]
 
 
 @pytest.mark.parametrize("bits", [8, 16])
