@@ -341,7 +341,7 @@ def draw_refine() -> Panels:
     """Draw what each method makes of a rough label."""
     panels = [("given", cat(F.one_hot(rough_label(), 2).permute(0, 3, 1, 2)))]
     for method in ("filter", "segaware_crf", "dense_crf"):
-        refined = segaware.refine(photo()[0], rough_label()[0].to(torch.uint8), method, kind="labels")
+        refined = segaware.refine(photo()[0], rough_label()[0].to(torch.uint8), method, kind="labels", strength=1)
         panels.append((method, cat(F.one_hot(refined.long(), 2).permute(2, 0, 1)[None])))
     return panels
 

@@ -10,7 +10,7 @@ import torch
 
 from segaware import BilateralFilter2d, DenseCRF, SegAwareCRF, refine
 from segaware.refining import refinement as refinement_module
-from segaware.refining.kinds import contenders, most_probable
+from segaware.refining.kinds import Given, contenders, count_contenders, most_probable
 
 PYDENSECRF = DenseCRF()  # has the options of pydensecrf's README
 LAYERS: dict[str, Any] = {
@@ -60,8 +60,9 @@ def test_a_probability_of_0_is_one_of_clip(method: Any, clip: float) -> None:
     image, label, *_ = confident()
     one_hot = np.eye(3, dtype=np.float32)[label].transpose(2, 0, 1)
     logits = np.log(np.clip(one_hot, clip, 1))
-    expected = torch.from_numpy(refine(image, logits, method, embedding="color", iterations=2)).softmax(0)
-    refined = refine(image, one_hot, method, "probabilities", "color", iterations=2, clip=clip)
+    options: dict[str, Any] = {"embedding": "color", "iterations": 2, "strength": 1}
+    expected = torch.from_numpy(refine(image, logits, method, **options)).softmax(0)
+    refined = refine(image, one_hot, method, "probabilities", clip=clip, **options)
     np.testing.assert_allclose(refined, expected, atol=1e-5)
 
 
@@ -82,7 +83,7 @@ def test_rounded_and_resampled_probabilities_are_probabilities() -> None:
         (torch.randn(3, 8, 9).sigmoid(), r"must sum to 1 over the classes, got sums from .* sigmoids"),
         (torch.full((2, 8, 9), 0.52), "must sum to 1 over the classes, got sums from 1.04 to 1.04"),
         (torch.zeros(150, 8, 9), "must sum to 1 over the classes, got sums from 0 to 0"),
-        (torch.rand(1, 8, 9), r"at least 2 classes, got 1 channel: .* \[1 - p, p\].* 'values'"),
+        (torch.rand(1, 8, 9), r"at least 2 classes, got 1 channel: .* \[1 - p, p\].* 'masks'"),
         (torch.full((2, 8, 9), 127.5), r"in 0\.\.1, got values from 127.5 to 127.5: divide 0\.\.255 by 255"),
         (torch.full((2, 8, 9), 127, dtype=torch.uint8), "floating-point numbers, got torch.uint8|uint8.* scores / 255"),
         (torch.full((2, 8, 9), -0.5), r"in 0\.\.1, got values from -0.5"),
@@ -101,7 +102,7 @@ def test_scores_that_are_no_scores_are_said() -> None:
     with pytest.raises(ValueError, match=r"at least 2 classes for a CRF, got 1: .* \[0, x\]"):
         refine(image, np.zeros((1, 8, 9)), "dense_crf")
     for kind in ("scores", "probabilities"):
-        with pytest.raises(ValueError, match=r"\(C, h, w\).* a single map such as a matte is of kind 'values'"):
+        with pytest.raises(ValueError, match=r"\(C, h, w\).* a single mask or matte is of kind 'masks'"):
             refine(image, np.zeros((8, 9)), kind=kind)
 
 
@@ -165,25 +166,69 @@ def test_labels_of_0_and_255_are_refused(dtype: Any, num_classes: int | None) ->
     images = torch.rand(2, 3, 8, 9) if isinstance(given, torch.Tensor) else photograph(8, 18).reshape(2, 8, 9, 3)
     for method in ("filter", "segaware_crf", "dense_crf"):
         for image, part in ((images, given), (images[0], given[0])):
-            with pytest.raises(ValueError, match=r"0 and 255 alone.* write 0 for ground and 1 for the object"):
+            with pytest.raises(ValueError, match=r"0 and 255 alone.* write 0 for ground and 1 .* kind 'masks'"):
                 refine(image, part, method, "labels", "color", num_classes=num_classes)  # type: ignore[arg-type]
 
 
-def test_soft_mattes_are_values() -> None:
+def test_soft_mattes_are_masks() -> None:
     image = photograph(16, 32)
-    matte = np.broadcast_to(np.arange(0, 256, 8, np.uint8), (16, 32))
+    matte = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(8, 32).repeat(2, 0), (16, 32))
     for kind, message in (
-        ("labels", "num_classes given .* got up to 248; a soft matte of 0..255 is refined as matte / 255"),
+        ("labels", "num_classes given .* got up to 254; a soft matte of 0..255 is refined as kind 'masks'"),
         ("values", "must be floating-point numbers, got uint8: 0..255 are given as scores / 255"),
     ):
         with pytest.raises(ValueError, match=message):
             refine(image, matte, kind=kind, embedding="color")
     with pytest.raises(ValueError, match=r"labels must be in 0\.\.1 .* a soft matte"):
         refine(image, matte, kind="labels", num_classes=2)
-    with pytest.raises(ValueError, match=r"must be integers, got bool: .* give 1 and 0"):
+    with pytest.raises(ValueError, match=r"must be integers, got bool: .* of kind 'masks'"):
         refine(image, matte > 99, kind="labels")
-    refined = refine(image, matte / 255, kind="values", embedding="color")
+    refined = refine(image, matte / 255, kind="masks", embedding="color")
     assert refined.shape == (16, 32) and refined.min() >= 0 and refined.max() <= 1
+
+
+def test_masks_are_each_refined_alone_and_come_back_as_they_were() -> None:
+    image, p = photograph(16, 32), np.random.default_rng(1).random((3, 16, 32), np.float32)
+    options: dict[str, Any] = {"kind": "masks", "embedding": "color"}
+    each = np.stack([refine(image, np.stack([1 - m, m]), kind="probabilities", embedding="color")[1] for m in p])
+    refined = refine(image, p, **options)
+    np.testing.assert_allclose(refined, each, atol=1e-6)
+    logits = refine(image, np.log(p / (1 - p)), **options)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), refined, atol=1e-5)
+    bytes_ = (255 * p).astype(np.uint8)
+    in_bytes = refine(image, bytes_, **options)
+    assert in_bytes.dtype == np.uint8
+    np.testing.assert_allclose(in_bytes / 255, refine(image, bytes_ / 255, **options), atol=0.5 / 255 + 1e-6)
+    hard = p > 0.5
+    expected = refine(image, hard.astype(np.float32), strength=1, **options) > 0.5
+    for given in (hard, hard.astype(np.uint8), torch.from_numpy(hard)):
+        images = image if isinstance(given, np.ndarray) else torch.from_numpy(image).permute(2, 0, 1)
+        output = refine(images, given, strength=1, **options)
+        assert output.dtype == given.dtype and (np.asarray(output) == expected).all() and (expected != hard).any()
+    assert (refine(image, hard[0], strength=1, **options) == expected[0]).all()
+    with pytest.raises(ValueError, match="masks must be bool, uint8 or floating-point numbers, got int64"):
+        refine(image, hard.astype(np.int64), **options)
+    with pytest.raises(ValueError, match="masks must be finite"):
+        refine(image, np.where(hard, np.nan, p), **options)
+    with pytest.raises(ValueError, match="method must be 'filter' for masks"):
+        refine(image, p, "dense_crf", **options)
+
+
+@pytest.mark.parametrize("strength", ["auto", 1])
+def test_labels_are_any_integers(strength: Any) -> None:
+    image = np.repeat(np.array([10, 90, 200], np.uint8), 8)[None, :, None].repeat(12, 0).repeat(3, 2)
+    small = np.repeat([[0, 1, 2]], 12, 0).repeat(8, 1)
+    small[:, 8] = 0  # a pixel of the second colour, and one that is not known
+    small[5, 20] = 3
+    ids = np.array([40_000_123, 7, -5, -1])
+    options: dict[str, Any] = {"kind": "labels", "embedding": "color", "strength": strength}
+    refined = refine(image, ids[small], ignore_index=-1, **options)
+    assert set(np.unique(refined)) <= set(ids[:3])
+    lower = np.array([0, 1, 2, 255], np.uint8)
+    np.testing.assert_array_equal(refined, ids[refine(image, lower[small], **options)])
+    assert (refined[:, 8] == (ids[1] if strength == 1 else ids[0])).all() and refined[5, 20] == -5
+    with pytest.raises(ValueError, match=r"labels must be in 0\.\."):  # a CRF has a channel for each
+        refine(image, ids[small], "dense_crf", "labels", ignore_index=-1)
 
 
 def test_contenders_are_those_that_can_win_a_mean() -> None:
@@ -199,6 +244,22 @@ def test_contenders_are_those_that_can_win_a_mean() -> None:
         assert winners <= set(kept) and kept == sorted(kept)
         left_out += 12 - len(kept)
     assert left_out > 40
+
+
+def test_memory_is_planned_for_the_contenders(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = torch.randn(60, 40, 50) - 30
+    scores[3, :, :25], scores[8, :, 25:] = 0, 0
+    assert count_contenders(scores.numpy, Given("scores", 60)) == len(contenders(scores.softmax(0))) == 2
+    assert count_contenders(torch.randn(60, 4, 5).numpy, Given("scores", 60)) == 60
+    image, options = torch.rand(3, 160, 200), {"embedding": "color", "kernel_size": 3, "iterations": 1}
+    tiles: list[int] = []
+    run = refinement_module.Refinement.run
+    monkeypatch.setattr(refinement_module.Refinement, "run", lambda *x: (tiles.append(x[0].pieces), run(*x))[1])
+    monkeypatch.setattr(refinement_module, "memory_left", lambda limit, held: 4e6)
+    labels = refine(image, scores, max_memory="4GB", classify=True, **options)  # type: ignore[arg-type]
+    few = tiles[-1]
+    refine(image, scores, max_memory="4GB", **options)  # type: ignore[arg-type]
+    assert labels.unique().tolist() == [3, 8] and tiles[-1] > 2 * few
 
 
 def test_the_most_probable_class_is_the_first_of_the_highest() -> None:

@@ -200,7 +200,7 @@ def test_labels_follow_the_image(half: np.ndarray) -> None:
     labels[10:12, 2:4] = 255
     for method in ("filter", "segaware_crf", "dense_crf"):
         options = {} if method == "dense_crf" else {"kernel_size": 9, "embedding": "color"}
-        refined = refine(half, labels, method, kind="labels", **options)
+        refined = refine(half, labels, method, kind="labels", strength=1, **options)
         assert refined.dtype == np.uint8
         np.testing.assert_array_equal(refined, np.repeat([[0] * 15 + [1] * 15], 24, 0), method)
     unknown = refine(half, np.full_like(labels, 255), kind="labels", embedding="color")
@@ -275,6 +275,8 @@ SCORES = torch.zeros(3, 45, 62)
         ({"image": torch.full((3, 45, 62), 255.0)}, "image must be in 0..1"),
         ({"method": "crf"}, "method must be one of"),
         ({"kind": "logits"}, "kind must be one of"),
+        ({"strength": 2}, "strength must be 'auto' or a number in 0..1, got 2"),
+        ({"ignore_index": 0.5}, "ignore_index must be an int"),
         ({"kind": "values", "method": "dense_crf"}, "method must be 'filter' for values"),
         ({"kind": "values", "scores": torch.full((3, 45, 62), torch.inf)}, "values must be finite, or NaN"),
         ({"kind": "labels", "scores": torch.full((45, 62), 3), "num_classes": 3}, r"labels must be in 0\.\.2"),

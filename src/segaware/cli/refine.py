@@ -10,6 +10,7 @@ import typer
 from tqdm.auto import tqdm
 
 from segaware.cli.options import errors
+from segaware.constants import IGNORE_INDEX
 from segaware.data import DataError
 from segaware.locking import LockedError
 from segaware.refining import Kind, Method, parse_memory
@@ -17,6 +18,7 @@ from segaware.refining.grid import Align
 from segaware.refining.refine_files import OutputThereError, find_files, open_embedding, refine_file
 from segaware.refining.score_files import FileSettings
 from segaware.refining.settings import Settings
+from segaware.refining.strength import Strength
 
 Files: TypeAlias = tuple[Path, Path, Path]  # an image, its scores, its output
 
@@ -38,6 +40,10 @@ def refine(
     embedding: Annotated[
         str, typer.Option("--embedding", help="pretrained, fast, vgg, color, or a network's .safetensors file.")
     ] = "pretrained",
+    strength: Annotated[
+        str,
+        typer.Option("--strength", help="auto, or how much of the filter to take, in 0..1; rough labels need 1."),
+    ] = "auto",
     kernel_size: Annotated[int | None, typer.Option("--kernel-size", help="Window of filter or CRF.")] = None,
     iterations: Annotated[int | None, typer.Option("--iterations", help="Of filter or CRF.")] = None,
     hardness: Annotated[
@@ -53,6 +59,7 @@ def refine(
         typer.Option("--region", help="Left, top, right and bottom of what SCORES cover, in pixels; the image."),
     ] = None,
     num_classes: Annotated[int | None, typer.Option("--num-classes", help="Of labels.")] = None,
+    ignore_index: Annotated[int, typer.Option("--ignore-index", help="The label of unknown pixels.")] = IGNORE_INDEX,
     clip: Annotated[float, typer.Option("--clip", help="The least probability that a CRF takes.")] = 1e-5,
     certainty: Annotated[float, typer.Option("--certainty", help="Probability that a label is right.")] = 0.7,
     unknown: Annotated[
@@ -79,6 +86,8 @@ def refine(
             num_classes,
             certainty,
             clip,
+            _parse_strength(strength),
+            ignore_index,
             align,
             region,
         )
@@ -94,6 +103,13 @@ def refine(
         if not _refine_folder(find_files(image, scores, out, suffix), how):
             raise typer.Exit(1)
         print(out)
+
+
+def _parse_strength(text: str) -> Strength:
+    try:
+        return "auto" if text == "auto" else float(text)
+    except ValueError:
+        raise ValueError(f"--strength must be 'auto' or a number in 0..1, got {text!r}") from None
 
 
 def _refine_one(image: Path, scores: Path, out: Path, how: FileSettings) -> None:

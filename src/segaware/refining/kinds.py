@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -11,59 +12,112 @@ import torch
 from torch import Tensor
 
 from segaware.constants import IGNORE_INDEX
-from segaware.labels import check_not_binary
-from segaware.ops.arguments import check_integer
 
-Kind: TypeAlias = Literal["scores", "probabilities", "labels", "values"]
-"""What is refined: logits; probabilities; labels; or values such as depth or flow."""
+Kind: TypeAlias = Literal["scores", "probabilities", "labels", "masks", "values"]
+"""What is refined: logits; probabilities; labels; masks, each on its own; or values such as depth or flow."""
+MaskNumbers: TypeAlias = Literal["boolean", "0 and 1", "0..255", "0..1", "logits"]
+"""What masks are made of."""
 
 LARGEST = 1e20  # of numbers that are given, so that float32 holds their sums
 _LEAST = 1e-6  # of the weights, a part that says nothing
 _TIE = 1e-5  # classes less far apart are equal: a tile rounds otherwise than the whole image
-_GUESSED = 200  # more classes than that are not guessed from labels, which may be grey levels
-_MATTE = "a soft matte of 0..255 is refined as matte / 255 of kind 'values'"
 
 
-def encode(array: Tensor, kind: Kind, logits: bool, num_classes: int, certainty: float, clip: float) -> Tensor:
-    """Return channels, float32 (1, C, h, w), from what was given, (C, h, w), or (h, w) of labels.
+@dataclass(frozen=True)
+class Given:
+    """What is refined, and how it becomes channels and comes back from them.
 
-    Args:
-        array: Scores, probabilities, labels or values.
-        kind: Which of them.
-        logits: Whether a CRF takes them: probabilities and labels become logits; for a filter, scores become
-            probabilities, of the only class too.
-        num_classes: Number of classes of labels.
-        certainty: Probability of a label being right; the other classes share the rest.
+    Attributes:
+        kind: Which kind.
+        channels: Channels of what is given; of labels, the most classes that a layer sees.
+        logits: Whether a CRF takes them, and not a filter, which takes probabilities.
+        certainty: Of labels, that a CRF takes: probability of one being right; the other classes share the rest.
         clip: The least of probabilities that become logits.
+        ignore_index: The label of pixels whose class is not known.
+        numbers: What masks are made of.
     """
-    if kind == "values":  # numerator and denominator of a mean over the pixels that are known
-        known = array.isfinite().all(0, keepdim=True)
-        return torch.cat([torch.where(known, array, 0), known]).float()[None]
-    if kind == "labels":
-        rest = (1 - certainty) / (num_classes - 1)
-        known = array != IGNORE_INDEX
-        channels = torch.full((num_classes, *array.shape), rest, device=array.device)
-        channels.scatter_(0, torch.where(known, array, 0).long()[None], certainty)
-        # With zeros, a filter's sum over the classes is the part of its weights that lies on known pixels.
-        channels.masked_fill_(~known, 1 / num_classes if logits else 0)
-        return channels.log_()[None] if logits else channels[None]
-    channels = array.float()
-    if kind == "probabilities" and logits:
-        channels = channels.clamp(clip, 1).log_()
-    elif kind == "scores" and not logits:
-        channels = channels.softmax(0) if len(channels) > 1 else channels.sigmoid()
-    return channels[None]
 
+    kind: Kind
+    channels: int
+    logits: bool = False
+    certainty: float = 0.7
+    clip: float = 1e-5
+    ignore_index: int = IGNORE_INDEX
+    numbers: MaskNumbers = "0..1"
 
-def decode(channels: Tensor, kind: Kind, logits: bool) -> Tensor:
-    """Undo `encode` of all kinds but labels, for refined channels (1, C, H, W)."""
-    channels = channels[0]
-    if kind == "values":
-        known = channels[-1:]
-        return torch.where(known > _LEAST, channels[:-1] / known, torch.nan)
-    if kind == "scores" and not logits:
-        return channels.clamp(min=_LEAST).log_() if len(channels) > 1 else channels.logit(_LEAST)
-    return channels.softmax(0) if kind == "probabilities" and logits else channels
+    def classes(self, part: Tensor) -> Tensor | None:
+        """Return which labels channels of a part stand for, (K,), ascending; None if it is their number.
+
+        A filter does without those that are not there, whose means are 0.
+        """
+        if self.kind != "labels" or self.logits:
+            return None
+        present = part.unique()
+        return present[present != self.ignore_index]
+
+    def probabilities(self, part: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Return what a filter takes, float32 (1, C, h, w), of a part (C, h, w), or (h, w) of labels of some classes.
+
+        Values are the numerator and denominator of a mean over the pixels that are known.
+        """
+        if self.kind == "values":
+            known = part.isfinite().all(0, keepdim=True)
+            return torch.cat([torch.where(known, part, 0), known]).float()[None]
+        if self.kind == "labels":  # with zeros, a filter's sum over the classes is its weight on known pixels
+            classes = torch.arange(self.channels, device=part.device) if classes is None else classes
+            return (part == classes[:, None, None]).float()[None]
+        channels = part.float()
+        if self.kind == "masks":
+            if self.numbers == "0..255":
+                channels = channels / 255
+            return (channels.sigmoid() if self.numbers == "logits" else channels)[None]
+        if self.kind == "scores":
+            channels = channels.softmax(0) if len(channels) > 1 else channels.sigmoid()
+        return channels[None]
+
+    def to_logits(self, part: Tensor) -> Tensor:
+        """Return what a CRF takes, likewise."""
+        if self.kind == "labels":
+            known = part != self.ignore_index
+            rest = (1 - self.certainty) / (self.channels - 1)
+            channels = torch.full((self.channels, *part.shape), rest, device=part.device)
+            channels.scatter_(0, torch.where(known, part, 0).long()[None], self.certainty)
+            return channels.masked_fill_(~known, 1 / self.channels).log_()[None]
+        channels = part.float()
+        return (channels.clamp(self.clip, 1).log_() if self.kind == "probabilities" else channels)[None]
+
+    def decode(self, channels: Tensor, logits: bool) -> Tensor:
+        """Return all kinds but labels, given refined channels (1, C, H, W), of probabilities or of logits."""
+        channels = channels[0]
+        if self.kind == "values":
+            known = channels[-1:]
+            return torch.where(known > _LEAST, channels[:-1] / known, torch.nan)
+        if self.kind == "masks":
+            if self.numbers in ("boolean", "0 and 1"):
+                return channels > 0.5
+            if self.numbers == "0..255":
+                return (255 * channels).round_()
+            return channels.logit(_LEAST) if self.numbers == "logits" else channels
+        if self.kind == "scores" and not logits:
+            return channels.clamp(min=_LEAST).log_() if len(channels) > 1 else channels.logit(_LEAST)
+        return channels.softmax(0) if self.kind == "probabilities" and logits else channels
+
+    def decode_labels(self, channels: Tensor, known: Tensor, own: Tensor, classes: Tensor | None) -> Tensor:
+        """Return the class of the highest channel, or `ignore_index` where nothing is known.
+
+        Of equal classes, a pixel keeps its own, or takes the first if its own is none of them.
+
+        Args:
+            channels: Refined probabilities or logits (C, H, W), which are overwritten.
+            known: Where anything is known, (H, W).
+            own: The labels before, (H, W).
+            classes: Those of the channels.
+        """
+        index = own if classes is None else torch.searchsorted(classes, own)
+        tied = channels.sub_(channels.amax(0)).ge_(-_TIE)
+        keeps = (own != self.ignore_index) & (tied.gather(0, index.clamp(0, len(tied) - 1)[None])[0] > 0)
+        first = tied.argmax(0) if classes is None else classes[tied.argmax(0)]
+        return torch.where(known, torch.where(keeps, own, first), self.ignore_index)
 
 
 def contenders(probabilities: Tensor) -> Tensor:
@@ -79,11 +133,28 @@ def contenders(probabilities: Tensor) -> Tensor:
         >>> contenders(torch.tensor([[[0.7, 0.2]], [[0.2, 0.7]], [[0.1, 0.1]]])).tolist()
         [0, 1]
     """
-    most, classes = probabilities.flatten(1).amax(1).sort(descending=True)
-    left = probabilities.sum(0).min() - most.flip(0).cumsum(0).flip(0)
+    return _contenders(probabilities.flatten(1).amax(1), probabilities.sum(0).min())
+
+
+def _contenders(most: Tensor, total: Tensor) -> Tensor:
+    """Return the `contenders`, given the maxima of all classes, and the least sum over the classes of any pixel."""
+    most, classes = most.sort(descending=True)
+    left = total - most.flip(0).cumsum(0).flip(0)
     # What K classes keep from all others, with room for rounding.
     beaten = [float(most[k]) < 0.999 * float(left[k]) / k for k in range(1, len(most))]
     return classes[: beaten.index(True) + 1 if True in beaten else None].sort().values
+
+
+def count_contenders(opened: Callable[[], np.ndarray], given: Given) -> int:
+    """Return how many `contenders` there are in scores or probabilities (C, h, w), which are read row by row.
+
+    A part of the image has no more: its maxima are no higher.
+    """
+    most, total = torch.zeros(given.channels), torch.tensor(math.inf)
+    for row in range(opened().shape[1]):
+        part = given.probabilities(torch.from_numpy(np.array(opened()[:, row], np.float32)))[0]
+        most, total = torch.maximum(most, part.amax(1)), torch.minimum(total, part.sum(0).min())
+    return len(_contenders(most, total))
 
 
 def most_probable(channels: Tensor) -> Tensor:
@@ -93,21 +164,6 @@ def most_probable(channels: Tensor) -> Tensor:
         index.masked_fill_(channels[number] > highest, number)
         torch.maximum(highest, channels[number], out=highest)
     return index
-
-
-def decode_labels(channels: Tensor, known: Tensor, own: Tensor) -> Tensor:
-    """Return the class of the highest channel, or `IGNORE_INDEX` where nothing is known.
-
-    Of equal classes, a pixel keeps its own, or takes the first if its own is none of them.
-
-    Args:
-        channels: Refined probabilities or logits (C, H, W), which are overwritten.
-        known: Where anything is known, (H, W).
-        own: The labels before, (H, W).
-    """
-    tied = channels.sub_(channels.amax(0)).ge_(-_TIE)
-    keeps = (own != IGNORE_INDEX) & (tied.gather(0, own.clamp(max=len(tied) - 1)[None])[0] > 0)
-    return torch.where(known, torch.where(keeps, own, tied.argmax(0)), IGNORE_INDEX)
 
 
 def to_means(channels: Tensor) -> Tensor:
@@ -120,98 +176,3 @@ def to_means(channels: Tensor) -> Tensor:
 def says_something(logits: Tensor) -> Tensor:
     """Return where a CRF's logits (C, H, W) prefer any class, (H, W)."""
     return logits.amax(0) - logits.amin(0) > _LEAST
-
-
-def check_values(opened: Callable[[], np.ndarray], kind: Kind, num_classes: int | None) -> int:
-    """Check what is given, channel by channel, and return the number of channels or classes.
-
-    Args:
-        opened: Opens (C, h, w), or (h, w) of labels; called for every channel, so that a memory-mapped file is never
-            in memory as a whole.
-        kind: What it is.
-        num_classes: Number of classes of labels; None for one more than the largest.
-
-    Raises:
-        ValueError: If values are out of range, or not finite where they must be.
-    """
-    array = opened()
-    if kind == "labels":
-        return _check_labels(array, num_classes)
-    if num_classes is not None:
-        raise ValueError(f"num_classes is for labels only, got {num_classes} with kind {kind!r}")
-    if array.dtype.kind != "f":
-        unknown = ", with NaN where unknown" if kind == "values" else ", and labels are of kind 'labels'"
-        raise ValueError(
-            f"scores of kind {kind!r} must be floating-point numbers, got {array.dtype}: 0..255 are given as "
-            f"scores / 255, other integers as floats{unknown}"
-        )
-    count, size = len(array), array.shape[1:]
-    del array
-    if count == 0:
-        raise ValueError(f"scores must have at least 1 channel, got shape {(count, *size)}")
-    total = np.zeros(size if kind == "probabilities" else 0, np.float32)
-    for number in range(count):
-        channel = opened()[number]
-        if kind == "values":
-            if float(np.max(np.abs(channel), where=~np.isnan(channel), initial=0)) > LARGEST:
-                raise ValueError(
-                    f"values must be finite, or NaN where unknown, and at most {LARGEST:g}, got infinite or larger "
-                    f"ones in channel {number}"
-                )
-            continue
-        low, high = float(channel.min()), float(channel.max())
-        if not -LARGEST <= low <= high <= LARGEST:
-            raise ValueError(
-                f"scores must be finite and at most {LARGEST:g}, got values from {low} to {high} in channel {number}"
-                + ("; of probabilities, give themselves, as kind 'probabilities'" if low == -math.inf else "")
-            )
-        if kind == "probabilities":
-            if not -1e-3 <= low <= high <= 1 + 1e-3:
-                raise ValueError(
-                    f"probabilities must be in 0..1, got values from {low:.4g} to {high:.4g}: divide 0..255 by 255, "
-                    "clip what an interpolation has overshot, and give logits as kind 'scores'"
-                )
-            total += channel
-    if kind == "probabilities":
-        _check_total(total, count)
-    return count
-
-
-def _check_total(total: np.ndarray, count: int) -> None:
-    """Check the sum of probabilities over their classes."""
-    if count == 1:
-        raise ValueError(
-            "probabilities must be those of at least 2 classes, got 1 channel: of the probability p of a foreground, "
-            "give [1 - p, p], or p itself as kind 'values'"
-        )
-    # Rounded to 8 bits, each may be up to a 255th too low; of many classes most are 0.
-    tolerance = min(max(count, 3) / 255, 0.5)
-    low, high = float(total.min()), float(total.max())
-    if not 1 - tolerance <= low <= high <= 1 + tolerance:
-        raise ValueError(
-            f"probabilities must sum to 1 over the classes, got sums from {low:.4g} to {high:.4g}: divide them by "
-            "their sum; of sigmoids, whose classes do not exclude each other, refine each p on its own, as [1 - p, p]"
-        )
-
-
-def _check_labels(labels: np.ndarray, num_classes: int | None) -> int:
-    """Check labels, and return their number of classes."""
-    if labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"scores of kind 'labels' must be integers, got {labels.dtype}: of a mask of True and False, give 1 and 0"
-        )
-    if num_classes is not None:
-        num_classes = check_integer("num_classes", num_classes, 2, IGNORE_INDEX)
-    known = labels[labels != IGNORE_INDEX]
-    least, most = (int(known.min()), int(known.max())) if known.size else (0, 0)
-    check_not_binary("labels", labels)
-    if num_classes is None and most >= _GUESSED:
-        raise ValueError(
-            f"labels must have num_classes given if there are classes above {_GUESSED - 1}, got up to {most}; {_MATTE}"
-        )
-    num_classes = max(most + 1, 2) if num_classes is None else num_classes
-    if least < 0 or most >= num_classes:
-        raise ValueError(
-            f"labels must be in 0..{num_classes - 1} or {IGNORE_INDEX} (unknown), got {least}..{most}; {_MATTE}"
-        )
-    return num_classes

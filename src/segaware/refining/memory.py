@@ -81,12 +81,15 @@ def embedding_cost(network: Embedding, stride: int, extent: Extent) -> float:
     return 4 * floats * extent.padded[0] * extent.padded[1]
 
 
-def layer_cost(layer: RefiningLayer, channels: int, dim: int, stride: int, spacing: float, extent: Extent) -> float:
+def layer_cost(
+    layer: RefiningLayer, channels: int, given: int, dim: int, stride: int, spacing: float, extent: Extent
+) -> float:
     """Return the bytes that refining a tile takes.
 
     Args:
         layer: What refines.
         channels: Channels of what is refined.
+        given: Channels of what is given, of which some may be left out.
         dim: Channels of the embedding.
         stride: Of the layer to the image.
         spacing: Pixels of the image from one point of the scores to the next.
@@ -101,7 +104,7 @@ def layer_cost(layer: RefiningLayer, channels: int, dim: int, stride: int, spaci
         floats = 2 * taps + 4 * channels + dim
     else:  # distances, which become the mask; the mask of the other mean; logits and three more of their size
         floats = taps + layer.spatial_window.size + 5 * channels + dim
-    read = 3 * channels * padded / spacing**2
+    read = 3 * given * padded / spacing**2
     return 4.0 * (max(floats * padded / stride**2, output + channels * padded / stride**2) + read)
 
 
@@ -110,3 +113,8 @@ def edges_cost(layer: BilateralFilter2d, channels: int, extent: Extent) -> float
     taps = layer.kernel_size[0] * layer.kernel_size[1]
     strip = 2 * taps + 4 * channels + 3
     return 4.0 * extent.core[1] * ((3 + 2 * channels) * extent.core[0] + strip * (STRIP + 16))
+
+
+def blend_cost(channels: int, masks: bool, extent: Extent) -> float:
+    """Return the bytes that taking a part of the filter takes: what was given, and how unsure it is, per mask."""
+    return 4.0 * (channels + 4 * (channels if masks else 1)) * extent.core[0] * extent.core[1]

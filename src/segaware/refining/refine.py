@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segaware.constants import IGNORE_INDEX
 from segaware.ops.window import IntPair
 from segaware.refining.grid import Align, Box
 from segaware.refining.kinds import Kind
@@ -15,6 +16,7 @@ from segaware.refining.layers import Method, RefiningLayer
 from segaware.refining.memory import parse_memory
 from segaware.refining.refinement import Arrays
 from segaware.refining.settings import Array, EmbeddingSource, Network, Settings, to_embeddings, to_images, to_numpy
+from segaware.refining.strength import Strength
 
 
 def refine(
@@ -24,11 +26,13 @@ def refine(
     kind: Kind = "scores",
     embedding: EmbeddingSource = "pretrained",
     *,
+    strength: Strength = "auto",
     kernel_size: IntPair | None = None,
     iterations: int | None = None,
     hardness: float | None = None,
     stride: int | None = None,
     num_classes: int | None = None,
+    ignore_index: int = IGNORE_INDEX,
     certainty: float = 0.7,
     clip: float = 1e-5,
     align: Align | None = None,
@@ -47,26 +51,33 @@ def refine(
     Args:
         image: RGB: NumPy (H, W, 3) or (N, H, W, 3), or torch (3, H, W) or (N, 3, H, W); uint8, or floats in 0..1.
         scores: What is sharpened, NumPy or torch: (C, h, w) or (N, C, h, w) with as many dimensions as the image.
-            Without C for labels, and if wanted for values.
+            Without C for labels, and if wanted for masks and values.
         method: "filter", the segmentation-aware bilateral filter (Eq. 4); "segaware_crf", the CRF over embeddings;
             "dense_crf", the fully connected CRF over colours, as pydensecrf's, which needs no embedding; with options
             that were best without training in docs/results.md. Or a `BilateralFilter2d`, `SegAwareCRF` or `DenseCRF`.
         kind: What `scores` are: "scores", logits, of which a filter takes the softmax and gives log-probabilities;
-            "probabilities", which sum to 1 over C; "labels", integers, 255 where unknown; or "values" such as depth or
-            flow, NaN where unknown, which the filter alone can sharpen.
+            "probabilities", which sum to 1 over C; "labels", integers, those of a panoptic map too; "masks", C of them
+            that may overlap, each on its own: bool, uint8 of 0 and 1 or of 0..255, floats in 0..1, or else logits; or
+            "values" such as depth or flow, NaN where unknown. Masks and values are for the filter alone.
         embedding: What tells pixels apart: the name of a network that comes with segaware, "fast" or "vgg", or
             "pretrained" for the default one; "color"; a module or function from images (N, 3, H, W) in 0..1 to
             embeddings (N, E, H, W), of which an `Embedding` is asked for the layer's stride; or the embeddings
             themselves, (E, H, W) or (N, E, H, W).
+        strength: How much of what the method makes is taken, in 0..1: 0 for what was given, interpolated; 1 for all.
+            "auto" for all of it where what was given is unsure or near such a pixel, and nothing where it is sure, so
+            that masks as sharp as the image stay as they are: to sharpen rough ones with hard borders, give 1. Of
+            values, of the dense CRF and of a layer that is given as `method`, "auto" takes all.
         kernel_size: Window of the filter (by default 9), or of the segmentation-aware CRF (13, at dilation 9).
         iterations: How often to filter (8, or 4 if scores are less than twice as coarse as the image), or mean-field
             iterations of a CRF (10).
         hardness: How strictly the filter or the segmentation-aware CRF keeps to one region (Eq. 3's lambda): 1, or 1.76
             for the filter on colours.
         stride: The stride to the image at which filter or segmentation-aware CRF run.
-        num_classes: Number of classes of labels; None for one more than the largest.
-        certainty: How sure labels are: the probability of the given class, as pydensecrf's `gt_prob`; the other classes
-            share the rest.
+        num_classes: Number of classes of labels; None for what is found: for a filter any integers, for a CRF one more
+            than the largest.
+        ignore_index: The label of pixels whose class is not known, which take one from around.
+        certainty: How sure a CRF takes labels to be: the probability of the given class, as pydensecrf's `gt_prob`; the
+            other classes share the rest.
         clip: What a CRF raises lower probabilities to before it takes their logarithm, as pydensecrf's
             `unary_from_softmax`: one that is nearly 0 could not be outvoted by any number of neighbours.
         align: How scores lie in the image: "centers", each in the centre of its cell, as with `align_corners=False`;
@@ -85,8 +96,8 @@ def refine(
 
     Returns:
         The same kind, as NumPy or torch, with the dtype of `scores`, at the size of the image; with `classify` labels
-        (H, W) or (N, H, W), int64. With `return_mask` also
-        the masks (K, h, w) or (N, K, h, w) at the stride of the layer. Of the dense CRF's scores, log-marginals.
+        (H, W) or (N, H, W), int64. With `return_mask` also the attention
+        masks (K, h, w) or (N, K, h, w) at the stride of the layer. Of the dense CRF's scores, log-marginals.
 
     Raises:
         ValueError: If an argument does not fit; the message names it.
@@ -107,21 +118,33 @@ def refine(
         (50, 70)
     """
     settings = Settings(
-        method, kind, kernel_size, iterations, hardness, stride, num_classes, certainty, clip, align, region
+        method,
+        kind,
+        kernel_size,
+        iterations,
+        hardness,
+        stride,
+        num_classes,
+        certainty,
+        clip,
+        strength,
+        ignore_index,
+        align,
+        region,
     )
     limit = None if max_memory is None else parse_memory(max_memory)
     images, batch = to_images(image), to_numpy("scores", scores)
     batched = images.ndim == 4
     if not batched:
         images, batch = images[None], batch[None]
-    without_channels = kind == "values" and batch.ndim == 3
+    without_channels = kind in ("values", "masks") and batch.ndim == 3
     if without_channels:
         batch = batch[:, None]
     if batch.ndim != (3 if kind == "labels" else 4) or len(batch) != len(images):
         raise ValueError(
             f"scores must be of shape {'(h, w)' if kind == 'labels' else '(C, h, w)'} for one image, with N in front "
             f"for a batch of N, got {tuple(scores.shape)} for an image of {tuple(image.shape)}"
-            + ("; a single map such as a matte is of kind 'values'" if kind != "labels" and batch.ndim == 3 else "")
+            + ("; a single mask or matte is of kind 'masks'" if kind != "labels" and batch.ndim == 3 else "")
         )
     device = scores.device if isinstance(scores, Tensor) else torch.device("cpu")
     outputs, masks = [], []

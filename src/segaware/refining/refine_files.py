@@ -135,7 +135,7 @@ def _prepare(image: Path, scores: Path, out: Path, how: FileSettings) -> tuple[i
     check_photograph(image, how)
     pixels = read_image(image, max_pixels=how.max_pixels)
     opened, first = file.open, file.open()
-    if first.ndim == 2 and file.kind == "values":
+    if first.ndim == 2 and file.kind in ("values", "masks"):
         opened = lambda: file.open()[None]  # noqa: E731
     elif first.ndim != (2 if file.kind == "labels" else 3):
         wanted = "(h, w)" if file.kind == "labels" else "(C, h, w)"

@@ -12,25 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segaware.constants import IGNORE_INDEX
 from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.process_memory import machine_memory, release_memory
 from segaware.refining.grid import Grid, find_grid
-from segaware.refining.kinds import (
-    Kind,
-    contenders,
-    decode,
-    decode_labels,
-    encode,
-    most_probable,
-    says_something,
-    to_means,
-)
+from segaware.refining.kinds import Given, contenders, most_probable, says_something, to_means
 from segaware.refining.layers import RefiningLayer, reach
-from segaware.refining.memory import RESERVE, STRIP, edges_cost, embedding_cost, layer_cost, memory_left
+from segaware.refining.memory import RESERVE, STRIP, blend_cost, edges_cost, embedding_cost, layer_cost, memory_left
 from segaware.refining.modules import device_of
+from segaware.refining.strength import Strength, gate
 from segaware.refining.tiles import Extent, Span, Tile, split
 
 Open: TypeAlias = Callable[[], np.ndarray]
@@ -68,16 +59,15 @@ class Refinement:
 
     Args:
         size: Height and width of the image.
-        channels: Channels of what is given; of labels, their number of classes.
+        given: What is refined.
         grid: Where it lies in the image.
         layer: What refines.
-        kind: What is refined.
-        certainty: Of labels.
-        clip: Of probabilities.
         embedding: The network that embeds pixels, or their embeddings (E, H, W).
         stride: The stride to the image at which the layer works; that of a dense CRF is 1.
         edges: A filter over the colours of the image, at its size, after the layer; None for none.
         classify: Whether the output is the class of the highest score.
+        strength: How much of what the layer makes is taken.
+        count: Tells how many classes can be the output anywhere, if memory is limited; None if all.
         device: Where to compute with what has no tensors of its own.
 
     Attributes:
@@ -90,34 +80,33 @@ class Refinement:
     def __init__(
         self,
         size: tuple[int, int],
-        channels: int,
+        given: Given,
         grid: Grid,
         layer: RefiningLayer,
-        kind: Kind,
-        certainty: float,
-        clip: float,
         embedding: Embedding | np.ndarray,
         stride: int,
         edges: BilateralFilter2d | None = None,
         classify: bool = False,
+        strength: Strength = 1,
+        count: Callable[[], int] | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.size = size
-        self.channels = channels
+        self.given = given
         self.grid = grid
         self.layer = layer
-        self.kind: Kind = kind
-        self.certainty = certainty
-        self.clip = clip
         self.embedding = embedding
         self.stride = 1 if isinstance(layer, DenseCRF) else stride
         self.edges = edges
         self.margin = 0 if edges is None else reach(edges)
         self.classify = classify
+        self.strength: Strength = strength
+        self._count = count
+        self._contending = 0
         self.device = device_of(layer, device or torch.device("cpu"))
         pixels = sampled_size(size, self.stride)
         self.embedding_shape = (0 if isinstance(embedding, np.ndarray) else embedding.dim, *pixels)
-        self.output_shape = size if kind == "labels" or classify else (channels, *size)
+        self.output_shape = size if given.kind == "labels" or classify else (given.channels, *size)
         self.mask_shape = (0 if isinstance(layer, DenseCRF) else math.prod(layer.kernel_size), *pixels)
         self.work: list[tuple[Step, Tile]] = []
 
@@ -139,6 +128,7 @@ class Refinement:
         limit = None
         if max_memory is not None:
             self._warm_up()
+            self._contending = self._count() if self._count is not None else 0
             limit = memory_left(max_memory, held)
         try:
             tiles = self._split_embedding(limit), self._split(limit)
@@ -185,9 +175,12 @@ class Refinement:
         return split(self.size, halo, self.stride, self._cost, limit)
 
     def _cost(self, extent: Extent) -> float:
-        channels = self.channels + (self.kind == "values")
+        given = self.given.channels + (self.given.kind == "values")
+        channels = self._contending or given
         dim = len(self.embedding) if isinstance(self.embedding, np.ndarray) else self.embedding_shape[0]
-        cost = layer_cost(self.layer, channels, dim, self.stride, self.grid.spacing, extent)
+        cost = layer_cost(self.layer, channels, given, dim, self.stride, self.grid.spacing, extent)
+        if self.strength != 1:
+            cost += blend_cost(channels, self.given.kind == "masks", extent)
         return cost if self.edges is None else cost + edges_cost(self.edges, channels, extent)
 
     def _warm_up(self) -> None:
@@ -198,11 +191,11 @@ class Refinement:
             embedding = np.zeros((len(embedding), side, side), np.float32)
         whole = find_grid((side, side), (side, side))
         small = Refinement(
-            (side, side), self.channels, whole, self.layer, "scores", 0.5, 1e-5, embedding, 1, self.edges,
-            device=self.device,
+            (side, side), Given("scores", self.given.channels, self.given.logits), whole, self.layer, embedding, 1,
+            self.edges, device=self.device,
         )  # fmt: skip
         small.plan()
-        shapes = (side, side, 3), (self.channels, side, side), small.embedding_shape, small.output_shape
+        shapes = (side, side, 3), (self.given.channels, side, side), small.embedding_shape, small.output_shape
         image, scores, embedded, output = (np.zeros(shape, np.float32) for shape in shapes)
         for piece in range(small.pieces):
             small.run(piece, Arrays(image, lambda: scores, lambda: embedded, lambda: output))
@@ -225,7 +218,7 @@ class Refinement:
         self._write(arrays.embedding(), self.embedding(image, self.stride)[0], tile, self.stride)
 
     def _refine(self, tile: Tile, arrays: Arrays) -> None:
-        layer, logits = self.layer, _takes_logits(self.layer)
+        layer = self.layer
         scores = self._read(arrays.scores(), *self.grid.under(tile))
         if isinstance(layer, DenseCRF):  # what pixels are compared by
             compared = to_input(arrays.image[tile.rows.padded(), tile.columns.padded()], torch.device("cpu"))
@@ -239,21 +232,50 @@ class Refinement:
             assert not isinstance(layer, DenseCRF)
             mask = attention_mask(layer.distance(compared), layer.hardness.clamp(min=0))[0]
             self._write(arrays.mask, mask, tile, self.stride)
-        channels = encode(scores, self.kind, logits, self.channels, self.certainty, self.clip)
-        classes = contenders(channels[0]) if self.classify and not logits else None
-        if classes is not None:
-            channels = channels[:, classes]
-        known = self._known(scores, compared, tile, arrays) if self.kind == "labels" and logits else None
-        refined = self._apply(channels, compared, tile, arrays)
-        if self.kind == "labels":
-            known = to_means(refined[0]) if known is None else known
-            output = decode_labels(refined[0], known, self.grid.nearest(scores, tile))
-        elif self.classify:
-            output = most_probable(refined[0])
-            output = output if classes is None else classes[output]
-        else:
-            output = decode(refined, self.kind, logits)
+        output = self._output(scores, compared, tile, arrays)
         arrays.output()[..., tile.rows.core(), tile.columns.core()] = output.cpu().numpy()
+
+    def _output(self, scores: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
+        """Return what is written of a tile."""
+        given, logits = self.given, self.given.logits
+        classes = given.classes(scores)
+        if classes is not None and not len(classes):
+            return self.grid.nearest(scores, tile)  # no class is known
+        channels = given.to_logits(scores) if logits else given.probabilities(scores, classes)
+        if self.classify and not logits:
+            classes = contenders(channels[0])
+            channels = channels[:, classes]
+        before, taken = None, None
+        if self.strength != 1:
+            before, taken = self._before(given.probabilities(scores) if logits else channels, tile)
+        known = None
+        if before is not None and taken is not None and not taken.any():  # all of it is sure
+            refined, logits = before, False
+        else:
+            refined = self._apply(channels, compared, tile, arrays)
+            if given.kind == "labels":
+                known = self._known(scores, compared, tile, arrays) if logits else to_means(refined[0])
+            if before is not None and taken is not None:
+                refined, logits = before.lerp_(refined.softmax(1) if logits else refined, taken), False
+        if given.kind == "labels":
+            own = self.grid.nearest(scores, tile)
+            return given.decode_labels(refined[0], own.new_ones(()).bool() if known is None else known, own, classes)
+        if self.classify:
+            output = most_probable(refined[0])
+            return output if classes is None else classes[output]
+        return given.decode(refined, logits)
+
+    def _before(self, probabilities: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
+        """Return probabilities at the pixels that a tile computes, and how much of the filter these take."""
+        core = Tile(*(Span(span.start, span.stop, span.start, span.stop) for span in tile))
+        rows, columns = (
+            _inside(part.start - whole.start, part.stop - part.start)
+            for part, whole in zip(self.grid.under(core), self.grid.under(tile), strict=True)
+        )
+        before = self.grid.interpolated(probabilities[..., rows, columns], core, 1)
+        if self.strength != "auto":
+            return before, before.new_tensor(self.strength)
+        return before, gate(before, exclusive=self.given.kind != "masks" and before.shape[1] > 1)
 
     def _apply(self, channels: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return refined channels (1, C, H, W) of what the tile computes."""
@@ -279,12 +301,11 @@ class Refinement:
 
         Their own logits do not say, for classes may be equal. If all known pixels have the same class, none are.
         """
-        known = labels != IGNORE_INDEX
+        known = labels != self.given.ignore_index
         if known.all():
             return known.new_ones(())
         single = torch.where(known, 0, labels)
-        channels = encode(single, "labels", True, self.channels, self.certainty, self.clip)
-        return says_something(self._apply(channels, compared, tile, arrays)[0])
+        return says_something(self._apply(self.given.to_logits(single), compared, tile, arrays)[0])
 
     def _read(self, array: np.ndarray, rows: slice, columns: slice) -> Tensor:
         """Return a copy of a part of an array, so that it can be closed."""
@@ -334,7 +355,3 @@ def _copied(array: np.ndarray, dtype: type[np.generic]) -> Tensor:
 
 def _inside(start: int, length: int) -> slice:
     return slice(start, start + length)
-
-
-def _takes_logits(layer: RefiningLayer) -> bool:
-    return not isinstance(layer, BilateralFilter2d)

@@ -208,9 +208,9 @@ def check_output(path: Path, scores: Scores, channels: int) -> None:
     suffix, kind = path.suffix.lower(), scores.kind
     if suffix not in WRITTEN_SUFFIXES:
         raise DataError(f"{path}: the output must be a file of {', '.join(WRITTEN_SUFFIXES)}")
-    if suffix == ".png" and (scores.mode is None if kind == "values" else channels > 255):
+    if suffix == ".png" and (scores.mode is None if kind in ("values", "masks") else channels > 255):
         raise DataError(
-            f"{path}: a .png holds labels of up to 255 classes, or values as another .png did, "
+            f"{path}: a .png holds labels of up to 255 classes, or a mask or values as another .png did, "
             f"got {channels} channels of {kind}"
         )
     wanted = {".flo": (2,), ".pfm": (1, 3)}.get(suffix)

@@ -24,7 +24,7 @@ _FLOW_BYTES, _GRAY_BYTES = 32, 8  # that reading takes a pixel, at most
 def read_png(
     path: Path, kind: Kind | None, max_pixels: int | None, check: Callable[[int], None]
 ) -> tuple[np.ndarray, str, np.ndarray | None]:
-    """Read a PNG of labels, of values, or of KITTI's flow.
+    """Read a PNG of labels, of a mask, of values, or of KITTI's flow.
 
     Args:
         path: The file.
@@ -50,7 +50,7 @@ def read_png(
         flow, valid = read_kitti_flow(path)
         return np.where(valid[..., None], flow, np.float32(np.nan)).transpose(2, 0, 1), FLOW, None
     with pixel_limit(None), Image.open(path) as image:
-        if color == _GRAY and (bits != 8 or kind == "values"):
+        if color == _GRAY and (bits != 8 or kind in ("values", "masks")):
             pixels = np.array(image)
             if bits == 16:  # some versions of Pillow give 32 bits
                 return pixels.astype(np.uint16), "I;16", None
@@ -58,8 +58,8 @@ def read_png(
                 return pixels.astype(np.uint8), "1", None
             return pixels // (255 // (2**bits - 1)), "L", None  # Pillow spreads fewer bits over 0..255
         palette = image.getpalette()
-        if palette is not None and kind == "values":
-            raise DataError(f"{path}: values must be gray, got the indices of a palette")
+        if palette is not None and kind in ("values", "masks"):
+            raise DataError(f"{path}: {kind} must be gray, got the indices of a palette")
     label = read_label(path, 255, max_pixels)
     if palette is None:
         return label, "L", None

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from segaware.constants import IGNORE_INDEX
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, Embedding, edge_filter, load_embedding
 from segaware.nn.bundled import DEFAULT_EMBEDDING
 from segaware.ops.arguments import check_integer, is_number
 from segaware.ops.window import IntPair, as_pair
+from segaware.refining.checks import check_labels, check_masks, check_values
 from segaware.refining.grid import Align, Box, find_grid
-from segaware.refining.kinds import LARGEST, Kind, check_values
+from segaware.refining.kinds import LARGEST, Given, Kind, MaskNumbers, count_contenders
 from segaware.refining.layers import Method, RefiningLayer, build_layer
 from segaware.refining.modules import device_of, in_evaluation
 from segaware.refining.refinement import Open, Refinement, to_input
+from segaware.refining.strength import Strength, check_strength
 
 Array: TypeAlias = Tensor | np.ndarray
 Network: TypeAlias = Callable[[Tensor], Tensor]
@@ -40,14 +43,18 @@ class Settings:
     num_classes: int | None = None
     certainty: float = 0.7
     clip: float = 1e-5
+    strength: Strength = "auto"
+    ignore_index: int = IGNORE_INDEX
     align: Align | None = None
     region: Box | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {get_args(Kind)}, got {self.kind!r}")
-        if self.kind == "values" and not self.filters:
-            raise ValueError(f"method must be 'filter' for values, which have no classes, got {self.method!r}")
+        if self.kind in ("values", "masks") and not self.filters:
+            raise ValueError(f"method must be 'filter' for {self.kind}, which have no classes, got {self.method!r}")
+        check_strength(self.strength)
+        check_integer("ignore_index", self.ignore_index, -(2**63))
 
     @property
     def filters(self) -> bool:
@@ -84,23 +91,12 @@ class Settings:
         if self.align is None and self.region is None:
             _check_layout(scores().shape, size)
         grid = find_grid(size, (rows, columns), self.align, self.region)
-        channels = check_values(scores, self.kind, self.num_classes)
-        if channels == 1 and not self.filters:
-            raise ValueError("scores must be of at least 2 classes for a CRF, got 1: of one logit x, give [0, x]")
-        if self.kind == "labels" and not (is_number(self.certainty) and 1 / channels < self.certainty < 1):
-            raise ValueError(
-                f"certainty must be above 1 / {channels}, a guess among {channels} classes, and below 1, "
-                f"got {self.certainty!r}"
-            )
-        least = torch.finfo(torch.float32).tiny
-        if self.kind == "probabilities" and not (is_number(self.clip) and least <= self.clip < 1 / channels):
-            raise ValueError(
-                f"clip must be at least {least:.3g} and below 1 / {channels}, a guess among {channels} classes, "
-                f"got {self.clip!r}"
-            )
+        given = self._check(scores)
         color = isinstance(embedding, ColorEmbedding)
         coarse = grid.spacing >= 2
-        layer = build_layer(self.method, channels, self.kernel_size, self.iterations, self.hardness, color, coarse)
+        layer = build_layer(
+            self.method, given.channels, self.kernel_size, self.iterations, self.hardness, color, coarse
+        )
         if isinstance(self.method, str):
             layer = layer.to(device)
         if self.kernel_size is not None and max(as_pair("kernel_size", self.kernel_size, 1)) > 2 * max(size):
@@ -121,18 +117,52 @@ class Settings:
         edges = edge_filter().to(device) if self.method == "filter" and stride > 1 else None
         return Refinement(
             size,
-            channels,
+            given,
             grid,
             in_evaluation("method", layer),
-            self.kind,
-            self.certainty,
-            self.clip,
             embedding,
             stride,
             edges,
             classify,
+            self._taken(),
+            partial(count_contenders, scores, given) if classify and self.filters else None,
             device,
         )
+
+    def _check(self, scores: Open) -> Given:
+        """Check what is refined, and return how it is taken."""
+        kind = self.kind
+        numbers: MaskNumbers = "0..1"
+        if kind != "labels" and self.num_classes is not None:
+            raise ValueError(f"num_classes is for labels only, got {self.num_classes} with kind {kind!r}")
+        if kind == "labels":
+            channels = check_labels(scores(), self.num_classes, self.ignore_index, present=self.filters)
+        elif kind == "masks":
+            channels, numbers = check_masks(scores)
+        else:
+            channels = check_values(scores, kind)
+        if channels == 1 and not self.filters:
+            raise ValueError("scores must be of at least 2 classes for a CRF, got 1: of one logit x, give [0, x]")
+        if kind == "labels" and not (is_number(self.certainty) and 1 / channels < self.certainty < 1):
+            raise ValueError(
+                f"certainty must be above 1 / {channels}, a guess among {channels} classes, and below 1, "
+                f"got {self.certainty!r}"
+            )
+        least = torch.finfo(torch.float32).tiny
+        if kind == "probabilities" and not (is_number(self.clip) and least <= self.clip < 1 / channels):
+            raise ValueError(
+                f"clip must be at least {least:.3g} and below 1 / {channels}, a guess among {channels} classes, "
+                f"got {self.clip!r}"
+            )
+        return Given(kind, channels, not self.filters, self.certainty, self.clip, self.ignore_index, numbers)
+
+    def _taken(self) -> Strength:
+        """Return how much of the layer is taken.
+
+        Values do not say how sure they are; a dense CRF, and a layer that was given, do all that they do.
+        """
+        whole = self.kind == "values" or self.method not in ("filter", "segaware_crf")
+        return 1.0 if self.strength == "auto" and whole else self.strength
 
 
 @cache

@@ -42,7 +42,7 @@ def draw_refinements() -> np.ndarray:
     """Return a picture, uint8 (H, W, 3): a rough label of the photograph, and what `refine` makes of it."""
     pixels = read_image(photograph())
     label = _outline(pixels.shape[1], pixels.shape[0])[0].numpy().astype(np.uint8)
-    refined = {method: refine(pixels, label, method, kind="labels") for method in get_args(Method)}
+    refined = {method: refine(pixels, label, method, kind="labels", strength=1) for method in get_args(Method)}
     panels = [(caption, _darken(pixels, cat)) for caption, cat in ({"given": label} | refined).items()]
     return side_by_side(panels)
 
