@@ -27,7 +27,7 @@ class _Part(JITCodeLibrary):
 
     @property
     def codegen(self) -> _Part:
-        """Numba asks for it to tell machine code its environment, of which kernels, which raise nothing, have no use."""
+        """Numba would tell it the environment of machine code. Kernels raise nothing, and need none."""
         return self
 
     def set_env(self, name: str, environment: Any) -> None:
