@@ -40,7 +40,7 @@ def jit(function: Callable[..., Any]) -> Any:
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile what Python calls, at the first call; keep the machine code on disk where a folder can be written for it."""
+    """Compile what Python calls, at the first call; keep the machine code on disk if a folder can be written for it."""
     kernel = numba.njit(**_OPTIONS, no_cfunc_wrapper=True)(function)
     try:
         kernel._cache = KernelCache(function)  # what njit does with cache=True, but for the class
