@@ -17,6 +17,7 @@ from benchmarks.groups import (
     onnx_files,
     overhead,
     recipes,
+    refine_folder,
     refine_memory,
     refining,
 )
@@ -91,6 +92,7 @@ GROUPS: dict[str, Group] = {
     "conversion_cuda": conversion.group("cuda"),
     "compatibility": compatibility.GROUP,
     "onnx": onnx_files.GROUP,
+    "refine_folder": refine_folder.GROUP,
     "refine_memory": refine_memory.GROUP,
 }
 

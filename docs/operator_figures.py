@@ -18,7 +18,7 @@ import segaware
 from segaware.atomic import replaced
 from segaware.data import coarse_scores, photograph, read_image
 from segaware.data.flow import generate_pair
-from segaware.nn import ColorEmbedding, GuidedFilter, PairLoss, edge_filter, resample, upsample
+from segaware.nn import ColorEmbedding, GuidedFilter, PairLoss, certainty_gate, edge_filter, resample, upsample
 from segaware.ops import PermutohedralLattice, correlation, mean_field
 from segaware.viz import embedding_colors, flow_colors, mark_points, mask_picture, side_by_side
 
@@ -155,6 +155,16 @@ def draw_segaware_filter2d() -> Panels:
     return panels
 
 
+def upsampled(hardness: float) -> Panels:
+    """Return the panels of the cat's probability at stride 15, interpolated and upsampled along the embedding."""
+    coarse, points = (crop(maps)[..., ::15, ::15] for maps in (rough_scores().softmax(1)[:, 1:], embedding()))
+    panels = [("photograph", rgb(crop(photo()))), ("every 15th pixel", gray(F.interpolate(coarse, (SIDE, SIDE))[0, 0]))]
+    for h in (0.0, hardness):
+        fine = segaware.ops.segaware_upsample(coarse, crop(embedding()), points, h, 2, *2 * [(1 / 15, 0)])
+        panels.append((f"hardness {h:g}", gray(fine[0, 0])))
+    return panels
+
+
 def draw_correlation() -> Panels:
     """Draw where patches of one crop are found in another."""
     down, right, reach = 4, 6, WINDOW // 2
@@ -244,6 +254,16 @@ def draw_edge_filter() -> Panels:
     return panels
 
 
+def draw_certainty_gate() -> Panels:
+    """Draw how much of a filter pixels take, of a coarse grid and of a mask without any blur."""
+    coarse = upsample(rough_scores().softmax(1)[..., ::8, ::8], 8, (photo().shape[-2], photo().shape[-1]))
+    sharp = torch.nn.functional.one_hot(rough_label(), 2).permute(0, 3, 1, 2).float()
+    panels = [("photograph", rgb(crop(photo())))]
+    for name, given in (("coarse", coarse), ("without blur", sharp)):
+        panels += [(name, gray(crop(given)[0, 1])), ("taken", gray(crop(certainty_gate(given))[0, 0]))]
+    return panels
+
+
 def draw_segaware_crf() -> Panels:
     """Draw what the CRF over embeddings makes of noisy scores."""
     panels = [("photograph", rgb(crop(photo()))), ("given", cat(rough_scores()))]
@@ -318,11 +338,10 @@ def draw_multiscale_end_point_loss() -> Panels:
 
 def draw_resample() -> Panels:
     """Draw a photograph at smaller scales, each pixel as a square."""
-    panels = [("photograph", rgb(crop(photo())))]
-    for scale in (Fraction(1, 5), Fraction(1, 15)):
-        small = resample(crop(photo()), scale)
-        panels.append((f"scale {scale}", rgb(F.interpolate(small, size=(SIDE, SIDE)))))
-    return panels
+    return [("photograph", rgb(crop(photo())))] + [
+        (f"scale {scale}", rgb(F.interpolate(resample(crop(photo()), scale), size=(SIDE, SIDE))))
+        for scale in (Fraction(1, 5), Fraction(1, 15))
+    ]
 
 
 def draw_upsample() -> Panels:
@@ -357,9 +376,11 @@ FIGURES: dict[str, Callable[[], Panels]] = {
     "PermutohedralLattice": draw_permutohedral_lattice,
     "SegAwareCRF": draw_segaware_crf,
     "SegAwareConv2d": draw_segaware_conv,
+    "SegAwareUpsample": lambda: upsampled(3.0),
     "attention_mask": draw_attention_mask,
     "correlation": draw_correlation,
     "dense_crf": draw_dense_crf,
+    "certainty_gate": draw_certainty_gate,
     "edge_filter": draw_edge_filter,
     "embedding_distance": draw_embedding_distance,
     "mean_field": draw_mean_field,
@@ -367,6 +388,7 @@ FIGURES: dict[str, Callable[[], Panels]] = {
     "resample": draw_resample,
     "segaware_conv2d": draw_segaware_conv2d,
     "segaware_filter2d": draw_segaware_filter2d,
+    "segaware_upsample": lambda: upsampled(1.0),
     "upsample": draw_upsample,
 }
 

@@ -25,7 +25,7 @@ NEEDED = {
     "nn": ["train"],  # the Hub
     "models": ["flow"],
     "refining": ["train"],  # files
-    "data": ["train", "coco", "flow"],
+    "data": ["train", "flow"],
     "metrics": ["train"],
     "viz": ["train"],
     "recipes": ["train"],

@@ -49,6 +49,7 @@ def test_public_names() -> None:
         "mean_field",
         "segaware_conv2d",
         "segaware_filter2d",
+        "segaware_upsample",
         "use_backend",
     ]
     assert sorted(segaware.nn.__all__) == [
@@ -66,7 +67,9 @@ def test_public_names() -> None:
         "ReleasedEmbedding",
         "SegAwareCRF",
         "SegAwareConv2d",
+        "SegAwareUpsample",
         "SharedDistances",
+        "certainty_gate",
         "clamp_hardness",
         "dense_crf",
         "edge_filter",

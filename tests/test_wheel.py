@@ -86,6 +86,7 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     for data in (
         "py.typed",
         "data/chelsea.jpg",
+        "data/chelsea_deeplabv3.npz",
         "recipes/demo/baseline.yaml",
         "weights/fast.safetensors",
         "weights/vgg.safetensors",

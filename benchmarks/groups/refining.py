@@ -24,7 +24,7 @@ PEER = "pydensecrf, 10 iterations"
 
 
 def plan(settings: Settings, height: int = 375, width: int = 500, classes: int = 21) -> list[Measurement]:
-    """Return the measurements: methods beside pydensecrf, from coarse scores to classes; many classes; the embeddings alone."""
+    """Return the measurements: methods beside pydensecrf, to classes; many classes; the embeddings alone."""
     title = f"{height}x{width}, {classes} classes at stride {COARSE_STRIDE}, embedding included"
     many = "512x512, scores of 128x128, classes alone"
     alone = f"Embedding of {height}x{width} alone, at stride 1"
@@ -43,7 +43,7 @@ def _embed(settings: Settings, title: str, height: int, width: int) -> list[dict
 
 def _time(settings: Settings, title: str, height: int, width: int, classes: int) -> list[dict[str, Any]]:
     image = np.array(Image.fromarray(read_image(photograph())).resize((width, height), Image.Resampling.BICUBIC))
-    scores = _scores(settings, height, width, classes)
+    scores = coarse_scene(settings.seed, height, width, classes)
     contenders: dict[str, Contender] = {
         CLASSES_ALONE: lambda: refine(image, scores, classify=True),
         ALL: lambda: refine(image, scores).argmax(0),
@@ -73,12 +73,12 @@ def _peaked_scores(settings: Settings, classes: int) -> np.ndarray:
     return scores.scatter_add(0, label[None], torch.full((1, 128, 128), 9.0)).numpy()
 
 
-def _scores(settings: Settings, height: int, width: int, classes: int) -> np.ndarray:
+def coarse_scene(seed: int, height: int, width: int, classes: int) -> np.ndarray:
     """Return scores of a network that sees two objects before a ground, (C, h, w)."""
     label = torch.zeros(1, height, width, dtype=torch.int64)
     label[:, height // 4 : -height // 6, width // 4 : width // 2] = classes - 1
     label[:, height // 3 :, -width // 5 :] = classes // 2
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(seed)
     return coarse_scores(label, classes, generator=generator)[0].numpy()
 
 

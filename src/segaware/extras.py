@@ -6,7 +6,6 @@ from types import ModuleType
 # What each extra of pyproject.toml brings, as `segaware doctor` says it.
 EXTRAS = {
     "train": "the command line, training, data sets, metrics and pictures",
-    "coco": "COCO's masks, for the pre-training of embeddings",
     "flow": "variational refinement of optical flow, KITTI's 16-bit PNG files, videos",
     "export": "ONNX files, and running them to check them",
     "triton": "kernels for NVIDIA GPUs; PyTorch's CUDA builds bring the Triton that fits them",

@@ -14,8 +14,8 @@ REQUIREMENTS = [
     "torch>=2.7",
     'lightning>=2.6; extra == "train"',
     'pillow>=10; extra == "train"',
-    'segaware[train]; extra == "coco"',
-    'pycocotools>=2; extra == "coco"',
+    'segaware[train]; extra == "flow"',
+    'opencv-python-headless>=4; extra == "flow"',
     'onnx>=1.17; extra == "export"',
     "triton>=3.4; sys_platform == 'another' and extra == \"triton\"",
 ]
@@ -55,7 +55,7 @@ def test_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     notes = {extra: note.partition("; brings ") for extra, note in doctor.extra_notes().items()}
     assert all(brings for _, _, brings in notes.values())
     assert notes["train"][0] == "lightning missing, pillow 9.5 is not >=10"
-    assert notes["coco"][0] == "train incomplete, pycocotools missing"
+    assert notes["flow"][0] == "train incomplete, opencv-python-headless missing"
     assert notes["export"][0] == "installed"
     assert notes["triton"][0] == "nothing to install on this system"
 

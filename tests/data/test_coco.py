@@ -5,11 +5,10 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask
 
-mask = pytest.importorskip("pycocotools.mask", reason="reading COCO needs the extra segaware[coco]")
-
-from segaware.data import DataError  # noqa: E402
-from segaware.data.coco import COCO  # noqa: E402
+from segaware.data import DataError
+from segaware.data.coco import COCO
 
 # COCO's ids and names, with VOC's index, written out from both data sets' own lists.
 CATEGORIES = [
@@ -303,9 +302,3 @@ def test_image_of_another_size_is_named(tmp_path):
     write_split(tmp_path, "val2014", [annotation(1, CAT, [box(0, 0, 2, 2)], 4)], size=(HEIGHT, WIDTH + 1))
     with pytest.raises(DataError, match=r"0001\.jpg: the label's size 10x14 .* 10x15"):
         COCO(tmp_path, "val2014")[0]
-
-
-def test_missing_pycocotools_is_told_before_anything_is_read(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'segaware\[coco\]'"):
-        COCO(tmp_path, "val2014")

@@ -130,6 +130,18 @@ def test_edges_are_filtered_at_full_size(image: torch.Tensor, scores: torch.Tens
     assert not any(p.requires_grad for p in sharpen.parameters())
 
 
+def test_gated_is_what_refine_takes(image: torch.Tensor) -> None:
+    logits = 9 * torch.randn(1, 3, 5, 6)
+    sharpen = Sharpener(
+        ScoreRefinement(3, filter_probabilities=True, edge_iterations=2, gated=True, **FILTER), ColorEmbedding()
+    )
+    options = {"kernel_size": 3, "iterations": 2, "hardness": 0.7}
+    expected = refine(image[0], logits[0], embedding=ColorEmbedding(), align="strided", **options)
+    torch.testing.assert_close(sharpen(image[:1], logits, 8)[0], expected, atol=1e-4, rtol=0)
+    whole = refine(image[0], logits[0], embedding=ColorEmbedding(), align="strided", strength=1, **options)
+    assert (whole - expected).abs().max() > 0.1
+
+
 def test_guided_filter_refines_probabilities_at_full_size(image: torch.Tensor, scores: torch.Tensor) -> None:
     sharpen = Sharpener(ScoreRefinement(4, guided_filter=GuidedFilter(3, 1e-2)), None)
     plain = Sharpener(ScoreRefinement(4), None)(image, scores, 8)

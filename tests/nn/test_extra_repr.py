@@ -8,11 +8,12 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from segaware.models import DeepLabLargeFOV
-from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, SegAwareConv2d, SegAwareCRF
+from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, SegAwareConv2d, SegAwareCRF, SegAwareUpsample
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "SegAwareConv2d": lambda: SegAwareConv2d(3, 4, 3),
     "BilateralFilter2d": lambda: BilateralFilter2d(3),
+    "SegAwareUpsample": SegAwareUpsample,
     "SegAwareCRF": lambda: SegAwareCRF(3, 3),
     "DenseCRF": DenseCRF,
     "DeepLabLargeFOV": lambda: DeepLabLargeFOV(2, width=1 / 64, segaware_layers="fc6", embedding=ColorEmbedding()),

@@ -80,6 +80,26 @@ def segaware_conv2d(
     return output
 
 
+def segaware_upsample(
+    input: Array, embedding: Array, coarse: Array, hardness: float, radius: int, sides: list[tuple[float, float]]
+) -> Array:
+    """u(x) = sum_y t m v(y) / sum_y t m, the mask m of L1 distances, the tent t around c(x) = scale * x + offset."""
+    output = np.zeros((*input.shape[:2], *embedding.shape[2:]))
+    for n, y, x in np.ndindex(len(input), *embedding.shape[2:]):
+        total = 0.0
+        at = [
+            min(max(scale * pixel + offset, 0), length - 1)
+            for pixel, (scale, offset), length in zip((y, x), sides, input.shape[2:], strict=True)
+        ]
+        for i, j in np.ndindex(*input.shape[2:]):
+            tent = max(0, 1 - abs(at[0] - i) / radius) * max(0, 1 - abs(at[1] - j) / radius)
+            weight = tent * np.exp(-hardness * np.abs(embedding[n, :, y, x] - coarse[n, :, i, j]).sum())
+            output[n, :, y, x] += weight * input[n, :, i, j]
+            total += weight
+        output[n, :, y, x] /= total
+    return output
+
+
 def segaware_filter2d(
     input: Array, mask: Array, kernel_size: Pair, dilation: Pair, iterations: int, border: str
 ) -> Array:

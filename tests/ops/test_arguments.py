@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from segaware import DenseCRF, SegAwareCRF, dense_crf
-from segaware.nn import BilateralFilter2d, MultiscaleEndPointLoss, PairLoss, SegAwareConv2d
+from segaware.nn import BilateralFilter2d, MultiscaleEndPointLoss, PairLoss, SegAwareConv2d, SegAwareUpsample
 from segaware.ops import (
     PermutohedralLattice,
     attention_mask,
@@ -22,6 +22,7 @@ from segaware.ops import (
     mean_field,
     segaware_conv2d,
     segaware_filter2d,
+    segaware_upsample,
 )
 from segaware.ops.arguments import check_integer
 from segaware.ops.window import Window
@@ -40,6 +41,15 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor]]] = {
         {"input": IMAGE, "mask": MASK},
     ),
     "embedding_distance": (lambda **tensors: embedding_distance(**tensors, kernel_size=3), {"embedding": IMAGE}),
+    "segaware_upsample": (
+        segaware_upsample,
+        {
+            "input": RGB[..., :2, :3],
+            "embedding": IMAGE,
+            "coarse_embedding": IMAGE[..., :2, :3],
+            "hardness": torch.tensor(1.0),
+        },
+    ),
     "attention_mask": (attention_mask, {"distance": MASK, "hardness": torch.tensor(1.0)}),
     "correlation": (
         lambda **tensors: correlation(**tensors, max_displacement=1),
@@ -57,6 +67,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor]]] = {
     "SegAwareConv2d, distance": (SegAwareConv2d(4, 2, 3, padding=1), {"input": IMAGE, "distance": MASK}),
     "BilateralFilter2d": (BilateralFilter2d(3), {"input": IMAGE, "embedding": RGB}),
     "BilateralFilter2d, distance": (BilateralFilter2d(3), {"input": IMAGE, "distance": MASK}),
+    "SegAwareUpsample": (SegAwareUpsample(), {"input": RGB[..., :2, :3], "embedding": IMAGE}),
     "SegAwareCRF": (SegAwareCRF(3, 3), {"logits": LOGITS, "embedding": RGB}),
     "SegAwareCRF, distance": (SegAwareCRF(3, 3), {"logits": LOGITS, "distance": MASK}),
     "PairLoss": (PairLoss(), {"embedding": IMAGE, "labels": torch.zeros(1, 5, 6, dtype=torch.long)}),

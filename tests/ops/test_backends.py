@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from segaware import embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
-from segaware.ops import _backends, mean_field
+from segaware.ops import _backends, mean_field, segaware_upsample
 from segaware.ops._parallel import jit, kernel, parallel_for
 from segaware.ops.convolution.op import _missing
 
@@ -22,6 +22,9 @@ CALLS = {
     "embedding_distance": lambda backend, image=IMAGE, mask=MASK: embedding_distance(image, 3, backend=backend),
     "segaware_conv2d": lambda backend, image=IMAGE, mask=MASK: segaware_conv2d(
         image, image[:, :, :3, :3], mask, padding=1, backend=backend
+    ),
+    "segaware_upsample": lambda backend, image=IMAGE, mask=MASK: segaware_upsample(
+        image[..., :3, :3], image, image[..., :3, :3], 0.5, backend=backend
     ),
     "segaware_filter2d": lambda backend, image=IMAGE, mask=MASK: segaware_filter2d(image, mask, 3, backend=backend),
 }

@@ -17,6 +17,11 @@ SCHEMAS = [
     "filter2d(Tensor input, Tensor mask, SymInt[] window, str border, str backend) -> (Tensor, Tensor)",
     "filter2d_backward(Tensor grad, Tensor input, Tensor mask, Tensor output, Tensor total, SymInt[] window, "
     "str border, str backend, bool[] needed) -> (Tensor, Tensor)",
+    "upsample(Tensor input, Tensor embedding, Tensor coarse_embedding, Tensor hardness, Tensor rows, Tensor columns, "
+    "SymInt radius, str backend) -> Tensor",
+    "upsample_backward(Tensor grad, Tensor input, Tensor embedding, Tensor coarse_embedding, Tensor hardness, "
+    "Tensor rows, Tensor columns, Tensor output, SymInt radius, str backend, bool[] needed) -> "
+    "(Tensor, Tensor, Tensor, Tensor)",
     "neighbour_mask_(Tensor(a0!) distance, Tensor hardness, Tensor rows, Tensor columns) -> ()",
     "permutohedral_mean_field(Tensor log_probabilities, Tensor[] features, float[] weights, SymInt iterations) "
     "-> Tensor",

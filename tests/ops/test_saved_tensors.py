@@ -11,7 +11,14 @@ from torch import Tensor
 from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from segaware.ops import attention_mask, correlation, embedding_distance, segaware_conv2d, segaware_filter2d
+from segaware.ops import (
+    attention_mask,
+    correlation,
+    embedding_distance,
+    segaware_conv2d,
+    segaware_filter2d,
+    segaware_upsample,
+)
 from segaware.ops._backends import Backend
 
 HOOKS: dict[str, Callable[[], AbstractContextManager[object]]] = {
@@ -26,6 +33,9 @@ OPERATORS: dict[str, Callable[[Tensor, Tensor, Backend], Tensor]] = {
     "half": lambda x, mask, backend: embedding_distance(x.bfloat16(), 3, padding=1, backend=backend),
     "filter": lambda x, mask, backend: segaware_filter2d(x, mask, 3, backend=backend),
     "iterated": lambda x, mask, backend: segaware_filter2d(x, mask, 3, iterations=3, border="zero", backend=backend),
+    "upsampling": lambda x, mask, backend: segaware_upsample(
+        x[..., ::2, ::2], mask, mask[..., ::2, ::2], 0.5, backend=backend
+    ),
     "convolution": lambda x, mask, backend: segaware_conv2d(
         x, torch.ones(1, 2, 3, 3), mask, padding=1, backend=backend
     ),

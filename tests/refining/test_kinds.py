@@ -206,6 +206,8 @@ def test_masks_are_each_refined_alone_and_come_back_as_they_were() -> None:
         output = refine(images, given, strength=1, **options)
         assert output.dtype == given.dtype and (np.asarray(output) == expected).all() and (expected != hard).any()
     assert (refine(image, hard[0], strength=1, **options) == expected[0]).all()
+    for none in (hard[:0], p[:0], bytes_[:0, ::4, ::4]):  # of a photograph without objects
+        assert all(refine(image, none, strength=s, **options).shape == (0, 16, 32) for s in ("auto", 1))
     with pytest.raises(ValueError, match="masks must be bool, uint8 or floating-point numbers, got int64"):
         refine(image, hard.astype(np.int64), **options)
     with pytest.raises(ValueError, match="masks must be finite"):

@@ -8,8 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from segaware import refine
+from segaware.nn import certainty_gate
 from segaware.refining import refinement as refinement_module
-from segaware.refining.strength import gate
+from segaware.refining.kinds import Given
+from segaware.refining.strength import transition_width
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)  # an image that tells nothing
 
@@ -71,10 +73,10 @@ def test_only_what_is_unsure_changes() -> None:
 
 def test_how_unsure() -> None:
     one_hot = torch.eye(3)[:, :, None][None]  # (1, 3, 3, 1)
-    assert not gate(one_hot, True).any() and not gate(one_hot, False).any()
-    assert gate(torch.full((1, 3, 2, 2), 1 / 3), True).eq(1).all()
+    assert not certainty_gate(one_hot, True).any() and not certainty_gate(one_hot, False).any()
+    assert certainty_gate(torch.full((1, 3, 2, 2), 1 / 3), True).eq(1).all()
     masks = torch.tensor([0.99, 0.02, 0.9]).view(1, 3, 1, 1)
-    torch.testing.assert_close(gate(masks, False)[0, :, 0, 0], torch.tensor([0.2, 0.4, 1.0]))
+    torch.testing.assert_close(certainty_gate(masks, False)[0, :, 0, 0], torch.tensor([0.2, 0.4, 1.0]))
 
 
 @pytest.mark.parametrize("kind", ["labels", "masks", "scores"])
@@ -100,3 +102,26 @@ def test_tiles_take_as_much_as_the_whole(kind: Any, monkeypatch: pytest.MonkeyPa
         assert (tiled != whole).float().mean() < 1e-4
     else:
         torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+
+
+def test_width_of_transitions() -> None:
+    step = (torch.arange(80) >= 40).float().expand(1, 50, 80)
+    masks, classes = Given("masks", 1), Given("probabilities", 2)
+    assert transition_width(step.numpy, masks) == 1
+    assert transition_width(torch.ones(1, 50, 80).numpy, masks) == 0
+    for width in (4, 10):
+        ramp = ((torch.arange(80) - 39.5) / width + 0.5).clamp(0, 1).expand(1, 50, 80)
+        for given, kind in ((ramp, masks), (torch.cat([1 - ramp, ramp]), classes), (ramp.mT, masks)):
+            assert transition_width(given.contiguous().numpy, kind) == pytest.approx(width, rel=1e-4)
+    assert transition_width((255 * step).byte().numpy, Given("masks", 1, numbers="0..255")) == 1
+
+
+def test_what_was_blurred_to_the_images_size_is_filtered_as_coarse() -> None:
+    image, coarse = torch.rand(3, 64, 80), torch.rand(2, 8, 10)
+    full = F.interpolate(coarse[None], (64, 80), mode="bilinear")[0]
+    options: dict[str, Any] = {"kind": "masks", "embedding": "color"}
+    expected = refine(image, full, stride=2, iterations=8, **options)
+    torch.testing.assert_close(refine(image, full, **options), expected, atol=0, rtol=0)
+    sharp = (full > 0.5).float()
+    four = refine(image, sharp, stride=1, iterations=4, strength=1, **options)
+    torch.testing.assert_close(refine(image, sharp, strength=1, **options), four, atol=0, rtol=0)

@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -136,3 +137,17 @@ def test_missing_folder_is_named(tmp_path):
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(Report("title", "introduction"))
+
+
+def test_choices_are_photographs_with_a_box_and_a_button_that_saves(tmp_path):
+    report = Report("title", "introduction")
+    flat = np.full((200, 300, 3), 90, np.uint8)
+    report.choices([("first", 12, flat), ("second", 'a"<b>.png', flat)], "rejected.json")
+    text = written(report, tmp_path)
+    page = Page(text)
+    assert [json.loads(box["data-value"]) for box in page.of("input")] == [12, 'a"<b>.png']
+    assert all(box["type"] == "checkbox" and "checked" in box for box in page.of("input"))
+    assert [image["alt"] for image in page.of("img")] == ["first", "second"]
+    source = page.of("img")[0]["src"].removeprefix("data:image/jpeg;base64,")
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(base64.b64decode(source, validate=True)))), flat)
+    assert len(page.of("button")) == 1 and 'link.download = "rejected.json"' in text

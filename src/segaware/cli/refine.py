@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import typer
 from tqdm.auto import tqdm
 
 from segaware.cli.options import errors
+from segaware.cli.refine_annotations import refine_all
 from segaware.constants import IGNORE_INDEX
 from segaware.data import DataError
-from segaware.locking import LockedError
 from segaware.refining import Kind, Method, parse_memory
+from segaware.refining.change_report import (
+    check_labels_report,
+    label_changes,
+    put_back_labels,
+    read_rejected,
+    write_report,
+)
 from segaware.refining.grid import Align
-from segaware.refining.refine_files import OutputThereError, find_files, open_embedding, refine_file
+from segaware.refining.refine_files import Files, find_files, open_embedding, refine_file
+from segaware.refining.refine_folder import refine_folder
 from segaware.refining.score_files import FileSettings
 from segaware.refining.settings import Settings
 from segaware.refining.strength import Strength
 
-Files: TypeAlias = tuple[Path, Path, Path]  # an image, its scores, its output
-
 _INTERRUPTED = "the same command goes on with what is not finished"
+_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"  # images a second also if few
 
 
 def refine(
     image: Annotated[Path, typer.Argument(help="A photograph, or a folder of them.")],
     scores: Annotated[
-        Path, typer.Argument(help="What to sharpen: .npy, .npz, .safetensors, .png, .flo, .pfm; or a folder of them.")
+        Path,
+        typer.Argument(
+            help="What to sharpen: .npy, .npz, .safetensors, .png, .flo, .pfm; a folder of them; or COCO's .json."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The .npy, .png, .flo or .pfm file to write; or a folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The .npy, .png, .flo, .pfm or .json file to write; or a folder.")],
     method: Annotated[Method, typer.Option("--method", help="What sharpens.")] = "filter",
     kind: Annotated[
         Kind | None,
@@ -68,9 +78,20 @@ def refine(
     max_pixels: Annotated[
         int | None, typer.Option("--max-pixels", help="The most pixels of a photograph; Pillow's limit if not given.")
     ] = None,
-    max_memory: Annotated[str, typer.Option("--max-memory", help="The most memory to take.")] = "4GB",
+    max_memory: Annotated[
+        str, typer.Option("--max-memory", help="The most memory to take; every worker has an equal part of it.")
+    ] = "4GB",
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes, each at an image of its own; they share the cores.")
+    ] = 1,
     suffix: Annotated[
         str | None, typer.Option("--suffix", help="Of files in a folder OUT; that of the scores, or .npy.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Folder for a page of what has changed most, to accept or reject.")
+    ] = None,
+    reject: Annotated[
+        Path | None, typer.Option("--reject", help="What that page saves: is put back in OUT; nothing is refined.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there.")] = False,
 ) -> None:
@@ -94,14 +115,36 @@ def refine(
         memory = parse_memory(max_memory)
         how = FileSettings(settings, kind, key, embedding, memory, overwrite, unknown, max_pixels)
         open_embedding(embedding)  # fails before any file is looked at
+        if scores.suffix.lower() == ".json":
+            if suffix is not None:
+                raise DataError("--suffix is for folders; the output of annotations is a .json file")
+            if workers > 1:
+                raise DataError("--workers is for folders; annotations are refined one photograph after the other")
+            if not refine_all(image, scores, out, how, report, reject):
+                raise typer.Exit(1)
+            print(out)
+            return
         if not image.is_dir():
             if suffix is not None:
                 raise DataError("--suffix is for folders; the suffix of --out says what is written")
+            if report is not None or reject is not None:
+                raise DataError("--report and --reject are for folders of labels, and for annotations")
+            if workers > 1:
+                raise DataError("--workers is for folders, of which each has an image at a time")
             _refine_one(image, scores, out, how)
             print(out)
             return
-        if not _refine_folder(find_files(image, scores, out, suffix), how):
-            raise typer.Exit(1)
+        files = find_files(image, scores, out, suffix)
+        if reject is not None:
+            put_back_labels(files, read_rejected(reject))
+        else:
+            if report is not None:
+                check_labels_report(files, report, overwrite)
+            complete = _refine_folder(files, out, how, workers)
+            if report is not None:
+                write_report(report, label_changes(files))
+            if not complete:
+                raise typer.Exit(1)
         print(out)
 
 
@@ -118,32 +161,19 @@ def _refine_one(image: Path, scores: Path, out: Path, how: FileSettings) -> None
             pass
 
 
-def _refine_folder(files: list[Files], how: FileSettings) -> bool:
-    """Refine one after the other, and return whether all outputs are there; those that are not are told."""
-    failed = _refine_all(files, how)
-    held = [file for file, error in failed if isinstance(error, LockedError)]
-    missing = [file for file, error in failed if not isinstance(error, LockedError)]
-    if held:  # by now they may be finished, or their process may have ended
-        missing += [file for file, _ in _refine_all(held, how)]
-    if missing:
-        names = ", ".join(image.name for image, _, _ in missing)
-        print(f"{len(missing)} of {len(files)} images have no new output: {names}", file=sys.stderr)
-    return not missing
+def _refine_folder(files: list[Files], out: Path, how: FileSettings, workers: int) -> bool:
+    """Refine all that is not there, and return whether all outputs are there then; those that are not are told."""
+    left = [file for file in files if how.overwrite or not file[2].is_file()]
+    done = len(files) - len(left)
+    with tqdm(total=len(files), initial=done, desc="refining", unit=" images", bar_format=_BAR, disable=None) as bar:
 
+        def tell(file: Files, reason: str | None) -> None:
+            if reason is not None:
+                bar.write(f"segaware: {file[0].name}: {reason}", file=sys.stderr)
+            bar.update()
 
-def _refine_all(files: list[Files], how: FileSettings) -> list[tuple[Files, Exception]]:
-    """Refine one after the other, and return those that could not be, each with its error, which is told at once."""
-    failed: list[tuple[Files, Exception]] = []
-    for file in (bar := tqdm(files, desc="refining", unit="image", disable=None)):
-        image, scores, out = file
-        try:
-            with refine_file(image, scores, out, how) as (_, _, work):
-                for _ in work:
-                    pass
-        except OutputThereError:
-            continue
-        except Exception as error:  # of whatever kind: the next image may be all right
-            failed.append((file, error))
-            reason = " ".join(str(error).split()) or type(error).__name__
-            bar.write(f"segaware: {image.name}: {reason}", file=sys.stderr)
-    return failed
+        failed = refine_folder(left, out, how, workers, tell)
+    if failed:
+        names = ", ".join(image.name for image, _, _ in failed)
+        print(f"{len(failed)} of {len(files)} images have no new output: {names}", file=sys.stderr)
+    return not failed

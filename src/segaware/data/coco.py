@@ -3,13 +3,13 @@
 import json
 import math
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from segaware.constants import IGNORE_INDEX
+from segaware.data.coco_masks import decode_mask
 from segaware.data.folders import Finder, check_listed
 from segaware.data.images import check_size, read_image, to_sample
 from segaware.data.reading import DataError, reading
@@ -40,14 +40,6 @@ class _Image(NamedTuple):
     path: Path
     size: tuple[int, int]
     objects: list[_Object]  # crowds first, then from the largest to the smallest
-
-
-def _mask_module() -> ModuleType:
-    try:
-        from pycocotools import mask
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("reading COCO needs pycocotools: pip install 'segaware[coco]'") from error
-    return mask
 
 
 def _compact(segmentation: Any) -> Any:
@@ -93,75 +85,15 @@ def _paint(image: _Image, height: int, width: int) -> np.ndarray:
     label = np.zeros((height, width), np.uint8)
     for item in image.objects:
         with reading(image.path, "shapes", "an annotation of this image holds no valid shape"):
-            label[_decode(item.segmentation, height, width)] = item.value
+            label[decode_mask(item.segmentation, height, width)] = item.value
     return label
-
-
-def _decode(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """Turn polygons or run lengths into a boolean (H, W) mask."""
-    if isinstance(segmentation, list):
-        if not segmentation:
-            raise ValueError("a polygon needs at least three points, got no polygon")
-        for polygon in segmentation:
-            _check_polygon(polygon, height, width)
-        mask = _mask_module()
-        return mask.decode(mask.merge(mask.frPyObjects(segmentation, height, width))) > 0
-    size, counts = segmentation["size"], segmentation["counts"]
-    if list(size) != [height, width]:
-        raise ValueError(f"run lengths of size {size} in an image of {[height, width]}")
-    if isinstance(counts, str):
-        counts = _unpack(counts)
-    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError("run lengths must be whole numbers of at least 0")
-    if sum(counts) != height * width:
-        raise ValueError(f"run lengths cover {sum(counts)} of {height * width} pixels")
-    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
-
-
-def _check_polygon(polygon: np.ndarray, height: int, width: int) -> None:
-    """Raise a ValueError where pycocotools would end the process, paint at random, or take the numbers for a box."""
-    if polygon.ndim != 1 or polygon.dtype.kind not in "iuf" or polygon.size % 2 or polygon.size < 6:
-        raise ValueError(f"a polygon needs at least three points, each x and y, got {polygon.size} values")
-    longest = max(height, width)
-    if not ((polygon >= -longest) & (polygon <= 2 * longest)).all():  # nor is NaN
-        raise ValueError(f"a polygon reaches far out of its image of {[height, width]}, or is not finite")
-    # pycocotools takes memory for every fifth of a pixel along an outline.
-    points = polygon.reshape(-1, 2).astype(np.float64)
-    if np.abs(points - np.roll(points, 1, axis=0)).sum() > 1000 * (height + width):
-        raise ValueError("the outline of a polygon is longer than a thousand times that of its image")
-
-
-def _unpack(text: str) -> list[int]:
-    """Return the run lengths in a string of COCO's.
-
-    Each is a number in base 32, lowest digit first: characters from "0" on hold five bits, a sixth says that more
-    follow, and the highest bit of the last is the sign. From the fourth on, numbers are differences to the one before
-    the last, which belongs to the same kind of run.
-    """
-    counts: list[int] = []
-    number = shift = 0
-    for character in text:
-        digit = ord(character) - 48
-        if not 0 <= digit < 64 or shift > 60:
-            raise ValueError(f"run lengths hold {character!r} where it can be no part of a number")
-        number |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            number -= 1 << shift
-        counts.append(number + (counts[-2] if len(counts) > 2 else 0))
-        number = shift = 0
-    if shift:
-        raise ValueError("run lengths end inside a number")
-    return counts
 
 
 class COCO(Dataset[Sample]):
     """Photographs with one of VOC's 21 class indices for each pixel, 255 on crowds.
 
     Reads `root/coco/annotations/instances_SPLIT.json` and the images of `root/coco/SPLIT/` that it names (with any of
-    `IMAGE_SUFFIXES`, in any case), with the extra `segaware[coco]`.
+    `IMAGE_SUFFIXES`, in any case).
     Only images with at least one object of VOC's twenty classes, crowds apart, are kept. COCO's other sixty classes
     are background, and not painted over VOC's: VOC takes what lies close on an object, clothes or plates, for a part of
     it. Where objects overlap, the smaller one is on top; crowds of any class are below all.
@@ -177,7 +109,6 @@ class COCO(Dataset[Sample]):
     Raises:
         DataError: A folder or file is missing, or the annotations are broken or have none of VOC's classes; on access,
             an image or a shape is broken, or the image has not the size that the annotations tell.
-        ModuleNotFoundError: pycocotools is not installed.
         ValueError: `split` is unknown.
     """
 
@@ -187,7 +118,6 @@ class COCO(Dataset[Sample]):
     def __init__(self, root: str | Path, split: COCOSplit, transform: Transform | None = None) -> None:
         if split not in get_args(COCOSplit):
             raise ValueError(f"split must be one of {', '.join(map(repr, get_args(COCOSplit)))}, got {split!r}")
-        _mask_module()
         parts = ("train2014", "val2014") if split == "trainval2014" else (split,)
         self.images = [image for part in parts for image in _read_split(Path(root) / "coco", part)]
         if not self.images:

@@ -118,6 +118,16 @@ def photograph() -> Path:
     return Path(__file__).parent / "chelsea.jpg"
 
 
+def photograph_logits() -> np.ndarray:
+    """Return what DeepLabV3 on MobileNetV2 gives for `photograph()`: logits of VOC's 21 classes, float32 (21, 19, 29).
+
+    Logit (i, j) lies on pixel (16 i, 16 j). The network is TensorFlow's quantised one of 2018, trained on Pascal VOC
+    (Apache 2.0); it saw the photograph at its own size, padded at the right and the bottom with gray.
+    """
+    with np.load(Path(__file__).parent / "chelsea_deeplabv3.npz") as file:
+        return (file["q"].astype(np.float32) - file["zero_point"]) * file["scale"]
+
+
 def read_label(path: str | Path, num_classes: int, max_pixels: int | None = None) -> np.ndarray:
     """Read a map of class indices from a one-channel PNG; a palette's colours do not matter, its indices do.
 

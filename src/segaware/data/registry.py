@@ -3,7 +3,7 @@
 A data set is one record, which the module of its reader registers at its end. To add one to segaware, write that
 module and import it in `segaware/data/__init__.py` (`segaware/data/flow/__init__.py` for optical flow). To use one of
 your own, of whatever task, register its record before a recipe names it. Modules of readers import packages such as
-SciPy or pycocotools where they use them, so that no name costs what only a reader needs.
+SciPy where they use it, so that no name costs what only a reader needs.
 """
 
 from __future__ import annotations

@@ -7,7 +7,16 @@ from typing import get_args
 from torch import Tensor, nn
 
 from segaware.choices import CRF
-from segaware.nn import BilateralFilter2d, DenseCRF, GuidedFilter, SegAwareCRF, SharedDistances, edge_filter, upsample
+from segaware.nn import (
+    BilateralFilter2d,
+    DenseCRF,
+    GuidedFilter,
+    SegAwareCRF,
+    SharedDistances,
+    certainty_gate,
+    edge_filter,
+    upsample,
+)
 from segaware.nn.hub import Configured
 from segaware.nn.resampling import sampled_size
 from segaware.ops.arguments import MOST_CLASSES, as_integer, check_devices, check_image, check_integer, check_rgb
@@ -37,6 +46,7 @@ class ScoreRefinement(Configured):
         edge_iterations: How often `edge_filter` is applied to the probabilities at the size of the image, before
             `dense_crf`, and left out of training like it; 0 for not at all.
         guided_filter: The guided filter, likewise.
+        gated: Take of the filters as much as `certainty_gate` says, as `segaware.refine` does.
 
     Raises:
         ValueError: If an option is out of range.
@@ -60,6 +70,7 @@ class ScoreRefinement(Configured):
         filter_probabilities: bool = False,
         edge_iterations: int = 0,
         guided_filter: GuidedFilter | None = None,
+        gated: bool = False,
     ) -> None:
         super().__init__()
         if crf not in get_args(CRF):
@@ -86,6 +97,7 @@ class ScoreRefinement(Configured):
         self.filter_probabilities = filter_probabilities
         self.edge_filter = edge_filter(edge_iterations) if edge_iterations else None
         self.guided_filter = guided_filter
+        self.gated = gated
 
     @property
     def needs_embedding(self) -> bool:
@@ -146,12 +158,16 @@ class ScoreRefinement(Configured):
     def forward(self, scores: Tensor, stride: int, shared: SharedDistances | None, image: Tensor) -> Tensor:
         """Return scores at the size of the image (N, 3, H, W): those of `forward_scores`, upsampled and refined."""
         size = (image.shape[-2], image.shape[-1])
+        before = upsample(scores.softmax(1), stride, size) if self.gated else None
         scores, stride, probabilities = self._filtered(scores, stride, shared, size)
         scores = upsample(scores, stride, size)
         for layer in (self.edge_filter, self.guided_filter):
             if layer is not None:
                 scores = layer(scores if probabilities else scores.softmax(1), image)
                 probabilities = True
+        if before is not None:
+            filtered = scores if probabilities else scores.softmax(1)
+            scores, probabilities = before.lerp(filtered, certainty_gate(before)), True
         if probabilities:
             scores = _log(scores)
         return scores if self.dense_crf is None else self.dense_crf(scores, image)

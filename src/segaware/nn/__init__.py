@@ -2,6 +2,7 @@
 
 from segaware.nn.bilateral_filter import BilateralFilter2d, edge_filter
 from segaware.nn.bundled import load_embedding
+from segaware.nn.certainty_gate import certainty_gate
 from segaware.nn.dense_crf import DenseCRF, dense_crf
 from segaware.nn.embedding import ColorEmbedding, Embedding
 from segaware.nn.embedding_net import EmbeddingNet, ReleasedEmbedding
@@ -16,6 +17,7 @@ from segaware.nn.pruning import prune_embedding
 from segaware.nn.resampling import resample, upsample
 from segaware.nn.segaware_conv import SegAwareConv2d
 from segaware.nn.segaware_crf import SegAwareCRF
+from segaware.nn.segaware_upsample import SegAwareUpsample
 from segaware.nn.shared_distances import SharedDistances
 from segaware.nn.vgg_weights import load_vgg_weights, read_vgg_weights
 
@@ -34,7 +36,9 @@ __all__ = [
     "ReleasedEmbedding",
     "SegAwareCRF",
     "SegAwareConv2d",
+    "SegAwareUpsample",
     "SharedDistances",
+    "certainty_gate",
     "clamp_hardness",
     "dense_crf",
     "edge_filter",

@@ -7,6 +7,7 @@ from segaware.ops.distance.op import embedding_distance
 from segaware.ops.filtering.op import segaware_filter2d
 from segaware.ops.mask import attention_mask
 from segaware.ops.permutohedral.op import PermutohedralLattice, mean_field
+from segaware.ops.upsampling.op import segaware_upsample
 
 __all__ = [
     "PermutohedralLattice",
@@ -16,5 +17,6 @@ __all__ = [
     "mean_field",
     "segaware_conv2d",
     "segaware_filter2d",
+    "segaware_upsample",
     "use_backend",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from segaware.ops._parallel import jit
 
@@ -37,3 +37,16 @@ def _power_of_two(typing_context: Any, exponent: Any) -> Any:
         return builder.bitcast(builder.shl(biased, integer(23)), ir.FloatType())
 
     return types.float32(types.float32), codegen
+
+
+def decay(x: float) -> float:
+    """The exponential of x <= 0, in kernels: of float32 at least 1e-38, where LLVM vectorises it, or of float64."""
+    raise NotImplementedError
+
+
+@overload(decay, strict=False)  # of annotations
+def _decay(x: Any) -> Any:
+    least = np.float32(-87)
+    if x == types.float32:
+        return lambda x: exp(least if x < least else x)  # NaN stays
+    return lambda x: np.exp(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,21 +46,27 @@ def attention_mask(distance: Tensor, hardness: float | Tensor) -> Tensor:
     if differentiated and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         if not isinstance(hardness, Tensor):
             hardness = distances.new_full((), hardness)
-        mask: Tensor = _Mask.apply(distances, _within_range(hardness, distances))
+        mask: Tensor = _Mask.apply(distances, within_range(hardness, distances.dtype))
     else:
         mask = log_mask(distances, hardness).exp_()
     return mask.to(distance.dtype)
 
 
 def _check_hardness(hardness: float | Tensor, distance: Tensor) -> None:
+    shape = tuple(distance.shape)
+    wanted = f"a number or a floating-point tensor that broadcasts to the shape of distance, {shape}"
+    check_hardness(hardness, wanted, lambda hardness: _broadcasts(tuple(hardness.shape), shape))
+    if isinstance(hardness, Tensor):
+        check_devices(distance=distance, hardness=hardness)
+
+
+def check_hardness(hardness: float | Tensor, wanted: str, fits: Callable[[Tensor], bool]) -> None:
+    """Raise ValueError unless the hardness is 0 or more: a number, or a floating-point tensor that fits."""
     if not isinstance(hardness, Tensor):
         if not (is_number(hardness) and hardness >= 0):
             raise ValueError(f"hardness must be finite and 0 or more, got {hardness!r}")
         return
-    shape = tuple(distance.shape)
-    wanted = f"a number or a floating-point tensor that broadcasts to the shape of distance, {shape}"
-    check_tensor("hardness", hardness, wanted, lambda hardness: _broadcasts(tuple(hardness.shape), shape))
-    check_devices(distance=distance, hardness=hardness)
+    check_tensor("hardness", hardness, wanted, fits)
     low, high = (hardness.is_cpu and value_range(hardness)) or (0.0, 0.0)
     if not -_ROUNDING <= low <= high < math.inf:
         raise ValueError(f"hardness must be finite and 0 or more, got values from {low} to {high}")
@@ -80,16 +87,16 @@ def log_mask(distance: Tensor, hardness: float | Tensor, overwrite: bool = False
         if hardness == 0:
             distance = distance.nan_to_num(0.0, 0.0, 0.0)
         return distance * -min(hardness, highest)
-    hardness = _within_range(hardness, distance)
+    hardness = within_range(hardness, distance.dtype)
     if overwrite:
         return distance.mul_(-hardness).masked_fill_(hardness == 0, 0)
     product: Tensor = _LogMask.apply(distance, hardness)
     return product
 
 
-def _within_range(hardness: Tensor, distance: Tensor) -> Tensor:
-    """Return the hardness in the dtype of the distance, no larger than that holds."""
-    return hardness.to(distance.dtype).clamp(max=torch.finfo(distance.dtype).max)
+def within_range(hardness: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the hardness in a dtype, no larger than that holds."""
+    return hardness.to(dtype).clamp(max=torch.finfo(dtype).max)
 
 
 class _LogMask(torch.autograd.Function):

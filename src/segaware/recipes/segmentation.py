@@ -111,6 +111,7 @@ class ScoreRefinementOptions(Section):
     crf_iterations: Iterations
     crf_compat: NonNegative
     edge_iterations: IterationsOrNone = Field(description="how often the filter on colours is applied at the end")
+    gated: bool = Field(description="leave as they are pixels whose class is certain")
     guided_filter: GuidedFilterOptions | None
     dense_crf: DenseCRFOptions | None
 

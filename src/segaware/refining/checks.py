@@ -71,14 +71,14 @@ def check_masks(opened: Open) -> tuple[int, MaskNumbers]:
         ValueError: If they are of no type of masks, or not finite.
     """
     array = opened()
-    count, kind = _count(array), array.dtype
+    count, kind = len(array), array.dtype  # of a photograph without objects there are none
     del array
     if kind.kind not in "bf" and kind != np.uint8:
         raise ValueError(f"masks must be bool, uint8 or floating-point numbers, got {kind}")
     if kind.kind == "b":
         return count, "boolean"
     extremes = [(float(channel.min()), float(channel.max())) for channel in (opened()[n] for n in range(count))]
-    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
+    low, high = min((low for low, _ in extremes), default=0), max((high for _, high in extremes), default=0)
     if kind == np.uint8:
         return count, "0 and 1" if high <= 1 else "0..255"
     if not all(-LARGEST <= least <= most <= LARGEST for least, most in extremes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -45,6 +44,11 @@ class Given:
     ignore_index: int = IGNORE_INDEX
     numbers: MaskNumbers = "0..1"
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether channels are classes that exclude each other, and not a mask each."""
+        return self.kind != "masks" and (self.channels > 1 or self.kind == "labels")
+
     def classes(self, part: Tensor) -> Tensor | None:
         """Return which labels channels of a part stand for, (K,), ascending; None if it is their number.
 
@@ -72,7 +76,8 @@ class Given:
                 channels = channels / 255
             return (channels.sigmoid() if self.numbers == "logits" else channels)[None]
         if self.kind == "scores":
-            channels = channels.softmax(0) if len(channels) > 1 else channels.sigmoid()
+            # not softmax, which torch rounds in another way for every number of threads
+            channels = channels.log_softmax(0).exp_() if len(channels) > 1 else channels.sigmoid()
         return channels[None]
 
     def to_logits(self, part: Tensor) -> Tensor:
@@ -100,7 +105,7 @@ class Given:
             return channels.logit(_LEAST) if self.numbers == "logits" else channels
         if self.kind == "scores" and not logits:
             return channels.clamp(min=_LEAST).log_() if len(channels) > 1 else channels.logit(_LEAST)
-        return channels.softmax(0) if self.kind == "probabilities" and logits else channels
+        return channels.log_softmax(0).exp_() if self.kind == "probabilities" and logits else channels
 
     def decode_labels(self, channels: Tensor, known: Tensor, own: Tensor, classes: Tensor | None) -> Tensor:
         """Return the class of the highest channel, or `ignore_index` where nothing is known.
@@ -124,7 +129,8 @@ def contenders(probabilities: Tensor) -> Tensor:
     """Return the classes of which any can be the most probable in a weighted mean of the pixels, (K,), ascending.
 
     The others, those with the lowest maxima, are nowhere as probable as the least that the most probable of the K must
-    have: a K-th part of what these have together, at the pixel where that is least. So to find the most probable class of a filter's output, they can be left out.
+    have: a K-th part of what these have together, at the pixel where that is least. So to find the most probable class
+    of a filter's output, they can be left out.
 
     Args:
         probabilities: (C, h, w).

@@ -107,11 +107,16 @@ class PartialOutput:
         return done if 0 <= done <= self.refinement.pieces else None
 
     def _check_own(self) -> None:
-        if not os.path.lexists(self.folder):
-            return
-        own = self.folder.is_dir() and not self.folder.is_symlink()
-        if not own or not all(_OWN_FILE.fullmatch(path.name) and path.is_file() for path in self.folder.iterdir()):
-            raise DataError(f"{self.folder} is where pieces of the output go, but not refine's own; move it away")
+        check_own(self.folder, _OWN_FILE)
+
+
+def check_own(folder: Path, names: re.Pattern[str]) -> None:
+    """Raise DataError if the folder of a partial output is there, and holds anything but files of these names."""
+    if not os.path.lexists(folder):
+        return
+    own = folder.is_dir() and not folder.is_symlink()
+    if not own or not all(names.fullmatch(path.name) and path.is_file() for path in folder.iterdir()):
+        raise DataError(f"{folder} is where pieces of the output go, but not refine's own; move it away")
 
 
 def partial_folder(out: Path) -> Path:

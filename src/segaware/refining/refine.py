@@ -44,7 +44,8 @@ def refine(
     """Sharpen any model's scores, labels, depth or flow so that they follow the borders in the image.
 
     Scores may be of any size, and lie where `align` and `region` say. They are interpolated to where the layer runs:
-    the pixels of the image, or every second one if scores are at least twice as coarse; what it returns is upsampled
+    the pixels of the image, or every second one if scores are coarse, at least two pixels apart or with borders blurred
+    over eight; what it returns is upsampled
     (`segaware.nn.upsample`). After the method "filter" at a stride, windows of 5x5 pixels of the image are filtered
     twice over its colours (`segaware.nn.edge_filter`), which moves borders onto the pixel.
 
@@ -68,7 +69,7 @@ def refine(
             that masks as sharp as the image stay as they are: to sharpen rough ones with hard borders, give 1. Of
             values, of the dense CRF and of a layer that is given as `method`, "auto" takes all.
         kernel_size: Window of the filter (by default 9), or of the segmentation-aware CRF (13, at dilation 9).
-        iterations: How often to filter (8, or 4 if scores are less than twice as coarse as the image), or mean-field
+        iterations: How often to filter (8, or 4 if scores are not coarse, see above), or mean-field
             iterations of a CRF (10).
         hardness: How strictly the filter or the segmentation-aware CRF keeps to one region (Eq. 3's lambda): 1, or 1.76
             for the filter on colours.

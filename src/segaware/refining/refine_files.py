@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ from segaware.refining.score_files import (
 from segaware.refining.settings import EmbeddingName, named_embedding
 from segaware.version import __version__
 
+Files: TypeAlias = tuple[Path, Path, Path]  # an image, its scores, its output
+
 
 class OutputThereError(DataError):
     """An output is there already and must not be replaced."""
@@ -45,7 +47,7 @@ def open_embedding(name: str) -> Embedding:
     return named_embedding(name, torch.device("cpu")) if name in names else load_embedding(name)
 
 
-def find_files(images: Path, scores: Path, out: Path, suffix: str | None) -> list[tuple[Path, Path, Path]]:
+def find_files(images: Path, scores: Path, out: Path, suffix: str | None) -> list[Files]:
     """Return every image of a folder, its scores and its output, which have the same name but for the suffix.
 
     An image that has no scores comes with the name of what is missing.

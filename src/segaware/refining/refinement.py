@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, upsample
+from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, certainty_gate, upsample
 from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.process_memory import machine_memory, release_memory
@@ -21,7 +21,7 @@ from segaware.refining.kinds import Given, contenders, most_probable, says_somet
 from segaware.refining.layers import RefiningLayer, reach
 from segaware.refining.memory import RESERVE, STRIP, blend_cost, edges_cost, embedding_cost, layer_cost, memory_left
 from segaware.refining.modules import device_of
-from segaware.refining.strength import Strength, gate
+from segaware.refining.strength import Strength
 from segaware.refining.tiles import Extent, Span, Tile, split
 
 Open: TypeAlias = Callable[[], np.ndarray]
@@ -238,6 +238,8 @@ class Refinement:
     def _output(self, scores: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return what is written of a tile."""
         given, logits = self.given, self.given.logits
+        if not given.channels:
+            return scores.new_zeros(0, *(span.stop - span.start for span in tile))
         classes = given.classes(scores)
         if classes is not None and not len(classes):
             return self.grid.nearest(scores, tile)  # no class is known
@@ -256,7 +258,7 @@ class Refinement:
             if given.kind == "labels":
                 known = self._known(scores, compared, tile, arrays) if logits else to_means(refined[0])
             if before is not None and taken is not None:
-                refined, logits = before.lerp_(refined.softmax(1) if logits else refined, taken), False
+                refined, logits = before.lerp_(refined.log_softmax(1).exp_() if logits else refined, taken), False
         if given.kind == "labels":
             own = self.grid.nearest(scores, tile)
             return given.decode_labels(refined[0], own.new_ones(()).bool() if known is None else known, own, classes)
@@ -275,7 +277,7 @@ class Refinement:
         before = self.grid.interpolated(probabilities[..., rows, columns], core, 1)
         if self.strength != "auto":
             return before, before.new_tensor(self.strength)
-        return before, gate(before, exclusive=self.given.kind != "masks" and before.shape[1] > 1)
+        return before, certainty_gate(before, self.given.exclusive)
 
     def _apply(self, channels: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return refined channels (1, C, H, W) of what the tile computes."""

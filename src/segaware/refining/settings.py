@@ -22,12 +22,14 @@ from segaware.refining.kinds import LARGEST, Given, Kind, MaskNumbers, count_con
 from segaware.refining.layers import Method, RefiningLayer, build_layer
 from segaware.refining.modules import device_of, in_evaluation
 from segaware.refining.refinement import Open, Refinement, to_input
-from segaware.refining.strength import Strength, check_strength
+from segaware.refining.strength import Strength, check_strength, transition_width
 
 Array: TypeAlias = Tensor | np.ndarray
 Network: TypeAlias = Callable[[Tensor], Tensor]
 EmbeddingName: TypeAlias = Literal["pretrained", "fast", "vgg", "color"]
 EmbeddingSource: TypeAlias = EmbeddingName | Network | Tensor | np.ndarray
+
+_WIDE = 8  # pixels that a transition takes in scores that were interpolated from a coarse grid, or are as blurred
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Settings:
         grid = find_grid(size, (rows, columns), self.align, self.region)
         given = self._check(scores)
         color = isinstance(embedding, ColorEmbedding)
-        coarse = grid.spacing >= 2
+        coarse = grid.spacing >= 2 or grid.spacing * self._width(scores, given) >= _WIDE
         layer = build_layer(
             self.method, given.channels, self.kernel_size, self.iterations, self.hardness, color, coarse
         )
@@ -155,6 +157,11 @@ class Settings:
                 f"got {self.clip!r}"
             )
         return Given(kind, channels, not self.filters, self.certainty, self.clip, self.ignore_index, numbers)
+
+    def _width(self, scores: Open, given: Given) -> float:
+        """Return how blurred the borders are, in points of the grid; labels and values are not."""
+        measured = self.method == "filter" and self.kind not in ("labels", "values")
+        return transition_width(scores, given) if measured else 1.0
 
     def _taken(self) -> Strength:
         """Return how much of the layer is taken.

@@ -1,17 +1,20 @@
-"""How much of what a layer makes of its input is taken, pixel by pixel."""
+"""How much of what a layer makes of its input is taken, and how blurred the input is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-from torch import Tensor
+import numpy as np
+import torch
 
 from segaware.ops.arguments import is_number
+from segaware.refining.kinds import Given
 
 Strength: TypeAlias = float | Literal["auto"]
-"""A number in 0..1 for all pixels, or "auto" for what `gate` says of each."""
+"""A number in 0..1 for all pixels, or "auto" for what `segaware.nn.certainty_gate` says of each."""
 
-_FULL = 0.1  # pixels as unsure as this, or more, are filtered in full
+_ROWS = 64  # pairs of them that are looked at for transitions
 
 
 def check_strength(strength: Strength) -> None:
@@ -20,19 +23,26 @@ def check_strength(strength: Strength) -> None:
         raise ValueError(f"strength must be 'auto' or a number in 0..1, got {strength!r}")
 
 
-def gate(probabilities: Tensor, exclusive: bool) -> Tensor:
-    """Return how much of a filter pixels take: all where they are unsure, down to nothing where they are certain.
+def transition_width(opened: Callable[[], np.ndarray], given: Given) -> float:
+    """Return how many points it takes from one class to the next: the median over borders, 0 without any.
 
-    So what is as sharp as pixels are stays as it is, thin structures too; and where a coarse grid or a network have
-    blurred a border over some pixels, all of these are filtered.
+    Between two neighbours of different classes, of which each has a margin over the other at its own point, margins
+    change by their sum; from one certain class to another they change by 2. That is 1 for a border without any blur.
 
     Args:
-        probabilities: (1, C, H, W).
-        exclusive: Whether the channels are those of classes that exclude each other, and not of a mask each.
-
-    Returns:
-        Numbers in 0..1, (1, 1, H, W), or (1, C, H, W) of masks.
+        opened: Opens scores, probabilities or masks (C, h, w).
+        given: What they are.
     """
-    most = probabilities.amax(1, keepdim=True) if exclusive else (probabilities - 0.5).abs() + 0.5
-    unsure = 2 - 2 * most  # the margin to 1 of the most probable of two classes over the other
-    return (unsure / _FULL).clamp_(0, 1)
+    widths = []
+    for row in np.unique(np.linspace(0, max(opened().shape[1] - 2, 0), _ROWS).astype(int)):
+        part = given.probabilities(torch.from_numpy(np.array(opened()[:, row : row + 2], np.float32)))[0]
+        if given.exclusive:
+            most, winner = part.max(0)
+        else:
+            most, winner = (part - 0.5).abs() + 0.5, part > 0.5
+        for dim in (-1, -2):
+            pairs = most.shape[dim] - 1
+            (a, first), (b, second) = ((x.narrow(dim, i, pairs) for x in (most, winner)) for i in (0, 1))
+            widths.append(1 / (a + b - 1)[first != second].clamp(min=1e-3))
+    found = torch.cat(widths)
+    return float(found.median()) if len(found) else 0.0

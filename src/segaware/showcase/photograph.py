@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from segaware.data import COARSE_STRIDE, coarse_scores, photograph, read_image
-from segaware.nn import load_embedding, upsample
+from segaware.data import photograph, photograph_logits, read_image
+from segaware.nn import load_embedding
 from segaware.refining import Method, refine
 from segaware.viz import embedding_colors, side_by_side
 from segaware.viz.masks import draw_masks
@@ -23,18 +23,16 @@ _HARDNESS, _REACH = 1.0, 16
 
 @torch.inference_mode()
 def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
-    """Return two pictures, uint8 (H, W, 3): a rough outline sharpened, and the masks of some pixels."""
+    """Return two pictures, uint8 (H, W, 3): a network's prediction sharpened, and the masks of some pixels."""
     pixels = read_image(photograph())
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     network = load_embedding()
     embedding = network(image)
-    coarse = coarse_scores(_outline(pixels.shape[1], pixels.shape[0]), 2, noise=0.0)
-    outline = upsample(coarse, COARSE_STRIDE, (pixels.shape[0], pixels.shape[1]))[0].argmax(0).numpy()
-    sharpened = refine(pixels, coarse[0].numpy(), classify=True)
+    logits = photograph_logits()
+    predicted, sharpened = (refine(pixels, logits, strength=s, classify=True) for s in (0, "auto"))
     panels = [("photograph", pixels), ("embedding (PCA)", embedding_colors(embedding[0, network.colors :]))]
-    panels += [
-        (caption, _darken(pixels, cat)) for caption, cat in (("rough outline", outline), ("sharpened", sharpened))
-    ]
+    for caption, label in (("DeepLabV3, interpolated", predicted), ("sharpened", sharpened)):
+        panels.append((caption, _darken(pixels, label)))
     return side_by_side(panels), draw_masks(pixels, _POINTS, {"mask": (embedding, _HARDNESS)}, _REACH)
 
 

@@ -4,6 +4,7 @@ from segaware.viz.boundary_curves import boundary_curve, displacement_histogram
 from segaware.viz.colors import colorize, embedding_colors, error_map, mask_picture, overlay
 from segaware.viz.curves import curve_png, trimap_curve
 from segaware.viz.flow_colors import flow_colors, flow_legend
+from segaware.viz.outlines import draw_outlines
 from segaware.viz.panels import image_picture, mark_points, side_by_side, stack
 from segaware.viz.report import Report
 from segaware.viz.separability_curves import separability_curves
@@ -14,6 +15,7 @@ __all__ = [
     "colorize",
     "curve_png",
     "displacement_histogram",
+    "draw_outlines",
     "embedding_colors",
     "error_map",
     "flow_colors",

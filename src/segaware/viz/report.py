@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -38,7 +40,22 @@ img.small { width: SMALLpx; image-rendering: pixelated; }
 .gallery { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-end; margin: 1.25rem 0; }
 .gallery figure { margin: 0; width: min-content; max-width: 100%; }
 .gallery img { max-width: min(26rem, calc(100vw - 2rem)); }
+label { display: block; color: #1f2328; }
+button { font: inherit; padding: 0.3rem 0.8rem; }
 """.replace("SMALL", str(SMALL))
+
+# Saves a list of the values of all boxes that are not checked.
+_SAVE = """<p><button type="button" id="save">Save NAME</button></p>
+<script>
+document.getElementById("save").onclick = () => {
+  const boxes = document.querySelectorAll("input[data-value]:not(:checked)");
+  const values = JSON.stringify(Array.from(boxes, box => JSON.parse(box.dataset.value)));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([values], {type: "application/json"}));
+  link.download = "NAME";
+  link.click();
+};
+</script>"""
 
 
 class Report:
@@ -115,6 +132,26 @@ class Report:
         figures = "\n".join(_figure(picture, caption) for caption, picture in pictures)
         self._parts.append(f'<div class="gallery">\n{figures}\n</div>')
 
+    def choices(self, pictures: Sequence[tuple[str, Any, np.ndarray]], file_name: str) -> None:
+        """Add photographs in rows, each with a box to uncheck, and a button that saves what is not checked as JSON.
+
+        They are compressed, as JPEG. A page has one such part.
+
+        Args:
+            pictures: of each, a caption; the value that the saved list has of it, a number or text; and a uint8 array
+                of shape (H, W, 3).
+            file_name: of the saved file, without characters that HTML would have to escape.
+
+        Raises:
+            ValueError: a picture has another type or shape.
+        """
+        figures = []
+        for caption, value, picture in pictures:
+            box = f'<input type="checkbox" checked data-value="{escape(json.dumps(value))}">'
+            figures.append(_figure(picture, caption, f"<label>{box} accept</label>"))
+        self._parts.append(_SAVE.replace("NAME", file_name))
+        self._parts.append('<div class="gallery">\n' + "\n".join(figures) + "\n</div>")
+
     def write(self, path: Path) -> None:
         """Write the page; an older file stays as it is if that fails.
 
@@ -133,21 +170,23 @@ class Report:
         write_atomically(path, page.encode())
 
 
-def _figure(picture: np.ndarray | bytes, caption: str) -> str:
+def _figure(picture: np.ndarray | bytes, caption: str, choice: str = "") -> str:
+    """Return a figure; one with a choice is a photograph, and compressed."""
+    kind = "jpeg" if choice else "png"
     if isinstance(picture, bytes):
         if not picture.startswith(PNG_SIGNATURE):
             raise ValueError(f"picture {caption!r} must be the content of a PNG file, it begins with {picture[:8]!r}")
-        png = picture
+        content = picture
+        width = int.from_bytes(content[16:20], "big")  # a PNG file begins with its signature and the width and height
     else:
         require_picture(f"picture {caption!r}", picture)
         buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, format="PNG")
-        png = buffer.getvalue()
-    width = int.from_bytes(png[16:20], "big")  # a PNG file begins with its signature and the width and height
+        Image.fromarray(picture).save(buffer, format=kind, quality=90)
+        content, width = buffer.getvalue(), picture.shape[1]
     small = ' class="small"' if width < SMALL else ""
-    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     text = escape(caption)
-    return f'<figure><img{small} alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>'
+    return f'<figure><img{small} alt="{text}" src="{source}"><figcaption>{choice}{text}</figcaption></figure>'
 
 
 def _table_row(tag: str, cells: Sequence[str], numeric: Sequence[bool]) -> str:

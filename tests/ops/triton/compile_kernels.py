@@ -21,6 +21,8 @@ from segaware.ops.convolution import _triton as convolution
 from segaware.ops.convolution._triton import input_gradient
 from segaware.ops.distance import _triton as distance
 from segaware.ops.filtering import _triton as filtering
+from segaware.ops.upsampling import _triton as upsampling
+from segaware.ops.upsampling.taps import places
 from segaware.ops.window import Window
 
 ARCHITECTURE = int(sys.argv[1])
@@ -96,6 +98,15 @@ def launch_filter(dtype: torch.dtype, border: str, channels: int = 21, side: int
     filtering.backward(output, input, mask, output, total, window, border, [True, True])
 
 
+def launch_upsampling(dtype: torch.dtype, channels: int = 21, dim: int = 64, points: int = 5, radius: int = 2) -> None:
+    side = 8 * points
+    values, coarse = (torch.empty(1, c, points, points, dtype=dtype) for c in (channels, dim))
+    pixels, place = torch.empty(1, dim, side, side, dtype=dtype), places(None, side, points, values.device)
+    arguments = values, pixels, coarse, torch.ones(()), place, place
+    output = upsampling.forward(*arguments, radius)
+    upsampling.backward(output, *arguments, output, radius, [True] * 4)
+
+
 def launch_everything() -> None:
     for allowed in (True, False):
         torch.backends.cudnn.allow_tf32 = allowed
@@ -108,15 +119,19 @@ def launch_everything() -> None:
         launch_distance(dtype, Window.of((2, 3), 2, 1), metric)
     launch_filter(torch.float32, "exclude")
     launch_filter(torch.bfloat16, "zero")
+    launch_upsampling(torch.float32)
+    launch_upsampling(torch.bfloat16, radius=1)
     # Triton takes sizes of 1 for constants.
     launch_convolution(torch.float32, 1, 1, 1, 1)
     launch_distance(torch.float32, Window.of(1, padding="same"), "l1", channels=1, side=1)
     launch_filter(torch.float32, "exclude", channels=1, side=1, kernel_size=1)
-    for module in (_launch, input_gradient, distance, filtering):
+    launch_upsampling(torch.float32, channels=1, dim=1, points=1, radius=1)
+    for module in (_launch, input_gradient, distance, filtering, upsampling):
         module.index_type = lambda *sizes: triton.language.int64  # type: ignore[attr-defined]
     launch_convolution(torch.bfloat16, 128, 128, 81, 8)
     launch_distance(torch.float32, Window.of(3, padding="same"), "l1")
     launch_filter(torch.float32, "exclude")
+    launch_upsampling(torch.float32)
 
 
 if __name__ == "__main__":

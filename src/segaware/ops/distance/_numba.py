@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from segaware.ops._loops import clear
+from segaware.ops._loops import add_differences, clear
 from segaware.ops._parallel import flat, jit, kernel, parallel_for, record, thread_count
 from segaware.ops.window import Window
 
@@ -111,7 +111,10 @@ def _forward_rows(task: int, thread: int, embedding: Any, distance: Any, scratch
                 v, u = _offset(k // kw - problem.kernel_height // 2, k % kw - kw // 2, problem)
                 low, high, shift = _pixels(y, rows, v, u, problem)
                 place = (k - first) * line + low - y * width
-                _add_differences(sums, place, embedding, start + low, shift, plane, high - low, count, problem.squared)
+                a, b = start + low, start + low + shift
+                add_differences(
+                    sums, place, embedding, a, plane, embedding, b, plane, high - low, count, problem.squared
+                )
         for k in range(first, last):
             v, u = _offset(k // kw - problem.kernel_height // 2, k % kw - kw // 2, problem)
             for r in range(rows):
@@ -137,32 +140,6 @@ def _pixels(y: int, rows: int, v: int, u: int, problem: Any) -> Any:
     plane, shift = problem.height * problem.width, v * problem.width + u
     low = max(0, -shift, y * problem.width)
     return low, max(low, min(plane, plane - shift, (y + rows) * problem.width)), shift
-
-
-@jit
-def _add_differences(
-    sums: Any, place: int, embedding: Any, start: int, shift: int, plane: int, n: int, channels: int, squared: bool
-) -> None:
-    """Add |e[p] - e[p + shift]| or its square, of 1 to 4 channels, to the sum of p, for n pixels p from `start`."""
-    s, step = np.uint64(place), np.uint64(plane)
-    a, b = np.uint64(start), np.uint64(start + shift)
-    if channels == 4:  # a sum is loaded and stored once for all
-        a1, b1 = a + step, b + step
-        a2, b2 = a1 + step, b1 + step
-        a3, b3 = a2 + step, b2 + step
-        for x in range(np.uint64(n)):
-            d0, d1 = embedding[a + x] - embedding[b + x], embedding[a1 + x] - embedding[b1 + x]
-            d2, d3 = embedding[a2 + x] - embedding[b2 + x], embedding[a3 + x] - embedding[b3 + x]
-            if squared:
-                sums[s + x] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
-            else:
-                sums[s + x] += (abs(d0) + abs(d1)) + (abs(d2) + abs(d3))
-    else:
-        for channel in range(channels):
-            a1, b1 = a + np.uint64(channel) * step, b + np.uint64(channel) * step
-            for x in range(np.uint64(n)):
-                d0 = embedding[a1 + x] - embedding[b1 + x]
-                sums[s + x] += d0 * d0 if squared else abs(d0)
 
 
 @jit

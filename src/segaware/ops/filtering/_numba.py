@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from segaware.ops._layout import to_contiguous
-from segaware.ops._loops import accumulate, clear, copy
+from segaware.ops._loops import accumulate, add_product, clear, copy
 from segaware.ops._parallel import flat, jit, kernel, parallel_for, record, thread_count
 from segaware.ops._tile import vector_lanes
 from segaware.ops.filtering._tile import ROWS, add_products
@@ -261,9 +261,7 @@ def _input_gradient_rows(
             low, high = _inside(window_row, shift, problem)
             pixel = window_row * problem.width + low + shift
             opposite = (image + 1) * taps - 1 - k
-            _add_product(
-                memory, place + low, mask, opposite * plane + pixel, inverse, image * plane + pixel, high - low
-            )
+            add_product(memory, place + low, mask, opposite * plane + pixel, inverse, image * plane + pixel, high - low)
     _sum_taps(result, gradient, memory, image, y, rows, first, last, problem.bottom, places, problem)
 
 
@@ -305,7 +303,7 @@ def _mask_gradient_rows(
         clear(memory, lines, width)
         for channel in range(problem.channels):
             place = ((image * problem.channels + channel) * height + row) * width
-            _add_product(memory, lines, gradient, place, output, place, width)
+            add_product(memory, lines, gradient, place, output, place, width)
         for k in range(taps):
             low, high = _counted_columns(k, row, problem)
             to = ((image * taps + k) * height + row) * width
@@ -323,13 +321,6 @@ def _write_mask_gradient(
     to, a, b, c = np.uint64(place), np.uint64(sums), np.uint64(subtracted), np.uint64(pixel)
     for x in range(np.uint64(n)):
         result[to + x] = (memory[a + x] - memory[b + x]) * inverse[c + x]
-
-
-@jit
-def _add_product(result: Any, place: int, a: Any, a_place: int, b: Any, b_place: int, n: int) -> None:
-    to, p, q = np.uint64(place), np.uint64(a_place), np.uint64(b_place)
-    for x in range(np.uint64(n)):
-        result[to + x] += a[p + x] * b[q + x]
 
 
 @jit

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from segaware.ops._exp import exp
+from segaware.ops._exp import decay
 from segaware.ops._parallel import flat, jit, kernel, parallel_for, thread_count
 
 
@@ -59,7 +59,6 @@ def _write_scores(
 
 @jit
 def _write_exponentials(mask: Any, place: int, top: Any, n: int) -> None:
-    p, least = np.uint64(place), np.float32(-87)
+    p = np.uint64(place)
     for x in range(np.uint64(n)):
-        below = mask[p + x] - top[x]
-        mask[p + x] = exp(least if below < least else below)  # NaN stays
+        mask[p + x] = decay(mask[p + x] - top[x])

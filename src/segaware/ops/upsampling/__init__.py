@@ -1,0 +1,1 @@
+"""The operator `segaware_upsample`: op.py is its contract, reference.py its equation."""
