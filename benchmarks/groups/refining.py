@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from benchmarks.harness.measure import Goal
 from benchmarks.harness.plan import Contender, Measurement, Settings, forward, time_in_turn
@@ -23,11 +24,13 @@ PEER = "pydensecrf, 10 iterations"
 
 
 def plan(settings: Settings, height: int = 375, width: int = 500, classes: int = 21) -> list[Measurement]:
-    """Return the measurements: methods beside pydensecrf, from coarse scores to classes; the embeddings alone."""
+    """Return the measurements: methods beside pydensecrf, to classes; many classes; the embeddings alone."""
     title = f"{height}x{width}, {classes} classes at stride {COARSE_STRIDE}, embedding included"
+    many = "512x512, scores of 128x128, classes alone"
     alone = f"Embedding of {height}x{width} alone, at stride 1"
     return [
         Measurement(title, functools.partial(_time, settings, title, height, width, classes)),
+        Measurement(many, functools.partial(_time_many, settings, many)),
         Measurement(alone, functools.partial(_embed, settings, alone, height, width)),
     ]
 
@@ -49,6 +52,25 @@ def _time(settings: Settings, title: str, height: int, width: int, classes: int)
     }
     goals = [Goal((CLASSES_ALONE,), (PEER,), 4.0, True)]
     return [time_in_turn(settings, title, contenders, (PEER,), goals)]
+
+
+def _time_many(settings: Settings, title: str) -> list[dict[str, Any]]:
+    """Compare 150 classes with 21, of scores that are peaked on one of eight classes per place."""
+    image = np.array(Image.fromarray(read_image(photograph())).resize((512, 512), Image.Resampling.BICUBIC))
+    few, many = "21 classes", "150 classes"
+    contenders: dict[str, Contender] = {
+        name: functools.partial(refine, image, _peaked_scores(settings, classes), classify=True)
+        for name, classes in ((few, 21), (many, 150))
+    }
+    return [time_in_turn(settings, title, contenders, (few,), [Goal((many,), (few,), 1 / 1.5, True)])]
+
+
+def _peaked_scores(settings: Settings, classes: int) -> np.ndarray:
+    generator = torch.Generator().manual_seed(settings.seed)
+    blocks = torch.randint(8, (8, 8), generator=generator) * (classes // 8)
+    label = blocks.repeat_interleave(16, 0).repeat_interleave(16, 1)
+    scores = F.avg_pool2d(9 * torch.randn(1, classes, 128, 128, generator=generator), 9, 1, 4)[0]
+    return scores.scatter_add(0, label[None], torch.full((1, 128, 128), 9.0)).numpy()
 
 
 def coarse_scene(seed: int, height: int, width: int, classes: int) -> np.ndarray:

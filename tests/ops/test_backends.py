@@ -14,7 +14,7 @@ import torch
 
 from segaware import embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
 from segaware.ops import _backends, mean_field, segaware_upsample
-from segaware.ops._parallel import jit, parallel_for
+from segaware.ops._parallel import jit, kernel, parallel_for
 from segaware.ops.convolution.op import _missing
 
 IMAGE, MASK = torch.rand(1, 2, 5, 5), torch.rand(1, 9, 5, 5)
@@ -234,7 +234,7 @@ def _count_task(task: int, thread: int, seen: Any, by_thread: Any) -> None:
     by_thread[thread, task] += 1
 
 
-@jit
+@kernel
 def _count(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_count_task, threads, tasks, arguments)
 

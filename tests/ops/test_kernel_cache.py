@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import logging
 import os
 import pickle
 import subprocess
@@ -18,13 +19,13 @@ from numba.core import caching, config
 from segaware.ops import _kernel_cache
 
 KERNELS = """
-from segaware.ops._parallel import jit
+from segaware.ops._parallel import kernel
 
-@jit
+@kernel
 def double(values):
     return 2 * values
 
-@jit
+@kernel
 def triple(values):
     return 3 * values
 """
@@ -111,6 +112,22 @@ def test_a_cache_that_cannot_be_written_is_said_once(
         assert os.strerror(number) in told[-1]
         run()
         assert run() == ([], 4)
+
+
+def test_long_compiling_is_told_once(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="segaware")
+    monkeypatch.setattr(_kernel_cache, "_PATIENCE", 0)
+    run()  # from the disk
+    assert caplog.messages == []
+    for file in (tmp_path / "cache").rglob("*.nb[ic]"):
+        file.unlink()
+    run()
+    folder = next((tmp_path / "cache").iterdir())
+    assert set(caplog.messages) == {
+        f"compiling small_kernels.{name} for this processor, once; kept in {folder}" for name in ("double", "triple")
+    }
 
 
 def test_in_a_process_of_its_own(run: Any, tmp_path: Path) -> None:

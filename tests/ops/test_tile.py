@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segaware.ops._parallel import jit
+from segaware.ops._parallel import kernel
 from segaware.ops._tile import (
     ROWS,
     add,
@@ -21,27 +21,27 @@ random = np.random.default_rng(0)
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
-@jit
+@kernel
 def run_scaled_copy(target: Any, source: Any, factor: Any, count: int) -> None:
     scaled_copy(target, 2, source, 3, factor, count)
 
 
-@jit
+@kernel
 def run_add(target: Any, a: Any, b: Any, count: int) -> None:
     add(target, 2, a, 3, b, 1, count)
 
 
-@jit
+@kernel
 def run_scatter_and_dot(a: Any, b: Any, target: Any, factor: Any, count: int) -> Any:
     return scatter_and_dot(a, 2, b, 3, target, 1, factor, count)
 
 
-@jit
+@kernel
 def run_transpose(target: Any, target_rows: Any, source: Any, source_rows: Any) -> None:
     transpose(target, 5, target_rows, source, 7, source_rows)
 
 
-@jit
+@kernel
 def run_multiply_tile(
     a: Any, a_row: int, a_step: int, b: Any, b_step: int, steps: int, tile: Any, tile_row: int
 ) -> None:

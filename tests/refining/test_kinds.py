@@ -248,6 +248,14 @@ def test_contenders_are_those_that_can_win_a_mean() -> None:
     assert left_out > 40
 
 
+def test_of_many_classes_few_are_contenders() -> None:
+    """Each of 100 classes has a tenth somewhere, and two have 0.9 between them everywhere."""
+    probabilities = torch.zeros(102, 10, 10)
+    probabilities[:100].flatten(1).fill_diagonal_(0.1)
+    probabilities[100], probabilities[101] = 0.3, 0.6
+    assert contenders(probabilities).tolist() == [100, 101]
+
+
 def test_memory_is_planned_for_the_contenders(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = torch.randn(60, 40, 50) - 30
     scores[3, :, :25], scores[8, :, 25:] = 0, 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
+import threading
 import warnings
 from typing import Any
 
@@ -12,13 +14,21 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 _DAMAGED = "damaged, so kernels are compiled again"
 _NOT_WRITABLE = "not writable, so every process compiles kernels anew"
 
+_PATIENCE = 2  # seconds of compiling before the log is told
+
+_LOGGER = logging.getLogger(__name__)
+
 _told: set[str] = set()
 
 
 class KernelCache(FunctionCache):
-    """Numba's cache of one function. It is left out where it fails, with a warning, and mended if that can be."""
+    """Numba's cache of one kernel. It is left out where it fails, with a warning, and mended if that can be.
+
+    Between looking for a kernel in vain and keeping it, Numba compiles it; the log is told if that takes long.
+    """
 
     _cache_file: IndexDataCacheFile
+    _compiling: threading.Timer
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
@@ -27,6 +37,16 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Return what has been compiled for a signature, or None."""
+        compiled = self._load(signature, target_context)
+        if compiled is None:
+            kernel = f"{self._py_func.__module__}.{self._py_func.__name__}"
+            message = "compiling %s for this processor, once; kept in %s"
+            self._compiling = threading.Timer(_PATIENCE, _LOGGER.info, (message, kernel, self.cache_path))
+            self._compiling.daemon = True
+            self._compiling.start()
+        return compiled
+
+    def _load(self, signature: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(signature, target_context)
         except Exception as error:  # unpickling can raise anything
@@ -39,6 +59,7 @@ class KernelCache(FunctionCache):
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         """Keep what has been compiled for a signature."""
+        self._compiling.cancel()
         try:
             super().save_overload(signature, compiled)
         except Exception as error:  # it reads the index first

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._parallel import flat, jit, kernel, parallel_for, thread_count
 from segaware.ops._tile import transpose, vector_lanes
 from segaware.ops.arguments import is_channels_last
 
@@ -44,7 +44,7 @@ def _transpose_task(task, thread, source, target, rows, columns, source_rows, ta
     )  # fmt: skip
 
 
-@jit
+@kernel
 def _transpose(threads, tasks, arguments):
     parallel_for(_transpose_task, threads, tasks, arguments)
 

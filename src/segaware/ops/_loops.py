@@ -57,26 +57,19 @@ def add_differences(
         p1, q1 = p + down, q + across
         p2, q2 = p1 + down, q1 + across
         p3, q3 = p2 + down, q2 + across
-        if squared:
-            for i in range(np.uint64(count)):
-                d0, d1 = a[p + i] - b[q + i], a[p1 + i] - b[q1 + i]
-                d2, d3 = a[p2 + i] - b[q2 + i], a[p3 + i] - b[q3 + i]
+        for i in range(np.uint64(count)):
+            d0, d1 = a[p + i] - b[q + i], a[p1 + i] - b[q1 + i]
+            d2, d3 = a[p2 + i] - b[q2 + i], a[p3 + i] - b[q3 + i]
+            if squared:
                 sums[s + i] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
-        else:
-            for i in range(np.uint64(count)):
-                d0, d1 = abs(a[p + i] - b[q + i]), abs(a[p1 + i] - b[q1 + i])
-                d2, d3 = abs(a[p2 + i] - b[q2 + i]), abs(a[p3 + i] - b[q3 + i])
-                sums[s + i] += (d0 + d1) + (d2 + d3)
+            else:
+                sums[s + i] += (abs(d0) + abs(d1)) + (abs(d2) + abs(d3))
     else:
         for channel in range(channels):
             p1, q1 = p + np.uint64(channel) * down, q + np.uint64(channel) * across
-            if squared:
-                for i in range(np.uint64(count)):
-                    d0 = a[p1 + i] - b[q1 + i]
-                    sums[s + i] += d0 * d0
-            else:
-                for i in range(np.uint64(count)):
-                    sums[s + i] += abs(a[p1 + i] - b[q1 + i])
+            for i in range(np.uint64(count)):
+                d0 = a[p1 + i] - b[q1 + i]
+                sums[s + i] += d0 * d0 if squared else abs(d0)
 
 
 @jit

@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding
 import numba
@@ -28,14 +28,20 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from segaware.ops._kernel_cache import KernelCache
+from segaware.ops._kernel_parts import PartCompiler
 
 _LOGGER = logging.getLogger(__name__)
 _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, and keep the machine code on disk where a folder can be written for it."""
-    kernel = numba.njit(**_OPTIONS)(function)
+    """Compile a function as a part of the kernels that call it. Python cannot: that would end the process."""
+    return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=PartCompiler)(function)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile what Python calls, at the first call; keep the machine code on disk if a folder can be written for it."""
+    kernel = numba.njit(**_OPTIONS, no_cfunc_wrapper=True)(function)
     try:
         kernel._cache = KernelCache(function)  # what njit does with cache=True, but for the class
     except RuntimeError:  # "no locator available": neither the package's folder nor the user's cache can be written
@@ -101,7 +107,7 @@ def thread_count() -> int:
 def description() -> str:
     """Say on which threads kernels run, and where their machine code is kept."""
     threads = "torch's OpenMP threads" if OPENMP else "Python threads, for no OpenMP runtime of torch's was found"
-    folder = jit(flat).stats.cache_path  # asked of any function of this package; it is not compiled
+    folder = kernel(flat).stats.cache_path  # asked of any function of this package; it is not compiled
     kept = f"kept in {folder}" if folder else "not kept, for no folder can be written"
     return f"{thread_count()} of {threads}; compiled at the first call, {kept}"
 
@@ -109,6 +115,20 @@ def description() -> str:
 def flat(tensor: Tensor) -> np.ndarray:
     """Return the elements as the one-dimensional NumPy array that kernels take: a view if they are contiguous."""
     return tensor.reshape(-1).contiguous().numpy(force=True)
+
+
+def record(numbers: NamedTuple) -> Any:
+    """Return whole numbers as what kernels know by a pointer.
+
+    Numba makes an argument of every function, and of all its calls, of each number of a tuple: that takes half as long
+    again to compile.
+    """
+    return np.array(tuple(numbers), _record_type(type(numbers)))[()]
+
+
+@functools.cache
+def _record_type(numbers: Any) -> np.dtype:
+    return np.dtype([(name, np.int64) for name in numbers._fields])
 
 
 @intrinsic

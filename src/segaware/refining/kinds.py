@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -130,7 +129,8 @@ def contenders(probabilities: Tensor) -> Tensor:
     """Return the classes of which any can be the most probable in a weighted mean of the pixels, (K,), ascending.
 
     The others, those with the lowest maxima, are nowhere as probable as the least that the most probable of the K must
-    have: a K-th part of what they leave. So to find the most probable class of a filter's output, they can be left out.
+    have: a K-th part of what these have together, at the pixel where that is least. So to find the most probable class
+    of a filter's output, they can be left out.
 
     Args:
         probabilities: (C, h, w).
@@ -139,28 +139,35 @@ def contenders(probabilities: Tensor) -> Tensor:
         >>> contenders(torch.tensor([[[0.7, 0.2]], [[0.2, 0.7]], [[0.1, 0.1]]])).tolist()
         [0, 1]
     """
-    return _contenders(probabilities.flatten(1).amax(1), probabilities.sum(0).min())
+    most, classes = probabilities.flatten(1).amax(1).sort(descending=True)
+    return classes[: _count(most, _left(probabilities, classes))].sort().values
 
 
-def _contenders(most: Tensor, total: Tensor) -> Tensor:
-    """Return the `contenders`, given the maxima of all classes, and the least sum over the classes of any pixel."""
-    most, classes = most.sort(descending=True)
-    left = total - most.flip(0).cumsum(0).flip(0)
-    # What K classes keep from all others, with room for rounding.
-    beaten = [float(most[k]) < 0.999 * float(left[k]) / k for k in range(1, len(most))]
-    return classes[: beaten.index(True) + 1 if True in beaten else None].sort().values
+def _left(probabilities: Tensor, classes: Tensor) -> Tensor:
+    """Return the least, of all pixels, that the first 1, 2, ... of some classes have together."""
+    return probabilities.flatten(1)[classes].cumsum(0).amin(1)
+
+
+def _count(most: Tensor, left: Tensor) -> int:
+    """Return how many of the classes are `contenders`, given their maxima, descending, and what they have together."""
+    ks = torch.arange(1, len(most), device=most.device)
+    beaten = (most[1:] < 0.999 * left[:-1] / ks).nonzero()  # what K classes keep from all others, rounding aside
+    return int(beaten[0, 0]) + 1 if len(beaten) else len(most)
 
 
 def count_contenders(opened: Callable[[], np.ndarray], given: Given) -> int:
     """Return how many `contenders` there are in scores or probabilities (C, h, w), which are read row by row.
 
-    A part of the image has no more: its maxima are no higher.
+    A part of the image has no more: those of the whole image keep the others from it, too, and are still more probable
+    than these together when those are left out whose maxima in the part are no higher than the others'.
     """
-    most, total = torch.zeros(given.channels), torch.tensor(math.inf)
-    for row in range(opened().shape[1]):
-        part = given.probabilities(torch.from_numpy(np.array(opened()[:, row], np.float32)))[0]
-        most, total = torch.maximum(most, part.amax(1)), torch.minimum(total, part.sum(0).min())
-    return len(_contenders(most, total))
+
+    def rows() -> Iterator[Tensor]:
+        for row in range(opened().shape[1]):
+            yield given.probabilities(torch.from_numpy(np.array(opened()[:, row], np.float32)))[0]
+
+    most, classes = torch.stack([row.amax(1) for row in rows()]).amax(0).sort(descending=True)
+    return _count(most, torch.stack([_left(row, classes) for row in rows()]).amin(0))
 
 
 def most_probable(channels: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from segaware.ops._loops import add_differences, clear
-from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._parallel import flat, jit, kernel, parallel_for, record, thread_count
 from segaware.ops.window import Window
 
 _PIXELS = 1024  # of a task: longer loops are no faster
@@ -71,7 +71,7 @@ def forward(embedding: Tensor, window: Window, metric: str) -> Tensor:
     taps = window.size // 2 + 1 if _is_symmetric(window) else window.size
     problem, threads = _Problem.of(embedding, window, metric, height, taps), thread_count()
     sums = embedding.new_empty(threads, problem.taps * problem.rows * problem.width).numpy()
-    _forward(threads, batch * -(-height // problem.rows), (flat(embedding), flat(distance), sums, problem))
+    _forward(threads, batch * -(-height // problem.rows), (flat(embedding), flat(distance), sums, record(problem)))
     return distance
 
 
@@ -83,12 +83,12 @@ def backward(gradient: Tensor, embedding: Tensor, distance: Tensor, window: Wind
     neighbours = (window.centre[0] * 2 + 1) * (window.centre[1] * 2 + 1)
     problem, threads = _Problem.of(embedding, window, metric, height, neighbours), thread_count()
     weights = embedding.new_empty(threads, problem.taps * problem.rows * problem.width).numpy()
-    arguments = flat(gradient), flat(embedding), flat(distance), flat(result), weights, problem
+    arguments = flat(gradient), flat(embedding), flat(distance), flat(result), weights, record(problem)
     _backward(threads, batch * -(-height // problem.rows), arguments)
     return result
 
 
-@jit
+@kernel
 def _forward(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_forward_rows, threads, tasks, arguments)
 
@@ -120,13 +120,12 @@ def _forward_rows(task: int, thread: int, embedding: Any, distance: Any, scratch
             for r in range(rows):
                 place, there = (k - first) * line + r * width, y + r + v
                 inside = 0 <= y + r < problem.height and 0 <= there < problem.height
-                _write(distance, image * taps + k, row + r, sums, place, u, 0, inside, problem)
-                if problem.symmetric:
-                    mirrored = (image + 1) * taps - 1 - k
-                    if inside:
-                        _write(distance, mirrored, there, sums, place, u, u, True, problem)
-                    if y + r - v < 0:  # nobody writes to this row from the other end
-                        _write(distance, mirrored, y + r, sums, place, u, u, False, problem)
+                mirrored = (image + 1) * taps - 1 - k
+                for end in range(2 if problem.symmetric and inside else 1):
+                    tap, to = (mirrored, there) if end else (image * taps + k, row + r)
+                    _write(distance, tap, to, sums, place, u, end * u, inside, problem)
+                if problem.symmetric and y + r - v < 0:  # nobody writes to this row from the other end
+                    clear(distance, (mirrored * problem.height + y + r) * width, width)
 
 
 @jit
@@ -156,10 +155,10 @@ def _write(
     start = (tap * problem.out_height + row) * problem.out_width
     clear(distance, start, begin)
     clear(distance, start + end, problem.out_width - end)
-    to, at, stride = np.uint64(start + begin), np.uint64(place + x), np.uint64(problem.stride_x)
+    to, at, stride, root = np.uint64(start + begin), np.uint64(place + x), np.uint64(problem.stride_x), problem.root
     for column in range(np.uint64(end - begin)):
         value = sums[at + column * stride]
-        distance[to + column] = np.sqrt(value) if problem.root else value
+        distance[to + column] = np.sqrt(value) if root else value
 
 
 @jit
@@ -171,7 +170,7 @@ def _output_columns(low: int, high: int, shift: int, problem: Any) -> Any:
     return begin, end, begin * stride + offset
 
 
-@jit
+@kernel
 def _backward(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_backward_rows, threads, tasks, arguments)
 
@@ -238,12 +237,12 @@ def _add_weights(
 def _add_scaled(weights: Any, place: int, gradient: Any, distance: Any, start: int, n: int, problem: Any) -> None:
     """Add gradients of distances to weights, times what is left of the distance's derivative in `_add_gradients`."""
     to, at, stride = np.uint64(place), np.uint64(start), np.uint64(problem.stride_x)
-    zero = weights.dtype.type(0)
+    zero, root, squared = weights.dtype.type(0), problem.root, problem.squared
     for column in range(np.uint64(n)):
         weight, d = gradient[at + column], distance[at + column]
-        if problem.root:
+        if root:
             weight = weight / d if d > zero else zero
-        elif problem.squared:
+        elif squared:
             weight += weight
         weights[to + column * stride] += weight
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from segaware.ops._layout import to_contiguous
 from segaware.ops._loops import accumulate, add_product, clear, copy
-from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._parallel import flat, jit, kernel, parallel_for, record, thread_count
 from segaware.ops._tile import vector_lanes
 from segaware.ops.filtering._tile import ROWS, add_products
 from segaware.ops.window import Window
@@ -92,7 +92,7 @@ def forward(input: Tensor, mask: Tensor, window: Window, border: str) -> tuple[T
     output, total = input.new_empty(input.shape), input.new_empty(mask[:, :1].shape)
     problem, threads = _Problem.of(input, window, border), thread_count()
     places, scratch = problem.places(problem.left), problem.scratch(input, threads)
-    arguments = flat(input), flat(mask), flat(output), flat(total), places, scratch, problem
+    arguments = flat(input), flat(mask), flat(output), flat(total), places, scratch, record(problem)
     _forward(threads, problem.tasks(input), arguments)
     return output, total
 
@@ -115,16 +115,16 @@ def backward(
         t.new_empty(t.shape if need else 0) for t, need in zip((input, mask), needed, strict=True)
     )
     if needed[0]:
-        common = problem.places(problem.right), scratch, problem
+        common = problem.places(problem.right), scratch, record(problem)
         _input_gradient(threads, tasks, (flat(gradient), flat(mask), inverse, flat(input_gradient), *common))
     if needed[1]:
-        common = problem.places(problem.left), scratch, problem
+        common = problem.places(problem.left), scratch, record(problem)
         arguments = flat(gradient), flat(input), flat(output), inverse, flat(mask_gradient), *common
         _mask_gradient(threads, tasks, arguments)
     return input_gradient, mask_gradient
 
 
-@jit
+@kernel
 def _forward(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_forward_rows, threads, tasks, arguments)
 
@@ -237,7 +237,7 @@ def _copy_seen(memory: Any, place: int, input: Any, plane: int, y: int, problem:
     clear(memory, place, end - place)
 
 
-@jit
+@kernel
 def _input_gradient(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_input_gradient_rows, threads, tasks, arguments)
 
@@ -265,7 +265,7 @@ def _input_gradient_rows(
     _sum_taps(result, gradient, memory, image, y, rows, first, last, problem.bottom, places, problem)
 
 
-@jit
+@kernel
 def _mask_gradient(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_mask_gradient_rows, threads, tasks, arguments)
 

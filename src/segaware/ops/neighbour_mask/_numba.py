@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from segaware.ops._exp import decay
-from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._parallel import flat, jit, kernel, parallel_for, thread_count
 
 
 def mask(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> None:
@@ -21,7 +21,7 @@ def mask(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> N
     _mask(threads, batch * height, (flat(distance), factor, flat(rows), flat(columns), tops, shape))
 
 
-@jit
+@kernel
 def _mask(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_mask_row, threads, tasks, arguments)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from segaware.ops._exp import decay
 from segaware.ops._layout import to_contiguous
 from segaware.ops._loops import add_differences, add_product, clear, copy, gather, scatter
-from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._parallel import flat, jit, kernel, parallel_for, thread_count
 from segaware.ops.filtering._tile import ROWS, add_products
 from segaware.ops.upsampling.taps import Taps, taps_at
 
@@ -84,7 +84,7 @@ def forward(
     return output
 
 
-@jit
+@kernel
 def _forward(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_forward_rows, threads, tasks, arguments)
 
@@ -263,7 +263,7 @@ def backward(
     return tuple(t if need else t.new_empty(0) for t, need in zip(gradients, needed, strict=True))
 
 
-@jit
+@kernel
 def _backward(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_backward_rows, threads, tasks, arguments)
 

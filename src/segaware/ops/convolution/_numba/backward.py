@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._layout import to_channels_last, to_contiguous
-from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._parallel import flat, jit, kernel, parallel_for, thread_count
 from segaware.ops._tile import ROWS, add, multiply_tile, panel_width, scaled_copy, scatter_and_dot
 from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution._numba.columns import (
@@ -93,7 +93,7 @@ def _input_task(
                 p += together
 
 
-@jit
+@kernel
 def _input(threads, tasks, arguments):
     parallel_for(_input_task, threads, tasks, arguments)
 
@@ -130,7 +130,7 @@ def _mask_task(task, thread, partial, mask, grad_mask, totals, problem, chunks):
                 gradient[q] -= total[q]
 
 
-@jit
+@kernel
 def _mask(threads, tasks, arguments):
     parallel_for(_mask_task, threads, tasks, arguments)
 
@@ -214,7 +214,7 @@ def _weight_task(
                     add(partial, place, partial, place, tile, (r - row) * panel, wide)
 
 
-@jit
+@kernel
 def _weight(threads, tasks, arguments):
     parallel_for(_weight_task, threads, tasks, arguments)
 
@@ -246,7 +246,7 @@ def _bias_task(task, thread, grad, partial, shares, filters):
         add(partial, place, partial, place, grad, pixel * filters, filters)
 
 
-@jit
+@kernel
 def _bias(threads, tasks, arguments):
     parallel_for(_bias_task, threads, tasks, arguments)
 

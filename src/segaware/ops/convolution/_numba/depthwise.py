@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._layout import to_channels_last, to_contiguous
-from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._parallel import flat, jit, kernel, parallel_for, thread_count
 from segaware.ops._tile import vector_lanes
 from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution._numba.backward import backward_bias, backward_mask
@@ -92,7 +92,7 @@ def _forward_task(task, thread, input, weight, mask, bias, output, scratch, prob
                 sum_products(output, target, bias, input, seen, weight, 0, factors, column, places, taps, channels)
 
 
-@jit
+@kernel
 def _forward(threads, tasks, arguments):
     parallel_for(_forward_task, threads, tasks, arguments)
 
@@ -155,7 +155,7 @@ def _backward_task(
                 part[column] = values[column] * scale[column]
 
 
-@jit
+@kernel
 def _backward(threads, tasks, arguments):
     parallel_for(_backward_task, threads, tasks, arguments)
 

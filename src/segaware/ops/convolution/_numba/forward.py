@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._layout import row_starts, to_channels_last, transpose_block
-from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._parallel import flat, jit, kernel, parallel_for, thread_count
 from segaware.ops._tile import ROWS, add, multiply_tile, panel_width
 from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution._numba.columns import Problem, Scratch, column_step, mask_scales, masked_columns
@@ -134,7 +134,7 @@ def _forward_block(
                 target[place + start : place + stop] = np.nan
 
 
-@jit
+@kernel
 def _forward(threads, tasks, arguments):
     parallel_for(_forward_task, threads, tasks, arguments)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._layout import row_starts
-from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._parallel import flat, jit, kernel, parallel_for, thread_count
 from segaware.ops._tile import add, panel_width, transpose
 from segaware.ops.arguments import is_channels_last
 from segaware.ops.convolution._numba.columns import Problem
@@ -29,7 +29,7 @@ def _filter_panels_task(task, thread, weight, panels, group_filters, length, pla
             panels[base + places[i] + r] = weight[first + r * length + i] if r < wide else 0
 
 
-@jit
+@kernel
 def _filter_panels(threads, tasks, arguments):
     parallel_for(_filter_panels_task, threads, tasks, arguments)
 
@@ -68,7 +68,7 @@ def _channel_panels_task(task, thread, weight, panels, problem, channel_step, ta
                 panels[((task * taps + k) * filters + o) * panel + c] = value
 
 
-@jit
+@kernel
 def _channel_panels(threads, tasks, arguments):
     parallel_for(_channel_panels_task, threads, tasks, arguments)
 
@@ -106,7 +106,7 @@ def _filters_task(task, thread, partial, result, shares, problem, places, rows):
             result[to + r * length + i] = partial[start + places[i] + r]
 
 
-@jit
+@kernel
 def _filters(threads, tasks, arguments):
     parallel_for(_filters_task, threads, tasks, arguments)
 

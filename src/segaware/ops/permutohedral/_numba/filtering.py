@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._loops import clear, copy
-from segaware.ops._parallel import flat, jit, parallel_for, thread_count
+from segaware.ops._parallel import flat, jit, kernel, parallel_for, thread_count
 from segaware.ops.permutohedral._numba.lattice import Lattice, blur
 from segaware.ops.permutohedral._numba.rows import LANES, gather_row, scatter_row, transpose
 
@@ -56,7 +56,7 @@ def blur_points(lattice: Lattice, rows: Rows) -> None:
         blur(threads, rows.points, rows.size, chains)
 
 
-@jit
+@kernel
 def _sum_copies(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_sum_copies_of_points, threads, tasks, arguments)
 
@@ -104,7 +104,7 @@ def clear_copies(strips: Any, strip: int, rows: Any) -> None:
     clear(rows.copies, start * rows.size, (end - start) * rows.size)
 
 
-@jit
+@kernel
 def _read(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_read_strip, threads, tasks, arguments)
 
@@ -121,7 +121,7 @@ def _read_strip(task: int, thread: int, strips: Any, values: Any, rows: Any) -> 
         splat_block(strips, task, first, count, block, rows)
 
 
-@jit
+@kernel
 def _write(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_write_strip, threads, tasks, arguments)
 

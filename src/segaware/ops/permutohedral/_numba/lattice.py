@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from segaware.ops._parallel import jit, parallel_for, thread_count
+from segaware.ops._parallel import jit, kernel, parallel_for, thread_count
 from segaware.ops.permutohedral._numba.elevation import elevate
 from segaware.ops.permutohedral._numba.rows import LANES, blur_chain
 
@@ -133,7 +133,7 @@ def _numbering(elevated: np.ndarray) -> tuple[np.ndarray, np.uint64]:
     return np.array(strides, np.uint64), np.uint64(start % 2**64)
 
 
-@jit
+@kernel
 def _find_corners(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_find_corners_of_strip, threads, tasks, arguments)
 
@@ -208,7 +208,7 @@ def _sum(numbers: Any) -> Any:
     return total
 
 
-@jit
+@kernel
 def _number(codes: Any, numbers: Any) -> Any:
     """Number codes from 0 on, equal ones equally, and return a hash table, in two parts, and the code of every number.
 
@@ -276,7 +276,7 @@ def _find_chains(table: np.ndarray, numbers: np.ndarray, points: np.ndarray, str
     )
 
 
-@jit
+@kernel
 def _find_chains_in_parallel(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_find_chains_along, threads, tasks, arguments)
 
@@ -308,7 +308,7 @@ def _find_chains_along(
     sizes[task, 0], sizes[task, 1] = place, chains
 
 
-@jit
+@kernel
 def blur(threads: int, rows: Any, size: int, chains: Any) -> None:
     """Add to every point's row half of its neighbours', along one direction after the other."""
     for direction in range(chains.directions.size - 1):
@@ -334,7 +334,7 @@ def _normalize_symmetrically(
     _divide_by_roots(thread_count(), len(strips.starts) - 1, (strips, columns, scales, rows))
 
 
-@jit
+@kernel
 def _splat_ones(strips: Any, rows: Any) -> None:
     corners, weights, points = strips.corners, strips.weights, strips.points
     for strip in range(strips.starts.size - 1):
@@ -344,7 +344,7 @@ def _splat_ones(strips: Any, rows: Any) -> None:
                 rows[points[first + corners[pixel, k]] * LANES] += weights[pixel, k]
 
 
-@jit
+@kernel
 def _divide_by_roots(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_divide_strip_by_roots, threads, tasks, arguments)
 
@@ -362,7 +362,7 @@ def _divide_strip_by_roots(task: int, thread: int, strips: Any, columns: Any, sc
                 weights[pixel, k] /= root
 
 
-@jit
+@kernel
 def _by_point(points: Any, count: int) -> Any:
     """Return where the copies of every point begin, and the copies, in their order."""
     starts, copies = np.zeros(count + 1, np.int32), np.empty(points.size, np.int32)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segaware.ops._exp import exp
 from segaware.ops._loops import accumulate, clear, copy
-from segaware.ops._parallel import flat, jit, parallel_for
+from segaware.ops._parallel import flat, jit, kernel, parallel_for
 from segaware.ops.permutohedral._numba.filtering import BLOCK, Rows, blur_points, clear_copies, slice_block, splat_block
 from segaware.ops.permutohedral._numba.lattice import build
 
@@ -33,7 +33,7 @@ def mean_field(
     return output
 
 
-@jit
+@kernel
 def _update(threads: int, tasks: int, arguments: Any) -> None:
     parallel_for(_update_strip, threads, tasks, arguments)
 
