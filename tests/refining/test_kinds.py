@@ -249,10 +249,10 @@ def test_contenders_are_those_that_can_win_a_mean() -> None:
 
 
 def test_of_many_classes_few_are_contenders() -> None:
-    """Each of 100 classes has a tenth somewhere, and two have 0.9 between them everywhere."""
+    """Each of 100 classes has a tenth somewhere, and the other two share 0.9 everywhere."""
     probabilities = torch.zeros(102, 10, 10)
     probabilities[:100].flatten(1).fill_diagonal_(0.1)
-    probabilities[100], probabilities[101] = 0.3, 0.6
+    probabilities[100], probabilities[101] = torch.linspace(0, 0.9, 10), torch.linspace(0.9, 0, 10)
     assert contenders(probabilities).tolist() == [100, 101]
 
 
