@@ -42,7 +42,7 @@ def transition_width(opened: Callable[[], np.ndarray], given: Given) -> float:
             most, winner = (part - 0.5).abs() + 0.5, part > 0.5
         for dim in (-1, -2):
             pairs = most.shape[dim] - 1
-            (a, first), (b, second) = ((x.narrow(dim, i, pairs) for x in (most, winner)) for i in (0, 1))
+            (a, first), (b, second) = ([x.narrow(dim, i, pairs) for x in (most, winner)] for i in (0, 1))
             widths.append(1 / (a + b - 1)[first != second].clamp(min=1e-3))
     found = torch.cat(widths)
     return float(found.median()) if len(found) else 0.0

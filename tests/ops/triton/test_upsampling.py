@@ -18,7 +18,8 @@ from ..test_upsampling_kernels import Size, sides, sizes
 from ..test_upsampling_kernels import arguments as cpu_arguments
 from .comparison import DEVICE, few, results, same_as_reference
 
-DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+# The gradient of the hardness is a sum of differences to the output, which is rounded to its type.
+TOLERANCES = {torch.float16: 0.02, torch.bfloat16: 0.15, torch.float32: None, torch.float64: None}
 
 
 def arguments(*shape: Any) -> list[Tensor]:
@@ -26,11 +27,12 @@ def arguments(*shape: Any) -> list[Tensor]:
 
 
 def compare(tensors: list[Tensor], **options: Any) -> None:
-    same_as_reference(lambda *leaves: segaware_upsample(*leaves[:-1], **options, backend=leaves[-1]), tensors)
+    run = lambda *leaves: segaware_upsample(*leaves[:-1], **options, backend=leaves[-1])  # noqa: E731
+    same_as_reference(run, tensors, TOLERANCES[tensors[0].dtype])
 
 
-@settings(few, max_examples=6)
-@given(st.integers(1, 3), sizes, sizes, st.integers(1, 3), sides, sides, st.sampled_from(DTYPES))
+@settings(few, max_examples=4)
+@given(st.integers(1, 2), sizes, sizes, st.integers(1, 2), sides, sides, st.sampled_from(list(TOLERANCES)))
 @example(1, (1, 1), (1, 1), 1, None, None, torch.float32)
 def test_random_sizes(
     channels: int, points: Size, pixels: Size, radius: int, rows: Any, columns: Any, dtype: torch.dtype
