@@ -378,7 +378,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_really_full(folder: Path, small_disk: Path, fails: Callable[..., str]) -> None:
-    run = ("refine", folder / "image.png", folder / "scores.npy", *COLOR, "--out")
+    run = ("refine", folder / "image.png", folder / "scores.npy", *COLOR, "--stride", "1", "--out")
     assert "no room on the disk" in fails(*run, small_disk / "out.npy")  # 41 KB and 25 KB of embeddings
     assert not list(small_disk.iterdir())
 
