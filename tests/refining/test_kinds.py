@@ -179,6 +179,8 @@ def test_soft_mattes_are_masks() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             refine(image, matte, kind=kind, embedding="color")
+    with pytest.raises(ValueError, match=r"num_classes given .* got up to 248"):  # a CRF has a channel for each
+        refine(image, np.minimum(matte, 248).astype(np.int64), "segaware_crf", "labels", "color")
     with pytest.raises(ValueError, match=r"labels must be in 0\.\.1 .* a soft matte"):
         refine(image, matte, kind="labels", num_classes=2)
     with pytest.raises(ValueError, match=r"must be integers, got bool: .* of kind 'masks'"):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from segaware.constants import IGNORE_INDEX
 from segaware.labels import check_not_binary
 from segaware.ops.arguments import check_integer
-from segaware.refining.kinds import LARGEST, Kind, MaskNumbers
+from segaware.refining.kinds import LARGEST, Kind, MaskNumbers, Open
 
-Open = Callable[[], np.ndarray]
-_GREY = 200  # more labels than that, of 8 bits, are not guessed: they may be grey levels
+_GREY = 200  # more labels than that are not guessed: they may be grey levels
 _MATTE = "a soft matte of 0..255 is refined as kind 'masks'"
 
 
@@ -112,7 +110,8 @@ def check_labels(labels: np.ndarray, num_classes: int | None, ignore_index: int,
     found = np.unique(labels)
     found = found[found != ignore_index]
     least, most = (int(found[0]), int(found[-1])) if found.size else (0, 0)
-    if num_classes is None and labels.dtype.itemsize == 1 and (len(found) if present else most + 1) > _GREY:
+    grey = labels.dtype.itemsize == 1 if present else most < IGNORE_INDEX  # ids are larger, or of more bits
+    if num_classes is None and grey and (len(found) if present else most + 1) > _GREY:
         raise ValueError(
             f"labels must have num_classes given if there are more than {_GREY}, got up to {most}; {_MATTE}"
         )

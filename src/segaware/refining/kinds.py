@@ -16,6 +16,8 @@ Kind: TypeAlias = Literal["scores", "probabilities", "labels", "masks", "values"
 """What is refined: logits; probabilities; labels; masks, each on its own; or values such as depth or flow."""
 MaskNumbers: TypeAlias = Literal["boolean", "0 and 1", "0..255", "0..1", "logits"]
 """What masks are made of."""
+Open: TypeAlias = Callable[[], np.ndarray]
+"""Opens what is refined; called for every part, so that a memory-mapped file is never in memory as a whole."""
 
 LARGEST = 1e20  # of numbers that are given, so that float32 holds their sums
 _LEAST = 1e-6  # of the weights, a part that says nothing
@@ -155,7 +157,7 @@ def _count(most: Tensor, left: Tensor) -> int:
     return int(beaten[0, 0]) + 1 if len(beaten) else len(most)
 
 
-def count_contenders(opened: Callable[[], np.ndarray], given: Given) -> int:
+def count_contenders(opened: Open, given: Given) -> int:
     """Return how many `contenders` there are in scores or probabilities (C, h, w), which are read row by row.
 
     A part of the image has no more: those of the whole image keep the others from it, too, and are still more probable

@@ -17,14 +17,13 @@ from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.process_memory import machine_memory, release_memory
 from segaware.refining.grid import Grid, find_grid
-from segaware.refining.kinds import Given, contenders, most_probable, says_something, to_means
+from segaware.refining.kinds import Given, Open, contenders, most_probable, says_something, to_means
 from segaware.refining.layers import RefiningLayer, reach
 from segaware.refining.memory import RESERVE, STRIP, blend_cost, edges_cost, embedding_cost, layer_cost, memory_left
 from segaware.refining.modules import device_of
 from segaware.refining.strength import Strength
 from segaware.refining.tiles import Extent, Span, Tile, split
 
-Open: TypeAlias = Callable[[], np.ndarray]
 Step: TypeAlias = Literal["embed", "refine"]
 
 _log = logging.getLogger("segaware")

@@ -18,10 +18,10 @@ from segaware.ops.arguments import check_integer, is_number
 from segaware.ops.window import IntPair, as_pair
 from segaware.refining.checks import check_labels, check_masks, check_values
 from segaware.refining.grid import Align, Box, find_grid
-from segaware.refining.kinds import LARGEST, Given, Kind, MaskNumbers, count_contenders
+from segaware.refining.kinds import LARGEST, Given, Kind, MaskNumbers, Open, count_contenders
 from segaware.refining.layers import Method, RefiningLayer, build_layer
 from segaware.refining.modules import device_of, in_evaluation
-from segaware.refining.refinement import Open, Refinement, to_input
+from segaware.refining.refinement import Refinement, to_input
 from segaware.refining.strength import Strength, check_strength, transition_width
 
 Array: TypeAlias = Tensor | np.ndarray

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 
 from segaware.ops.arguments import is_number
-from segaware.refining.kinds import Given
+from segaware.refining.kinds import Given, Open
 
 Strength: TypeAlias = float | Literal["auto"]
 """A number in 0..1 for all pixels, or "auto" for what `segaware.nn.certainty_gate` says of each."""
@@ -23,7 +22,7 @@ def check_strength(strength: Strength) -> None:
         raise ValueError(f"strength must be 'auto' or a number in 0..1, got {strength!r}")
 
 
-def transition_width(opened: Callable[[], np.ndarray], given: Given) -> float:
+def transition_width(opened: Open, given: Given) -> float:
     """Return how many points it takes from one class to the next: the median over borders, 0 without any.
 
     Between two neighbours of different classes, of which each has a margin over the other at its own point, margins
