@@ -245,6 +245,12 @@ def test_what_is_no_coco_is_one_error(fails: Callable[..., str], folder: Path, c
     assert not (folder / "out.json").exists()
 
 
+def test_a_failed_csv_of_someone_else_stays(fails: Callable[..., str], folder: Path) -> None:
+    (folder / "failed.csv").write_text("mine")
+    assert "not refine's own" in fails(*command(folder))
+    assert (folder / "failed.csv").read_text() == "mine" and not (folder / "out.json").exists()
+
+
 def test_arguments(segaware: Any, fails: Callable[..., str], folder: Path) -> None:
     source = (folder / "instances.json").read_bytes()
     assert "is what is read" in fails(*command(folder, out="instances.json"), "--overwrite")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import logging
 import os
@@ -24,6 +22,7 @@ from segaware.data.coco_masks import as_polygon, decode_mask, encode_mask, mask_
 from segaware.locking import locked
 from segaware.outputs import check_apart, check_outputs
 from segaware.refining.change_report import INDEX, annotation_changes, write_report
+from segaware.refining.failed_list import check_failed_list, write_failed_list
 from segaware.refining.journal import Journal
 from segaware.refining.partial_output import room_for
 from segaware.refining.refine import refine
@@ -32,6 +31,7 @@ from segaware.refining.score_files import FileSettings, check_photograph
 from segaware.version import __version__
 
 _log = logging.getLogger("segaware")
+_COLUMNS = ("image", "error")
 
 
 @dataclass
@@ -116,6 +116,7 @@ def _check_outputs(
     """Check that outputs can be written; what is there beside `out` may be of a run that has begun."""
     there = [out] if begun or report is None else [out, report / INDEX]
     check_outputs(there, [source.path], how.overwrite)
+    check_failed_list(out.with_name("failed.csv"), _COLUMNS)
     folders = [] if report is None else [report]
     if source.panoptic:
         if out.with_suffix("").exists() and not begun and not how.overwrite:
@@ -166,7 +167,8 @@ def _run(
         outcomes.append(outcome)
         yield outcome
     _finish(photographs, source, out, report, journal, records)
-    _write_failed(out.with_name("failed.csv"), outcomes)
+    rows = [(outcome.image, outcome.error) for outcome in outcomes if outcome.error is not None]
+    write_failed_list(out.with_name("failed.csv"), _COLUMNS, rows)
     journal.remove()
 
 
@@ -306,17 +308,6 @@ def copy_segments(source: Annotations, out: Path, annotation: dict[str, Any]) ->
     if png.is_file():
         copy.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(copy, png.read_bytes())
-
-
-def _write_failed(path: Path, outcomes: list[Outcome]) -> None:
-    """List the photographs that failed; what an earlier run has listed goes."""
-    failed = [(outcome.image, outcome.error) for outcome in outcomes if outcome.error is not None]
-    if not failed:
-        path.unlink(missing_ok=True)
-        return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("image", "error"), *failed])
-    write_atomically(path, text.getvalue().encode())
 
 
 def put_back(annotations: Path, out: Path, rejected: list[Any]) -> None:

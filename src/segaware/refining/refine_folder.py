@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import logging
 import multiprocessing
 import os
@@ -22,9 +20,8 @@ from typing import NamedTuple, TypeAlias
 
 import torch
 
-from segaware.atomic import write_atomically
-from segaware.data import DataError
 from segaware.locking import LockedError
+from segaware.refining.failed_list import check_failed_list, write_failed_list
 from segaware.refining.refine_files import Files, OutputThereError, open_embedding, refine_file
 from segaware.refining.score_files import FileSettings
 
@@ -70,7 +67,7 @@ def refine_folder(
             f"got {how.max_memory / 1e9:.2g} GB"
         )
     listed = out / "failed.csv"
-    _check_own(listed)
+    check_failed_list(listed, _COLUMNS)
     listed.unlink(missing_ok=True)
     queue, again = deque(files), set[Files]()
     failed: dict[Files, str] = {}
@@ -91,10 +88,8 @@ def refine_folder(
             file = queue.popleft()
             finish(file, _refine(file, how))
     finally:
-        if failed:
-            _write_list(listed, failed)
-        else:  # another run may have ended meanwhile, and left its own
-            listed.unlink(missing_ok=True)
+        rows = [(image, scores, reason) for (image, scores, _), reason in sorted(failed.items())]
+        write_failed_list(listed, _COLUMNS, rows)  # without any, that of a run which has ended meanwhile goes
     return sorted(failed)
 
 
@@ -198,22 +193,3 @@ def _interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _check_own(listed: Path) -> None:
-    if not listed.exists():
-        return
-    if listed.is_file():
-        with listed.open("rb") as file:
-            if file.readline(100).strip() == ",".join(_COLUMNS).encode():
-                return
-    raise DataError(f"{listed} is where failures are listed, but not refine's own; move it away")
-
-
-def _write_list(listed: Path, failed: dict[Files, str]) -> None:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(_COLUMNS)
-    rows.writerows((image, scores, reason) for (image, scores, _), reason in sorted(failed.items()))
-    listed.parent.mkdir(parents=True, exist_ok=True)  # if not one image has made it
-    write_atomically(listed, text.getvalue().encode(errors="surrogateescape"))
