@@ -30,7 +30,7 @@ def load_everyday() -> dict[str, list[dict[str, Any]]]:
 def everyday_page(text: str) -> str:
     """Return the text of docs/everyday.md with tables as they were measured, between the two comments."""
     made = []
-    for tables in load_everyday().values():
+    for name, tables in load_everyday().items():
         made += [f"## {tables[0]['title']}", load_table(tables[0]["table"]).about]
         for measure, read in MEASURES.items():
             headers = [measure, *(row["title"] for row in tables[0]["rows"])]
@@ -38,13 +38,14 @@ def everyday_page(text: str) -> str:
                 markdown([headers, *([table["data"], *_best_bold(map(read, table["rows"]))] for table in tables)])
             )
         for table in tables:
-            headers, rows = table_cells(table, half_widths=(1, 3, 5))
-            last = headers.index("boundary") + 1  # times were taken beside other work
+            headers, rows = table_cells(table, half_widths=(1, 3, 5, 10))
+            if name == "everyday/sharpening":  # whose times were taken on different days
+                headers, *rows = (row[: headers.index("boundary") + 1] for row in (headers, *rows))
             made += [
                 f"### {table['data']}, {table['title'].lower()}",
                 table["about"].removeprefix(load_table(table["table"]).about).strip()
                 + f" Scored on {table['images']}.",
-                markdown([headers[:last], *(row[:last] for row in rows)]),
+                markdown([headers, *rows]),
                 source(table["measured"]),
             ]
     return with_made(text, made)

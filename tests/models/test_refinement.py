@@ -142,8 +142,8 @@ def test_gated_is_what_refine_takes(image: torch.Tensor) -> None:
     assert (whole - expected).abs().max() > 0.1
 
 
-def test_guided_filter_refines_probabilities_at_full_size(image: torch.Tensor, scores: torch.Tensor) -> None:
-    sharpen = Sharpener(ScoreRefinement(4, guided_filter=GuidedFilter(3, 1e-2)), None)
+def test_image_filter_refines_probabilities_at_full_size(image: torch.Tensor, scores: torch.Tensor) -> None:
+    sharpen = Sharpener(ScoreRefinement(4, image_filter=GuidedFilter(3, 1e-2)), None)
     plain = Sharpener(ScoreRefinement(4), None)(image, scores, 8)
     expected = GuidedFilter(3, 1e-2)(plain.softmax(1), image).clamp(min=1e-6)
     torch.testing.assert_close(sharpen(image, scores, 8).exp(), expected)

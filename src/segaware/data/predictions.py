@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 
 from segaware.data.everyday import EVERYDAY, Everyday
 from segaware.data.folders import files_by_stem
-from segaware.data.images import to_sample
+from segaware.data.images import read_label, to_sample
 from segaware.data.labelled_images import LabelledImages
+from segaware.data.polygons import draw_polygons
 from segaware.data.reading import DataError, reading
 from segaware.data.registry import DatasetRecord, Split, dataset, register_dataset
 from segaware.data.sample import PredictedSample
@@ -149,12 +150,38 @@ def read_logits(path: Path, size: tuple[int, int], num_classes: int = 21) -> Ten
     return resample_scores(torch.from_numpy(logits), size, (scaled[0], scaled[1]), _STRIDE)
 
 
+def read_polygons(path: Path, size: tuple[int, int], tolerance: float = 3.0) -> Tensor:
+    """Read the exact mask of an object as it would be had someone drawn it, see `draw_polygons`.
+
+    Args:
+        path: Mask with 1 for the object.
+        size: Height and width of the photograph.
+        tolerance: How far outlines may be off, in pixels; those of COCO are 2 to 4.
+
+    Returns:
+        Logits of ground and object (2, height, width), as sure as those of `read_probability` can be.
+
+    Raises:
+        DataError: The file is broken, or holds other values.
+    """
+    mask = read_label(path, 2) == 1
+    if mask.shape != size:
+        raise DataError(f"{path}: a mask of {mask.shape} for a photograph of {size}")
+    drawn = torch.from_numpy(draw_polygons(mask, tolerance)).float()[None].clamp(_CLIP, 1 - _CLIP)
+    return torch.cat([torch.zeros_like(drawn), drawn.logit()])
+
+
 def _read_objects(
     root: Path, split: Split, transform: Any, *, network: str, folder: str, class_of: tuple[int, ...], reduce: int
 ) -> Predictions:
     samples = Everyday(root, split, folder=folder, class_of=class_of)
     place = Path(root) / "predictions" / network / "everyday" / split / folder
     return Predictions(samples, place, ".png", partial(read_probability, reduce=reduce), transform)
+
+
+def _read_polygons(root: Path, split: Split, transform: Any) -> Predictions:
+    samples = Everyday(root, split, folder="ecssd", class_of=(0, 1))
+    return Predictions(samples, Path(root) / "everyday" / split / "ecssd" / "masks", ".png", read_polygons, transform)
 
 
 def _read_voc(root: Path, split: Split, transform: Any) -> Predictions:
@@ -186,6 +213,17 @@ for _network, (_sets, _class) in _OBJECTS.items():
                     ground=True,
                 )
             )
+register_dataset(
+    DatasetRecord(
+        "polygons_ecssd",
+        "predictions",
+        _read_polygons,
+        dataset("ecssd").layout,
+        ("ground", "object"),
+        splits=dataset("ecssd").splits,
+        ground=True,
+    )
+)
 register_dataset(
     DatasetRecord(
         "deeplabv3_voc",

@@ -10,7 +10,6 @@ from segaware.choices import CRF
 from segaware.nn import (
     BilateralFilter2d,
     DenseCRF,
-    GuidedFilter,
     SegAwareCRF,
     SharedDistances,
     certainty_gate,
@@ -45,7 +44,8 @@ class ScoreRefinement(Configured):
             It is taken before the scores are upsampled.
         edge_iterations: How often `edge_filter` is applied to the probabilities at the size of the image, before
             `dense_crf`, and left out of training like it; 0 for not at all.
-        guided_filter: The guided filter, likewise.
+        image_filter: Another filter of probabilities (N, C, H, W) under images (N, 3, H, W), such as `GuidedFilter`,
+            likewise.
         gated: Take of the filters as much as `certainty_gate` says, as `segaware.refine` does.
 
     Raises:
@@ -69,7 +69,7 @@ class ScoreRefinement(Configured):
         crf_first: bool = False,
         filter_probabilities: bool = False,
         edge_iterations: int = 0,
-        guided_filter: GuidedFilter | None = None,
+        image_filter: nn.Module | None = None,
         gated: bool = False,
     ) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class ScoreRefinement(Configured):
         self.crf_first = crf_first
         self.filter_probabilities = filter_probabilities
         self.edge_filter = edge_filter(edge_iterations) if edge_iterations else None
-        self.guided_filter = guided_filter
+        self.image_filter = image_filter
         self.gated = gated
 
     @property
@@ -161,7 +161,7 @@ class ScoreRefinement(Configured):
         before = upsample(scores.softmax(1), stride, size) if self.gated else None
         scores, stride, probabilities = self._filtered(scores, stride, shared, size)
         scores = upsample(scores, stride, size)
-        for layer in (self.edge_filter, self.guided_filter):
+        for layer in (self.edge_filter, self.image_filter):
             if layer is not None:
                 scores = layer(scores if probabilities else scores.softmax(1), image)
                 probabilities = True

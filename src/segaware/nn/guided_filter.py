@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segaware.ops.arguments import check_devices, check_image, check_integer, check_rgb, is_number
@@ -65,9 +64,16 @@ class GuidedFilter(nn.Module):
         return self._mean((a[:, :, None] * b[:, None]).flatten(1, 2)).unflatten(1, (a.shape[1], b.shape[1]))
 
     def _mean(self, pixels: Tensor) -> Tensor:
-        side, r = 2 * self.radius + 1, self.radius
-        rows = F.avg_pool2d(pixels, (side, 1), 1, (r, 0), count_include_pad=False)
-        return F.avg_pool2d(rows, (1, side), 1, (0, r), count_include_pad=False)
+        """Return the means of windows, by sums from the image's edge on, whose cost does not grow with the radius."""
+        means = pixels.double()  # a window's sum is a small difference of two that are large
+        for dim in (-2, -1):
+            length = means.shape[dim]
+            middle = torch.arange(length, device=means.device)
+            stop, start = (middle + self.radius + 1).clamp(max=length), (middle - self.radius).clamp(min=0)
+            sums = torch.cat([torch.zeros_like(means.narrow(dim, 0, 1)), means.cumsum(dim)], dim)
+            counts = (stop - start).view(-1, *[1] * (-1 - dim))
+            means = (sums.index_select(dim, stop) - sums.index_select(dim, start)) / counts
+        return means.to(pixels.dtype)
 
     def extra_repr(self) -> str:
         """Describe the filter."""

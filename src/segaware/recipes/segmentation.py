@@ -94,8 +94,15 @@ class DenseCRFOptions(Section):
 class GuidedFilterOptions(Section):
     """A guided filter; see `segaware.nn.GuidedFilter`."""
 
+    type: Literal["guided"]
     radius: Side
     epsilon: Positive
+
+
+class MattingOptions(Section):
+    """Closed-form matting of every class, with the constants of rembg's `alpha_matting`."""
+
+    type: Literal["closed_form_matting"]
 
 
 class ScoreRefinementOptions(Section):
@@ -112,7 +119,7 @@ class ScoreRefinementOptions(Section):
     crf_compat: NonNegative
     edge_iterations: IterationsOrNone = Field(description="how often the filter on colours is applied at the end")
     gated: bool = Field(description="leave as they are pixels whose class is certain")
-    guided_filter: GuidedFilterOptions | None
+    image_filter: Annotated[GuidedFilterOptions | MattingOptions | None, Field(discriminator="type")]
     dense_crf: DenseCRFOptions | None
 
 

@@ -17,6 +17,7 @@ from segaware.devices import default_device
 from segaware.experiments.tasks.networks import build_embedding, optimization
 from segaware.experiments.tasks.scores import Predictor
 from segaware.experiments.tasks.segmentation.cached import cached_predictor, sharpener, with_cached_scores
+from segaware.experiments.tasks.segmentation.matting import ClosedFormMatting
 from segaware.experiments.tasks.segmentation.panels import draw_images
 from segaware.experiments.tasks.segmentation.samples import open_images
 from segaware.experiments.tasks.segmentation.scores import SegmentationScores, count_classes, segmentation_row
@@ -256,6 +257,8 @@ def _refinement(recipe: AnySegmentationRecipe) -> ScoreRefinement:
     options = recipe.model.model_dump(include=set(ScoreRefinementV2Options.model_fields))
     if options["dense_crf"] is not None:
         options["dense_crf"] = DenseCRF(**options["dense_crf"])
-    if options["guided_filter"] is not None:
-        options["guided_filter"] = GuidedFilter(**options["guided_filter"])
+    filter_options = options["image_filter"]
+    if filter_options is not None:
+        kind = {"guided": GuidedFilter, "closed_form_matting": ClosedFormMatting}[filter_options.pop("type")]
+        options["image_filter"] = kind(**filter_options)
     return ScoreRefinement(num_classes(recipe), **options)
