@@ -98,19 +98,19 @@ def refine(
     """Sharpen any model's scores, labels, depth or flow so that they follow the borders in the image."""
     with errors(_INTERRUPTED):
         settings = Settings(
-            method,
-            kind or "scores",
-            kernel_size,
-            iterations,
-            hardness,
-            stride,
-            num_classes,
-            certainty,
-            clip,
-            _parse_strength(strength),
-            ignore_index,
-            align,
-            region,
+            method=method,
+            kind=kind or "scores",
+            kernel_size=kernel_size,
+            iterations=iterations,
+            hardness=hardness,
+            stride=stride,
+            num_classes=num_classes,
+            certainty=certainty,
+            clip=clip,
+            strength=_parse_strength(strength),
+            ignore_index=ignore_index,
+            align=align,
+            region=region,
         )
         memory = parse_memory(max_memory)
         how = FileSettings(settings, kind, key, embedding, memory, overwrite, unknown, max_pixels)

@@ -119,19 +119,19 @@ def refine(
         (50, 70)
     """
     settings = Settings(
-        method,
-        kind,
-        kernel_size,
-        iterations,
-        hardness,
-        stride,
-        num_classes,
-        certainty,
-        clip,
-        strength,
-        ignore_index,
-        align,
-        region,
+        method=method,
+        kind=kind,
+        kernel_size=kernel_size,
+        iterations=iterations,
+        hardness=hardness,
+        stride=stride,
+        num_classes=num_classes,
+        certainty=certainty,
+        clip=clip,
+        strength=strength,
+        ignore_index=ignore_index,
+        align=align,
+        region=region,
     )
     limit = None if max_memory is None else parse_memory(max_memory)
     images, batch = to_images(image), to_numpy("scores", scores)

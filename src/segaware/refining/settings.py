@@ -32,7 +32,7 @@ EmbeddingSource: TypeAlias = EmbeddingName | Network | Tensor | np.ndarray
 _WIDE = 8  # pixels that a transition takes in scores that were interpolated from a coarse grid, or are as blurred
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """How images are refined. See `refine` for what the attributes mean."""
 
