@@ -22,7 +22,14 @@ from segaware.refining import refine_files
 
 COLOR = ("--embedding", "color", "--kernel-size", "3", "--max-memory", "9GB")
 SLOW = (*COLOR, "--iterations", "2000")  # an image takes a second
-COMMAND = (sys.executable, "-c", "from segaware.cli.main import app; app()", "refine")
+COMMAND = (
+    sys.executable,
+    "-c",
+    "import signal\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores\n"
+    "from segaware.cli.main import app; app()",
+    "refine",
+)
 
 
 @pytest.fixture
