@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segaware.ops.arguments import check_devices, check_image, check_integer, check_rgb, is_number
@@ -65,14 +66,15 @@ class GuidedFilter(nn.Module):
 
     def _mean(self, pixels: Tensor) -> Tensor:
         """Return the means of windows, by sums from the image's edge on, whose cost does not grow with the radius."""
-        means = pixels.double()  # a window's sum is a small difference of two that are large
+        means, r = pixels.double(), self.radius  # a window's sum is a small difference of two that are large
         for dim in (-2, -1):
             length = means.shape[dim]
             middle = torch.arange(length, device=means.device)
-            stop, start = (middle + self.radius + 1).clamp(max=length), (middle - self.radius).clamp(min=0)
-            sums = torch.cat([torch.zeros_like(means.narrow(dim, 0, 1)), means.cumsum(dim)], dim)
-            counts = (stop - start).view(-1, *[1] * (-1 - dim))
-            means = (sums.index_select(dim, stop) - sums.index_select(dim, start)) / counts
+            counts = (middle + r + 1).clamp(max=length) - (middle - r).clamp(min=0)
+            margins = (0, 0) * (-1 - dim) + (r + 1, r)
+            sums = F.pad(means, margins).cumsum(dim)
+            means = sums.narrow(dim, 2 * r + 1, length) - sums.narrow(dim, 0, length)
+            means /= counts.view(-1, *[1] * (-1 - dim))
         return means.to(pixels.dtype)
 
     def extra_repr(self) -> str:
