@@ -13,7 +13,7 @@ from ..random_windows import repeatable
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
 # The interpreter takes seconds for one window.
-few = settings(repeatable, max_examples=10 if DEVICE == "cpu" else 30)
+few = settings(repeatable, max_examples=6 if DEVICE == "cpu" else 30)
 
 # Relative to the largest value: sums of up to some hundred products in these types, with the operands rounded to them.
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
