@@ -76,13 +76,15 @@ def test_debug(segaware: Callable[..., Result]) -> None:
 
 
 def test_log(segaware: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command shows warnings, and with --debug what is chosen."""
+    """A command shows warnings and what it waits for, and with --debug what is chosen."""
 
     def chosen() -> dict[str, str]:
         logging.getLogger("segaware.anywhere").warning("something is left out")
+        logging.getLogger("segaware.ops._kernel_cache").info("a kernel is compiled")
         logging.getLogger("segaware").info("something is chosen")
         return {}
 
     monkeypatch.setattr(doctor, "backend_notes", chosen)
-    assert segaware("doctor").stderr == "WARNING test_entry: something is left out\n"
-    assert segaware("--debug", "doctor").stderr.endswith("left out\nINFO test_entry: something is chosen\n")
+    lines = "WARNING test_entry: something is left out\nINFO test_entry: a kernel is compiled\n"
+    assert segaware("doctor").stderr == lines
+    assert segaware("--debug", "doctor").stderr.endswith(f"{lines}INFO test_entry: something is chosen\n")

@@ -31,6 +31,7 @@ Weights = Annotated[
 
 WHOLE = "the files that are written are whole; --overwrite starts again"
 _log = logging.getLogger("segaware")
+_compiling = logging.getLogger("segaware.ops._kernel_cache")  # its waits of seconds are always explained
 
 
 def debug(
@@ -47,15 +48,17 @@ def debug(
 @contextmanager
 def _shown_log(least: int) -> Iterator[None]:
     """Write the log of segaware, which is silent in a library, to stderr, from a level on."""
-    handler, level = logging.StreamHandler(), _log.level
+    handler, levels = logging.StreamHandler(), (_log.level, _compiling.level)
     handler.setFormatter(logging.Formatter("%(levelname)s %(module)s: %(message)s"))
     _log.addHandler(handler)
     _log.setLevel(least)
+    _compiling.setLevel(min(least, logging.INFO))
     try:
         yield
     finally:
         _log.removeHandler(handler)
-        _log.setLevel(level)
+        for log, level in zip((_log, _compiling), levels, strict=True):
+            log.setLevel(level)
 
 
 class _Terminated(KeyboardInterrupt):
