@@ -25,11 +25,10 @@ GIVEN = "everyday/predictions/bilinear"
 # By set, the row beside it: hard masks are sure everywhere, so only strength=1 changes them.
 SETS = {
     "u2netp_ecssd": "everyday/predictions/fast",
-    "selfie_clothes": "everyday/predictions/fast",
     "deeplabv3_voc": "everyday/predictions/fast",
     "polygons_ecssd": "everyday/predictions/fast_whole",
 }
-COUNT, HEIGHT = 2, 240
+COUNT, HEIGHT = 2, 250
 
 
 @torch.inference_mode()

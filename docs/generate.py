@@ -200,6 +200,8 @@ def benchmarks_page(folder: Path) -> str:
         parts += [f"## {group['title']}", group["about"], markdown(_bench_rows(group)), _measured(group)]
     if (folder / "refine_memory.json").is_file():
         parts += _refine_memory(json.loads((folder / "refine_memory.json").read_text()))
+    if (folder / "refine_folder.json").is_file():
+        parts += _refine_folder(json.loads((folder / "refine_folder.json").read_text()))
     if (folder / "remarks.md").is_file():
         parts.append((folder / "remarks.md").read_text().strip())
     if curves is not None:
@@ -227,6 +229,21 @@ def _refine_memory(values: dict[str, Any]) -> list[str]:
         "libraries included, in 10^6 bytes.",
         markdown([["method", "--max-memory", "s", "peak MB"], *rows]),
         source(measured),
+    ]
+
+
+def _refine_folder(values: dict[str, Any]) -> list[str]:
+    rows = [
+        [row["title"], f"{row['seconds']:.1f}", f"{row['images_per_second']:.2f}", f"{row['peak_mb']:.0f}"]
+        for row in values["rows"]
+    ]
+    height, width = values["size"]
+    return [
+        f"## {values['title']}",
+        f"{values['about']} {values['images']} photographs of {width}x{height} pixels and {values['classes']} classes. "
+        "Peak memory is that of all processes together, in 10^6 bytes.",
+        markdown([["", "s", "images a second", "peak MB"], *rows]),
+        source(values["measured"]),
     ]
 
 

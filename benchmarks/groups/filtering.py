@@ -6,12 +6,13 @@ import functools
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.harness import operations
 from benchmarks.harness.measure import Goal
 from benchmarks.harness.plan import Measurement, Settings, forward, time_in_turn
-from segaware.ops import attention_mask, embedding_distance, segaware_filter2d
+from segaware.ops import attention_mask, embedding_distance, segaware_filter2d, segaware_upsample
 
 _SIGMA_COLOR, _SIGMA_SPACE = 0.3, 3.0
 
@@ -19,9 +20,10 @@ _SIGMA_COLOR, _SIGMA_SPACE = 0.3, 3.0
 def plan(
     settings: Settings, side: int = 321, kernel_size: int = 9, channels: int = 21, dim: int = 64
 ) -> list[Measurement]:
-    """Return the measurements: the filter on an embedding with two metrics, and on the image's own colours."""
+    """Return the measurements: the filter on an embedding, two metrics, and on the image's own colours; upsampling."""
     size = f"{kernel_size}x{kernel_size}, {side}x{side}"
     learned = f"{size}, {channels} channels, {dim}-channel embedding"
+    enlarged = f"Upsampling by 8 to {side}x{side}, {channels} channels, {dim}-channel embedding"
     inputs = (settings, side, kernel_size, channels, dim)
     return [
         Measurement(title, functools.partial(function, title, *inputs))
@@ -29,6 +31,7 @@ def plan(
             (f"{learned}, L1 distance", _absolute),
             (f"{learned}, squared distance", _squared),
             (f"{size}, an RGB image by its own colours, disc with Gaussian weights", _own_colors),
+            (enlarged, _upsampled),
         )
     ]
 
@@ -69,6 +72,15 @@ def _own_colors(title: str, settings: Settings, side: int, kernel_size: int, *_:
         "OpenCV": forward(settings.peer("opencv_filter", "filter_by_colors"), *arguments),
     }
     return [time_in_turn(settings, title, contenders, ("OpenCV",), same={"OpenCV": kernel_size // 2})]
+
+
+def _upsampled(title: str, settings: Settings, side: int, _: int, channels: int, dim: int) -> list[dict[str, Any]]:
+    coarse, embedding = _random(settings, -(-side // 8), channels), _random(settings, side, dim)
+    contenders = {
+        "segaware": forward(segaware_upsample, coarse, embedding, embedding[..., ::8, ::8].contiguous(), 1 / dim),
+        "F.interpolate": forward(functools.partial(F.interpolate, size=(side, side), mode="bilinear"), coarse),
+    }
+    return [time_in_turn(settings, title, contenders, ("F.interpolate",))]
 
 
 def _filter_by_colors(image: Tensor, kernel_size: int, sigma_color: float, sigma_space: float) -> Tensor:
