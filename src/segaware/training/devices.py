@@ -44,8 +44,8 @@ class Devices:
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of Lightning's `Trainer` and `Fabric`."""
-        devices, nodes = _started()
-        devices, nodes = self.devices or str(devices), self.nodes or nodes
+        count, machines = _started()
+        devices, nodes = self.devices or str(count), self.nodes or machines
         strategy = self.strategy or ("auto" if (devices, nodes) == ("1", 1) else "ddp_find_unused_parameters_true")
         return {"devices": devices, "num_nodes": nodes, "strategy": strategy, "accelerator": self.accelerator}
 
