@@ -49,7 +49,7 @@ def test_two_processes_are_as_one(table: str, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "segaware"), "table", table, "--devices", "2", "--accelerator", "cpu"]
     paths = ["--runs", str(tmp_path / "two"), "--out", str(tmp_path / "results"), "--no-costs"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEGAWARE_")}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment["OMP_NUM_THREADS"] = "1"
     finished = subprocess.run([*command, *paths], capture_output=True, text=True, env=environment, timeout=280)
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr.count("training 1 of 2:") == finished.stdout.count(str(tmp_path / "results")) == 1

@@ -68,7 +68,7 @@ print(json.dumps([finished, killed, went_on]))
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     values = ["model.dropout=0.5", "data.jitter=0.3", "data.scale=[1.0, 1.5]", "train.epochs=3"]
     recipe = write_recipe(tmp_path / "tiny.yaml", tiny("demo/baseline", *values))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", SCRIPT, recipe, str(tmp_path), str(KILLS)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
     assert done.returncode == 0, done.stderr

@@ -291,7 +291,7 @@ def test_what_is_scored_does_not_tie_a_training_to_a_recipe(copied: Path) -> Non
 
 def test_precision_of_cached_scores_is_that_of_the_training(copied: Path) -> None:
     """They are what is trained on."""
-    values = ["train_on=cached_scores", "data.crop=[49, 49]", "data.jitter=0.0"]
-    train("demo/control", tiny("demo/control", *values), Workspace(copied))
+    values = ["train_on=cached_scores", "data.crop=[33, 41]", "data.jitter=0", "model.segaware_layers=none"]
+    train("mine", tiny("demo/segaware", *values), Workspace(copied))
     with pytest.raises(RecipeError, match=r"evaluation\.precision \(32-true there, bf16-mixed here\)"):
-        train("demo/control", tiny("demo/control", *values, "evaluation.precision=bf16-mixed"), Workspace(copied))
+        train("mine", tiny("demo/segaware", *values, "evaluation.precision=bf16-mixed"), Workspace(copied))

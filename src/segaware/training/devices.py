@@ -104,10 +104,11 @@ def launched(devices: Devices) -> Iterator[None]:
         if launcher is not None:
             fabric.launch()
             ranks.connect()
-    except MisconfigurationException as error:
+    except (MisconfigurationException, TypeError, ValueError) as error:
         raise ValueError(f"devices: {error}") from error
     with using_device(None if devices.accelerator == "auto" else fabric.device):
         if ranks.rank() == 0:
+            logging.getLogger("segaware").info("processes: %d, the first on %s", ranks.world_size(), fabric.device)
             yield
             for process in getattr(launcher, "procs", ()):
                 process.wait()
