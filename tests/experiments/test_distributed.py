@@ -36,7 +36,9 @@ def two(monkeypatch: pytest.MonkeyPatch) -> None:
 def table(tmp_path: Path) -> str:
     """An embedding, and a network that starts from it; some images are smaller than their crop, so parts are void."""
     values = [f"train.epochs={EPOCHS}", "data.scale=[0.6, 1.0]", "data.jitter=0.3"]
-    embedding = write_recipe(tmp_path / "embedding.yaml", tiny("demo/embedding", *values))
+    # AdamW makes steps of rounding errors where a gradient is 0 but for them, as that of an embedding's last bias.
+    sgd = ["train.optimizer={type: sgd, momentum: 0.9}", "train.learning_rate=0.05"]
+    embedding = write_recipe(tmp_path / "embedding.yaml", tiny("demo/embedding", *values, *sgd))
     start = ["start.model=null", f"start.embedding={embedding}", "model.batch_norm=false"]
     write_recipe(tmp_path / "aware.yaml", tiny("demo/segaware", *values, *start))
     path = tmp_path / "table.yaml"
@@ -45,14 +47,15 @@ def table(tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.timeout(900)  # each process imports everything
 def test_two_processes_are_as_one(table: str, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "segaware"), "table", table, "--devices", "2", "--accelerator", "cpu"]
     paths = ["--runs", str(tmp_path / "two"), "--out", str(tmp_path / "results"), "--no-costs"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEGAWARE_")}
     environment["OMP_NUM_THREADS"] = "1"
-    finished = subprocess.run([*command, *paths], capture_output=True, text=True, env=environment, timeout=280)
+    finished = subprocess.run([*command, *paths], capture_output=True, text=True, env=environment)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stderr.count("training 1 of 2:") == finished.stdout.count(str(tmp_path / "results")) == 1
+    assert finished.stderr.count("training 1 of 2:") == finished.stdout.count("table.json") == 1
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     run_table(table, Workspace(tmp_path / "one"), costs=False)

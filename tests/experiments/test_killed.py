@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from segaware.training import load_weights
@@ -65,12 +66,13 @@ print(json.dumps([finished, killed, went_on]))
 """
 
 
+@pytest.mark.timeout(900)  # twelve trainings and more
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     values = ["model.dropout=0.5", "data.jitter=0.3", "data.scale=[1.0, 1.5]", "train.epochs=3"]
     recipe = write_recipe(tmp_path / "tiny.yaml", tiny("demo/baseline", *values))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", SCRIPT, recipe, str(tmp_path), str(KILLS)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     finished, killed, went_on = json.loads(done.stdout.splitlines()[-1])
     assert killed == KILLS and went_on > 0

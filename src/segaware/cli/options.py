@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -98,8 +99,7 @@ def errors(interrupted: str = "the same command goes on from the last checkpoint
     except (ArithmeticError, EOFError, MemoryError, ModuleNotFoundError, OSError, RuntimeError, ValueError) as error:
         _log.debug("the traceback of the error below", exc_info=True)
         if not _is_known_to_the_first():
-            of = f" (process {rank()} of {world_size()})" if world_size() > 1 else ""
-            print(f"segaware{of}:", _told(error), file=sys.stderr)
+            print(f"segaware, rank {rank()}:" if rank() > 0 else "segaware:", _told(error), file=sys.stderr)
         raise typer.Exit(1) from None
 
 
@@ -143,6 +143,8 @@ def _told(error: Exception) -> str:
         return f"out of memory ({text}). {_LESS}"
     if isinstance(error, EOFError):
         return f"a file ends too early, or there is no input ({text}); SEGAWARE_DEBUG=1 shows where"
+    if world_size() > 1 and re.search("(closed|reset) by peer|remote process exited", text):
+        return "another of the processes has ended; the same command goes on from the last checkpoint"
     if isinstance(error, RuntimeError):  # no user's mistake is one, so this helps to report it
         return f"{type(error).__name__}: {text}; SEGAWARE_DEBUG=1 shows where"
     return text
