@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 IGNORE_INDEX = 255
 """The label of pixels whose class is not known, as in PASCAL VOC."""
 
@@ -16,3 +18,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # Middlebury's and Sintel's .flo files: flow is unknown if |u| or |v| is above UNKNOWN_FLOW_THRESH, 1e9, in their code.
 UNKNOWN_FLOW_THRESHOLD = 1e9  # pixels
 UNKNOWN_FLOW = 1666666752.0  # what Middlebury's files hold there
+
+ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Signals that end work when nothing is half done: Ctrl-C, that of queues, and SLURM's warning, unknown to Windows."""

@@ -1,5 +1,7 @@
 """What a user can mend is told in one line on stderr with exit status 1, before anything is written."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +94,24 @@ def test_ctrl_c(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("segaware.cli.train.train_recipe", stopped)
     line = fails("train", "demo/baseline", "--runs", tmp_path, status=130)
     assert line == "interrupted; the same command goes on from the last checkpoint"
+
+
+@pytest.mark.parametrize("option", ["--devices=0", "--accelerator=abacus", "--strategy=luck", "--devices=0,0,0"])
+def test_devices_that_are_not_there(fails: Fails, tmp_path: Path, option: str) -> None:
+    name, _, value = option.removeprefix("--").partition("=")
+    line = fails("train", "demo/baseline", "--runs", tmp_path, "--accelerator=cpu", option)
+    assert line.startswith("devices: ") and (name in line or value in line)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_signals_of_queues(
+    fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """The status tells them apart, for whoever puts the command into the queue again."""
+    monkeypatch.setattr("segaware.cli.train.train_recipe", lambda *_: os.kill(os.getpid(), number))
+    line = fails("train", "demo/baseline", "--runs", tmp_path, status=128 + number)
+    assert line == "terminated; the same command goes on from the last checkpoint"
 
 
 def test_message_of_many_lines_becomes_one(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

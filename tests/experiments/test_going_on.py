@@ -18,7 +18,7 @@ from segaware.experiments.workspace import Workspace
 from segaware.locking import LockedError, locked
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe
-from segaware.training import SegmentationStage, find_checkpoint, load_weights
+from segaware.training import SegmentationStage, engine, find_checkpoint, load_weights
 
 from .tiny_recipes import STEPS, tiny
 
@@ -26,7 +26,7 @@ EPOCHS = 3
 
 
 class Terminated(BaseException):
-    """What a handler of SIGTERM may raise."""
+    """What a handler of SIGTERM or SIGUSR1 may raise."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,10 +35,11 @@ def _terminated() -> Iterator[None]:
         raise Terminated
 
     # Shells start background jobs with SIGINT ignored.
-    before = signal.signal(signal.SIGTERM, handle), signal.signal(signal.SIGINT, signal.default_int_handler)
+    handlers = {signal.SIGTERM: handle, signal.SIGUSR1: handle, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGTERM, before[0])
-    signal.signal(signal.SIGINT, before[1])
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ PLACES = [
 ]
 STOPS = [
     *[(place, signal.SIGINT) for place in PLACES],
-    *[(place, signal.SIGTERM) for place in (("step", 1), ("validation", STEPS))],
+    *[(place, n) for n in (signal.SIGTERM, signal.SIGUSR1) for place in (("step", 1), ("validation", STEPS))],
 ]
 
 
@@ -139,6 +140,26 @@ def test_a_stop_after_every_step(
         diary.stop = "step", step
         with pytest.raises(KeyboardInterrupt):
             train("demo/baseline", recipe, Workspace(tmp_path))
+    weights, _ = load_weights(train("demo/baseline", recipe, Workspace(tmp_path)))
+    assert diary.again == [] and _same(diary.batches, whole[1]) and _same(weights, whole[0])
+
+
+def test_checkpoints_within_an_epoch(
+    recipe: Recipe, whole: tuple[dict[str, Tensor], dict[int, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are what a training goes on from that nothing has warned."""
+    monkeypatch.setattr(engine, "SAVED_EVERY", 0.0)
+    diary = Diary(monkeypatch)
+    step = SegmentationStage.training_step
+
+    def fail(stage: SegmentationStage, batch: Sample, batch_idx: int) -> Tensor:
+        if stage.global_step == STEPS + 2:
+            raise OSError("the disk is gone")
+        return step(stage, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as failing, pytest.raises(OSError, match="disk is gone"):
+        failing.setattr(SegmentationStage, "training_step", fail)
+        train("demo/baseline", recipe, Workspace(tmp_path))
     weights, _ = load_weights(train("demo/baseline", recipe, Workspace(tmp_path)))
     assert diary.again == [] and _same(diary.batches, whole[1]) and _same(weights, whole[0])
 

@@ -269,3 +269,29 @@ def test_network_that_is_not_trained(copied: Path) -> None:
 @pytest.mark.usefixtures("no_training")
 def test_words_do_not_tie_a_training_to_a_recipe(copied: Path) -> None:
     train("demo/baseline", tiny("demo/baseline", "title=other", "published=66.3"), Workspace(copied))
+
+
+@pytest.mark.usefixtures("no_training")
+def test_what_is_scored_does_not_tie_a_training_to_a_recipe(copied: Path) -> None:
+    """What was measured otherwise is removed, and nothing is trained."""
+    folder = copied / "demo/baseline"
+    measured = [folder / name for name in ("scores.npz", "scores_other.npz", "scores.json", "cost.json")]
+    for path in (*measured, folder / "notes.txt"):
+        path.touch()
+    train("demo/baseline", tiny("demo/baseline", "data.workers=3"), Workspace(copied))
+    assert all(path.exists() for path in measured)
+    recipe = tiny("demo/baseline", "evaluation.images=2")
+    train("demo/baseline", recipe, Workspace(copied))
+    assert not any(path.exists() for path in measured) and (folder / "notes.txt").exists()
+    assert yaml.safe_load((folder / "recipe.yaml").read_text()) == recipe.model_dump(mode="json")
+    before = _contents(copied)
+    train("demo/baseline", recipe, Workspace(copied))
+    assert _contents(copied) == before
+
+
+def test_precision_of_cached_scores_is_that_of_the_training(copied: Path) -> None:
+    """They are what is trained on."""
+    values = ["train_on=cached_scores", "data.crop=[33, 41]", "data.jitter=0", "model.segaware_layers=none"]
+    train("mine", tiny("demo/segaware", *values), Workspace(copied))
+    with pytest.raises(RecipeError, match=r"evaluation\.precision \(32-true there, bf16-mixed here\)"):
+        train("mine", tiny("demo/segaware", *values, "evaluation.precision=bf16-mixed"), Workspace(copied))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +17,10 @@ from typing import Annotated
 import torch
 import typer
 
+from segaware.choices import Precision
+from segaware.constants import ENDING_SIGNALS
 from segaware.experiments.workspace import Workspace
+from segaware.ranks import rank, world_size
 from segaware.recipes.files import choose_data, load_recipe, recipe_folder
 from segaware.recipes.schema import Recipe
 
@@ -27,6 +33,16 @@ RecipeName = Annotated[str, typer.Argument(help="A name from `segaware recipes`,
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
 Weights = Annotated[
     Path | None, typer.Option("--checkpoint", help="Weights file; the recipe's own in --runs if not given.")
+]
+DeviceCount = Annotated[
+    str | None,
+    typer.Option("--devices", help="How many devices of a machine, or which, as Lightning has it."),
+]
+Nodes = Annotated[int | None, typer.Option("--nodes", min=1, help="How many machines, each started by a launcher.")]
+Strategy = Annotated[str | None, typer.Option("--strategy", help="Lightning's name, such as ddp.")]
+Accelerator = Annotated[str, typer.Option("--accelerator", help="Kind of devices in Lightning's names: cpu, gpu.")]
+TrainingPrecision = Annotated[
+    Precision | None, typer.Option("--precision", help="In the place of train.precision of the recipes.")
 ]
 
 WHOLE = "the files that are written are whole; --overwrite starts again"
@@ -62,7 +78,7 @@ def _shown_log(least: int) -> Iterator[None]:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends all work as Ctrl-C does: checkpoints are written, temporary files are removed."""
+    """SIGTERM or SIGUSR1, which end all work as Ctrl-C does: checkpoints are written, temporary files are removed."""
 
 
 @contextmanager
@@ -70,39 +86,54 @@ def errors(interrupted: str = "the same command goes on from the last checkpoint
     """Turn what a user can mend into one line and exit status 1; with --debug the traceback comes before it.
 
     Args:
-        interrupted: What to say after Ctrl-C, whose exit status is 130, and SIGTERM, whose status is 143.
+        interrupted: What to say after Ctrl-C, SIGTERM and SIGUSR1, whose exit statuses are 130, 143 and 138.
     """
     received: list[int] = []
     try:
         with _terminable(received):
             yield
     except KeyboardInterrupt:  # Lightning raises another one than that of the signal
+        if rank() > 0:
+            raise typer.Exit(0) from None  # the first one has the status, and no launcher may take this for a failure
         print(f"segaware: {'terminated' if received else 'interrupted'}; {interrupted}", file=sys.stderr)
         raise typer.Exit(128 + (received or [signal.SIGINT])[0]) from None
     except (typer.Exit, typer.Abort):  # which are RuntimeErrors
         raise
     except (ArithmeticError, EOFError, MemoryError, ModuleNotFoundError, OSError, RuntimeError, ValueError) as error:
         _log.debug("the traceback of the error below", exc_info=True)
-        print("segaware:", _told(error), file=sys.stderr)
+        if not _is_known_to_the_first():
+            print(f"segaware, rank {rank()}:" if rank() > 0 else "segaware:", _told(error), file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+def _is_known_to_the_first() -> bool:
+    """Wait, where this is not the first process, whether that ends; then it has told of the same, or this follows."""
+    parent = os.getppid()
+    for _ in range(100 if rank() > 0 else 0):
+        if os.getppid() != parent:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @contextmanager
 def _terminable(received: list[int]) -> Iterator[None]:
-    """Raise an exception when SIGTERM comes, and note it."""
+    """Raise an exception when SIGTERM or SIGUSR1 comes, and note it."""
 
     def stop(number: int, _: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one shall not break off what the first one ends
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)  # a second one shall not break off what the first one ends
         received.append(number)
         raise _Terminated
 
     is_main = threading.current_thread() is threading.main_thread()  # no other thread is told of signals
-    before = signal.signal(signal.SIGTERM, stop) if is_main else None
+    numbers = [number for number in ENDING_SIGNALS if number != signal.SIGINT] if is_main else []
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _told(error: Exception) -> str:
@@ -115,6 +146,8 @@ def _told(error: Exception) -> str:
         return f"out of memory ({text}). {_LESS}"
     if isinstance(error, EOFError):
         return f"a file ends too early, or there is no input ({text}); SEGAWARE_DEBUG=1 shows where"
+    if world_size() > 1 and re.search("(closed|reset) by peer|remote process exited", text):
+        return "another of the processes has ended; the same command goes on from the last checkpoint"
     if isinstance(error, RuntimeError):  # no user's mistake is one, so this helps to report it
         return f"{type(error).__name__}: {text}; SEGAWARE_DEBUG=1 shows where"
     return text
@@ -129,3 +162,8 @@ def read_recipe(
     """Return a recipe, and the workspace of its data set: that of its table which `data=` has chosen."""
     data, others = choose_data(recipe_folder(recipe), overrides or ())
     return load_recipe(recipe, others, data), Workspace(runs, data_root).below(data)
+
+
+def with_precision(overrides: Sequence[str] | None, precision: Precision | None) -> list[str]:
+    """Return the changes to recipes, with the precision of the training among them if it is given."""
+    return [*(overrides or ()), *([] if precision is None else [f"train.precision={precision}"])]

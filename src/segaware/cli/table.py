@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from segaware.cli.options import DataRoot, Overwrite, Runs, errors
+from segaware.cli.options import (
+    Accelerator,
+    DataRoot,
+    DeviceCount,
+    Nodes,
+    Overwrite,
+    Runs,
+    Strategy,
+    TrainingPrecision,
+    errors,
+    with_precision,
+)
 from segaware.cli.show import show
 from segaware.experiments.seeds import run_seeds
 from segaware.experiments.table import run_table
@@ -15,8 +26,10 @@ from segaware.experiments.tasks import named_task
 from segaware.experiments.workspace import Workspace
 from segaware.outputs import check_outputs, wrote_table
 from segaware.provenance import write_json
+from segaware.ranks import once
 from segaware.recipes.files import choose_data
 from segaware.recipes.names import run_name, table_path
+from segaware.training import Devices, launched
 
 
 def table(
@@ -37,21 +50,33 @@ def table(
         bool, typer.Option(help="Measure time and memory of every row in a process of its own; else times are rough.")
     ] = True,
     overwrite: Overwrite = False,
+    devices: DeviceCount = None,
+    nodes: Nodes = None,
+    strategy: Strategy = None,
+    accelerator: Accelerator = "auto",
+    precision: TrainingPrecision = None,
 ) -> None:
     """Train what is missing of a table, score every row and compare it with the control."""
+    chosen = Devices(devices, nodes, strategy, accelerator)
     with errors():
-        key, _ = choose_data(name, overrides or ())
+        changes = with_precision(overrides, precision)
+        key, _ = choose_data(name, changes)
         path = out / f"{table_path(name, key)}.json"
         check_outputs([path, path.with_suffix(".png")], overwrite=overwrite or wrote_table(path, run_name(name)))
         workspace = Workspace(runs, data_root)
-        if seeds == 1:
-            values = run_table(name, workspace, overrides or (), costs)
-        else:
-            values = run_seeds(name, range(seeds), workspace, overrides or (), costs)
-        write_json(path, values)
-        task, figure = named_task(values["task"]), path.with_suffix(".png")
-        task.draw(values, figure)
-        show(values["title"], *task.cells(values, intervals=False))
-        if figure.is_file():
-            print(figure)
-        print(path)
+        with launched(chosen):
+            if seeds == 1:
+                values = run_table(name, workspace, changes, costs, chosen)
+            else:
+                values = run_seeds(name, range(seeds), workspace, changes, costs, chosen)
+            once(lambda: _write(values, path))
+
+
+def _write(values: dict[str, Any], path: Path) -> None:
+    write_json(path, values)
+    task, figure = named_task(values["task"]), path.with_suffix(".png")
+    task.draw(values, figure)
+    show(values["title"], *task.cells(values, intervals=False))
+    if figure.is_file():
+        print(figure)
+    print(path)

@@ -12,12 +12,18 @@ from segaware.experiments.workspace import Workspace
 from segaware.provenance import provenance
 from segaware.recipes.files import RecipeError, choose_data, load_recipe, load_table
 from segaware.strict_json import finite
+from segaware.training import ONE_DEVICE, Devices
 
 _BY_SEED = ("seed", "hardness", "steps", "seconds", "trained")  # and what its task says
 
 
 def run_seeds(
-    name: str, seeds: Sequence[int], workspace: Workspace, overrides: Sequence[str] = (), costs: bool = True
+    name: str,
+    seeds: Sequence[int],
+    workspace: Workspace,
+    overrides: Sequence[str] = (),
+    costs: bool = True,
+    devices: Devices = ONE_DEVICE,
 ) -> dict[str, Any]:
     """Run a table once for every seed, and compare its rows with the control over seeds and images.
 
@@ -27,6 +33,7 @@ def run_seeds(
         workspace: Its runs have a folder per seed, each as `run_table` has its own.
         overrides: As for `run_table`.
         costs: As for `run_table`.
+        devices: As for `run_table`.
 
     Returns:
         What `run_table` returns, with means over the seeds, intervals by paired bootstrap over images and seeds, the
@@ -44,7 +51,8 @@ def run_seeds(
         raise RecipeError(f"{name} is a table of {task.name}, which is not compared over seeds")
     workspaces = [workspace.below(f"seed{seed}") for seed in seeds]
     tables = [
-        run_table(name, own, [*overrides, f"seed={seed}"], costs) for own, seed in zip(workspaces, seeds, strict=True)
+        run_table(name, own, [*overrides, f"seed={seed}"], costs, devices)
+        for own, seed in zip(workspaces, seeds, strict=True)
     ]
     scores = {row: [task.scores_type.load(own.below(data).scores(row)) for own in workspaces] for row in table.rows}
     rows = []

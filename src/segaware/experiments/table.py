@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from segaware import ranks
 from segaware.data import DataError, dataset
 from segaware.experiments.build import open_data
 from segaware.experiments.cost import measure_cost
@@ -22,9 +24,16 @@ from segaware.recipes.files import RecipeError, choose_data, has_key, load_recip
 from segaware.recipes.names import run_name
 from segaware.recipes.schema import Recipe, Table
 from segaware.strict_json import finite
+from segaware.training import ONE_DEVICE, Devices
 
 
-def run_table(name: str, workspace: Workspace, overrides: Sequence[str] = (), costs: bool = True) -> dict[str, Any]:
+def run_table(
+    name: str,
+    workspace: Workspace,
+    overrides: Sequence[str] = (),
+    costs: bool = True,
+    devices: Devices = ONE_DEVICE,
+) -> dict[str, Any]:
     """Train and score all recipes of a table; what was finished before is not run again.
 
     Args:
@@ -35,6 +44,7 @@ def run_table(name: str, workspace: Workspace, overrides: Sequence[str] = (), co
             "train.epochs=3", to all recipes that have the key.
         costs: Whether to measure time and memory of every row in a process of its own. Otherwise the time is that of
             scoring, and there is no memory.
+        devices: What to train on; for several processes, call this in all of them, when they are `launched`.
 
     Returns:
         The table as JSON-like values, None for what could not be measured: where it comes from, and per row what its
@@ -49,21 +59,21 @@ def run_table(name: str, workspace: Workspace, overrides: Sequence[str] = (), co
     data, others = choose_data(name, overrides)
     workspace = workspace.below(data)
     recipes = _recipes(table, data, others)
-    unfinished = [name for name in recipes if not workspace.weights(name).is_file()]
+    unfinished = ranks.once(lambda: [name for name in recipes if not workspace.weights(name).is_file()])
     for recipe_name in unfinished:
         _check_files(recipes[recipe_name], workspace.data_root)
     overall = Overall("training", {name: _work(recipes[name], workspace.data_root) for name in unfinished})
     for recipe_name, recipe in recipes.items():
         if recipe_name in unfinished:
             overall.begin(recipe_name, recipe.title)
-        train(recipe_name, recipe, workspace)
+        train(recipe_name, recipe, workspace, devices=devices)
     largest, measured = _rows(table, recipes, workspace, share=costs)
     overall = Overall("measuring", dict.fromkeys(table.rows, 1.0))
     for row, values in zip(table.rows, measured["rows"], strict=True):
         values |= _trained(row, recipes[row], workspace)
         if costs:
             overall.begin(row, values["title"])
-            cost = measure_cost(workspace.folder(row), largest, task_of(recipes[row]), workspace.data_root)
+            cost = ranks.once(partial(_cost, row, largest, recipes[row], workspace))
             values |= {key: cost[key] for key in ("milliseconds", "peak_mb")}
     values = {
         "table": run_name(name),
@@ -121,6 +131,10 @@ def _check_files(recipe: Recipe, root: Path | None) -> None:
     open_data(recipe, "val", root)
 
 
+def _cost(name: str, largest: int, recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
+    return measure_cost(workspace.folder(name), largest, task_of(recipe), workspace.data_root)
+
+
 def _work(recipe: Recipe, root: Path | None) -> float:
     """Return how many pixels a training sees, for an estimate of its time."""
     if recipe.train is None:
@@ -135,7 +149,9 @@ def _rows(table: Table, recipes: dict[str, Recipe], workspace: Workspace, share:
     control_recipe = recipes[table.control]
     task = task_of(control_recipe)
     others = [name for name in task.also(control_recipe) if _is_there(name, workspace.data_root)]
-    unscored = {row: 1.0 for row in table.rows if not is_up_to_date(workspace.scores(row), workspace.weights(row))}
+    unscored = ranks.once(
+        lambda: {row: 1.0 for row in table.rows if not is_up_to_date(workspace.scores(row), workspace.weights(row))}
+    )
     overall = Overall("scoring", unscored)
     scores = {}
     for row in table.rows:
@@ -173,9 +189,9 @@ def _scores(
     scores: dict[str | None, ImageScores] = {}
     for other in (None, *others):
         path = workspace.scores(name, other)
-        if not is_up_to_date(path, weights):
+        if not ranks.once(partial(is_up_to_date, path, weights)):
             network = network or load_network(name, recipe, weights)[0]
-            evaluate(recipe, network, workspace, other, share).save(path)
+            ranks.once(partial(evaluate(recipe, network, workspace, other, share).save, path))
         scores[other] = scores_type.load(path)
     return scores
 

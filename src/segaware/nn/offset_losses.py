@@ -68,7 +68,10 @@ class OffsetPairLoss(nn.Module):
             ValueError: If `labels` does not have one integer per embedding, or lies on another device.
             TypeError: If one of the two is no tensor.
         """
-        near, far, near_pairs, far_pairs = self.sums(embedding, labels, generator)
+        return self.mean(*self.sums(embedding, labels, generator))
+
+    def mean(self, near: Tensor, far: Tensor, near_pairs: Tensor, far_pairs: Tensor) -> Tensor:
+        """Return the loss from what `sums` returns, or from the sums of that over several processes."""
         means = near / near_pairs.clamp(min=1) + far / far_pairs.clamp(min=1)
         # Offsets beyond the image, and those without pairs, say nothing.
         return means.sum() / ((near_pairs + far_pairs) > 0).sum().clamp(min=1)

@@ -92,7 +92,10 @@ class PairLoss(nn.Module):
             ValueError: If `labels` does not have one integer per embedding, or lies on another device.
             TypeError: If one of the two is no tensor.
         """
-        near, far, near_pairs, far_pairs = self.sums(embedding, labels)
+        return self.mean(*self.sums(embedding, labels))
+
+    def mean(self, near: Tensor, far: Tensor, near_pairs: Tensor, far_pairs: Tensor) -> Tensor:
+        """Return the loss from what `sums` returns, or from the sums of that over several processes."""
         if self.average == "pairs":
             return (near + far) / (near_pairs + far_pairs).clamp(min=1)
         return near / near_pairs.clamp(min=1) + far / far_pairs.clamp(min=1)

@@ -2,6 +2,7 @@
 
 from segaware.training.batches import shuffled_batches
 from segaware.training.checkpoints import find_checkpoint, usable_checkpoint
+from segaware.training.devices import ONE_DEVICE, Devices, check_together, described, launched
 from segaware.training.embedding_stage import EmbeddingStage, Sharpening, Teaching, masks_filter
 from segaware.training.engine import Precision, fit, seed_everything
 from segaware.training.flow_stage import FlowStage
@@ -16,8 +17,10 @@ from segaware.training.stages import (
 from segaware.training.weights_file import load_weights, save_weights
 
 __all__ = [
+    "ONE_DEVICE",
     "OPTIMIZERS",
     "SCHEDULES",
+    "Devices",
     "EmbeddingStage",
     "FlowStage",
     "MultiscaleStage",
@@ -29,8 +32,11 @@ __all__ = [
     "SharpeningStage",
     "Stage",
     "Teaching",
+    "check_together",
+    "described",
     "find_checkpoint",
     "fit",
+    "launched",
     "load_weights",
     "masks_filter",
     "save_weights",

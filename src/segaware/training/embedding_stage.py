@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segaware import ranks
 from segaware.constants import GROUND_INDEX, IGNORE_INDEX
 from segaware.data import PredictedSample, Sample
 from segaware.nn import BilateralFilter2d, Embedding, MaskLoss, OffsetPairLoss, PairLoss
@@ -26,7 +27,7 @@ class Teaching:
         network: The teacher.
         loss: Compares distances at stride 2, where both are computed.
         weight: Factor on that loss.
-        images: How many images of a batch the teacher embeds; the more, the slower.
+        images: How many images of a batch the teacher embeds, a multiple of the processes; the more, the slower.
     """
 
     network: Embedding
@@ -91,9 +92,9 @@ class EmbeddingStage(Stage):
         """Return the weighted sum of the losses of a batch, a scalar."""
         embedding, scales = self.network.forward_scales(sample.image)
         learned = embedding[:, self.network.colors :]
-        pairs = self.pair_loss(learned, sample.label)
+        pairs = self._pairs(learned, sample.label)
         for i, scale in enumerate(scales):
-            pairs = pairs + self.pair_loss(scale, sample.label[:, :: 2**i, :: 2**i])
+            pairs = pairs + self._pairs(scale, sample.label[:, :: 2**i, :: 2**i])
         parts = {"pairs": self.weight * pairs}
         if self.teaching is not None:
             parts["teacher"] = self.teaching.weight * _taught(self.teaching, learned, sample.image)
@@ -101,8 +102,14 @@ class EmbeddingStage(Stage):
             parts["masks"] = self.sharpening.weight * _sharpened(self.sharpening, embedding, sample)
         if len(parts) > 1:
             for name, part in parts.items():
-                self.log(f"train/{name}", part.detach(), batch_size=len(sample.name))
+                self.log(f"train/{name}", part.detach(), batch_size=len(sample.name), sync_dist=True)
         return torch.stack(list(parts.values())).sum()
+
+    def _pairs(self, embedding: Tensor, label: Tensor) -> Tensor:
+        """Return the loss of pairs, its means over the pairs of all processes, whose losses are averaged."""
+        near, far, near_pairs, far_pairs = self.pair_loss.sums(embedding, label)
+        count = ranks.world_size()
+        return self.pair_loss.mean(count * near, count * far, ranks.total(near_pairs), ranks.total(far_pairs))
 
     def validation_step(self, batch: Sample | PredictedSample, batch_idx: int) -> None:
         """Log the mean loss of near and of far pairs of the learned channels."""
@@ -110,14 +117,16 @@ class EmbeddingStage(Stage):
         learned = self.network(batch.image)[:, self.network.colors :]
         near, far, near_pairs, far_pairs = self.pair_loss.sums(learned, batch.label)
         for name, value, count in (("near", near, near_pairs), ("far", far, far_pairs)):
-            self.log(f"val/{name}", value.sum() / count.sum().clamp(min=1), prog_bar=True, batch_size=len(batch.image))
+            mean = value.sum() / count.sum().clamp(min=1)
+            self.log(f"val/{name}", mean, prog_bar=True, batch_size=len(batch.image), sync_dist=True)
 
 
 def _taught(teaching: Teaching, learned: Tensor, image: Tensor) -> Tensor:
     """Return how far the distances of the first images are from what the teacher has learned, at stride 2."""
+    images = teaching.images // ranks.world_size()
     with torch.no_grad():
-        wanted = teaching.network.to(image.device)(image[: teaching.images], stride=2)[:, teaching.network.colors :]
-    return teaching.loss(learned[: teaching.images, :, ::2, ::2], wanted)
+        wanted = teaching.network.to(image.device)(image[:images], stride=2)[:, teaching.network.colors :]
+    return teaching.loss(learned[:images, :, ::2, ::2], wanted)
 
 
 def _sharpened(sharpening: Sharpening, embedding: Tensor, sample: Sample | PredictedSample) -> Tensor:
@@ -138,7 +147,7 @@ def _sharpened(sharpening: Sharpening, embedding: Tensor, sample: Sample | Predi
     weight = border_weight(masks.target) * masks.known
     # A filtered probability may be 0 or 1 to rounding.
     loss = F.binary_cross_entropy(filtered.clamp(1e-3, 1 - 1e-3), masks.target, weight, reduction="sum")
-    return loss / weight.sum().clamp(min=1)
+    return ranks.world_size() * loss / ranks.total(weight.sum()).clamp(min=1)
 
 
 def _with_predicted(masks: DegradedMasks, label: Tensor, logit: Tensor) -> DegradedMasks:

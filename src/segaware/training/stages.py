@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from segaware import ranks
 from segaware.choices import GivenScores, LossAt
 from segaware.data import COARSE_STRIDE, IGNORE_INDEX, PredictedSample, Sample, ScoredSample, coarse_scores
 from segaware.metrics import MeanIoU
@@ -60,7 +61,7 @@ class Stage(LightningModule):
                 f"the loss is {loss.item()} at step {self.global_step}, in the batch of {', '.join(batch.name)}; "
                 "a lower learning rate or gradient_clip may help"
             )
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.name))
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.name), sync_dist=True)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -73,9 +74,9 @@ class Stage(LightningModule):
 
 
 def _cross_entropy(scores: Tensor, label: Tensor) -> Tensor:
-    """Return the mean over the labelled pixels; 0 if there are none."""
-    total = F.cross_entropy(scores.float(), label, ignore_index=IGNORE_INDEX, reduction="sum")
-    return total / (label != IGNORE_INDEX).sum().clamp(min=1)
+    """Return the mean over the labelled pixels of all processes, whose losses are averaged; 0 if there are none."""
+    total = ranks.world_size() * F.cross_entropy(scores.float(), label, ignore_index=IGNORE_INDEX, reduction="sum")
+    return total / ranks.total((label != IGNORE_INDEX).sum()).clamp(min=1)
 
 
 class SegmentationStage(Stage):

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import nn
 from torch.utils.data import Dataset
 
+from segaware import ranks
 from segaware.data import Mixture, PredictedSample, Sample, dataset
 from segaware.experiments.tasks.networks import build_embedding, optimization
 from segaware.experiments.tasks.scores import ImageScores
@@ -52,6 +53,10 @@ class EmbeddingTask(Task[EmbeddingRecipe, ImageScores]):
         options = recipe.loss.model_dump(exclude={"type", "weight"})
         loss = PairLoss(**options) if recipe.loss.type == "windows" else OffsetPairLoss(**options)
         teacher, masks = recipe.teacher, recipe.masks
+        if teacher is not None and teacher.images % ranks.world_size():
+            raise RecipeError(
+                f"teacher.images={teacher.images} is not a multiple of the {ranks.world_size()} processes that share it"
+            )
         return EmbeddingStage(
             network,
             loss,

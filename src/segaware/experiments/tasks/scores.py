@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from typing_extensions import Self
 
+from segaware import ranks
 from segaware.atomic import replaced
 from segaware.data import reading
 from segaware.progress import progress
@@ -51,7 +52,7 @@ class ImageScores:
         title: str,
         constants: Mapping[str, Any],
     ) -> Self:
-        """Count what a method predicts, sample by sample.
+        """Count what a method predicts, sample by sample; several processes share the samples.
 
         Args:
             predictor: The method.
@@ -60,19 +61,22 @@ class ImageScores:
             title: Of the method, for the progress bar.
             constants: Other attributes of the subclass.
         """
-        names, sizes, counts, seconds = [], [], [], []
-        for index, sample in enumerate(progress(samples, f"scoring {title}", "image")):
+        images, seconds = {}, []
+        share = ranks.share(len(samples))
+        batches = DataLoader(Subset(samples.dataset, share), 1) if ranks.world_size() > 1 else samples
+        for index, sample in zip(share, progress(batches, f"scoring {title}", "image"), strict=True):
             predict = predictor(sample, index)
             started = time.perf_counter()
             prediction = predict().cpu()
             seconds.append(time.perf_counter() - started)
-            names.append(sample.name[0])
-            sizes.append(sample[0].shape[-2:])
-            counts.append(count(prediction, sample))
+            images[index] = sample.name[0], sample[0].shape[-2:], count(prediction, sample)
+        everywhere = ranks.gathered((images, seconds[1:] or seconds))
+        every = dict(sorted(image for images, _ in everywhere for image in images.items()))
+        names, sizes, counts = zip(*every.values(), strict=True)
         return cls(
-            names=tuple(names),
+            names=names,
             sizes=torch.tensor(sizes),
-            milliseconds=1000 * statistics.median(seconds[1:] or seconds),
+            milliseconds=1000 * statistics.median(second for _, seconds in everywhere for second in seconds),
             **cls.collect(counts),
             **constants,
         )
