@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from segaware import embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
-from segaware.ops import _backends, mean_field, segaware_upsample
+from segaware.ops import _backends, mean_field, segaware_median2d, segaware_upsample
 from segaware.ops._parallel import jit, kernel, parallel_for
 from segaware.ops.convolution.op import _missing
 
@@ -27,6 +27,7 @@ CALLS = {
         image[..., :3, :3], image, image[..., :3, :3], 0.5, backend=backend
     ),
     "segaware_filter2d": lambda backend, image=IMAGE, mask=MASK: segaware_filter2d(image, mask, 3, backend=backend),
+    "segaware_median2d": lambda backend, image=IMAGE, mask=MASK: segaware_median2d(image, mask, 3, backend=backend),
 }
 
 
