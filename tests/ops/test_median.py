@@ -64,13 +64,17 @@ def test_worked_example() -> None:
     pairs(1, 5),
     pairs(1, 3),
     st.integers(1, 2),
+    st.sampled_from([0, 0.25]),
 )
-@example((1, 2, 1, 1), 3, 1, 1)
-@example((1, 2, 3, 4), 13, 9, 2)  # a window beyond the image
-def test_numpy_loop(backend: Backend, shape: Shape, kernel_size: Pair, dilation: Pair, iterations: int) -> None:
+@example((1, 2, 1, 1), 3, 1, 1, 0)
+@example((1, 2, 3, 4), 13, 9, 2, 0.25)  # a window beyond the image
+def test_numpy_loop(
+    backend: Backend, shape: Shape, kernel_size: Pair, dilation: Pair, iterations: int, center_weight: float
+) -> None:
     input, mask = random_arguments(shape, Window.of(kernel_size).size)
-    expected = numpy_loops.segaware_median2d(input.numpy(), mask.numpy(), kernel_size, dilation, iterations)
-    output = segaware_median2d(input, mask, kernel_size, dilation, iterations, backend)
+    arguments = kernel_size, dilation, iterations, center_weight
+    expected = numpy_loops.segaware_median2d(input.numpy(), mask.numpy(), *arguments)
+    output = segaware_median2d(input, mask, *arguments, backend)
     torch.testing.assert_close(output, torch.from_numpy(expected), rtol=0, atol=0, equal_nan=True)
 
 
@@ -80,14 +84,16 @@ def test_numpy_loop(backend: Backend, shape: Shape, kernel_size: Pair, dilation:
     st.tuples(st.integers(1, 5), st.integers(1, 5)),
     pairs(1, 3),
     st.integers(1, 2),
+    st.sampled_from([0, 0.25]),
     st.sampled_from([torch.float32, torch.float64]),
 )
-@example((2, 2, 5, 150), (5, 3), 2, 1, torch.float32)  # several blocks of a row
+@example((2, 2, 5, 150), (5, 3), 2, 1, 0.25, torch.float32)  # several blocks of a row
 def test_kernels_and_reference(
-    shape: Shape, kernel_size: tuple[int, int], dilation: Pair, iterations: int, dtype: torch.dtype
+    shape: Shape, kernel_size: tuple[int, int], dilation: Pair, iterations: int, center_weight: float, dtype: Any
 ) -> None:
     input, mask = random_arguments(shape, kernel_size[0] * kernel_size[1], dtype)
-    options = {"kernel_size": kernel_size, "dilation": dilation, "iterations": iterations}
+    options: dict[str, Any] = {"kernel_size": kernel_size, "dilation": dilation}
+    options |= {"iterations": iterations, "center_weight": center_weight}
     (output, grad), (expected, expected_grad) = (results(input, mask, b, **options) for b in ("numba", "reference"))
     torch.testing.assert_close(output, expected, rtol=0, atol=0, equal_nan=True)
     torch.testing.assert_close(grad, expected_grad)  # sums in another order
@@ -108,6 +114,13 @@ def test_equal_weights_are_the_median_filter(kernel_size: int, backend: Backend)
 
     expected = scipy.ndimage.generic_filter(image, lower_median, kernel_size, mode="constant", cval=np.nan)
     np.testing.assert_array_equal(output, expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("center_weight", [1.0, 1e30])
+def test_a_heavy_centre_keeps_every_value(center_weight: float, backend: Backend) -> None:
+    input, mask = torch.randn(1, 2, 6, 7), torch.rand(1, 9, 6, 7) + 0.1
+    assert torch.equal(segaware_median2d(input, mask, 3, center_weight=center_weight, backend=backend), input)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -175,7 +188,7 @@ def test_there_is_no_gpu_kernel() -> None:
 def test_the_operator_is_registered_properly() -> None:
     input, mask = random_arguments((2, 3, 5, 6), 6, torch.float32)
     window = Window.of((3, 2), padding="same").numbers()
-    torch.library.opcheck(library.median2d, (input.nan_to_num().requires_grad_(), mask, window, "numba"))
+    torch.library.opcheck(library.median2d, (input.nan_to_num().requires_grad_(), mask, window, 0.25, "numba"))
 
 
 def test_compile_and_export_see_through_it() -> None:
@@ -202,6 +215,8 @@ def test_compile_and_export_see_through_it() -> None:
         ({"kernel_size": 0}, "^kernel_size must be .*got 0"),
         ({"dilation": 0}, "^dilation must be .*got 0"),
         ({"iterations": 0}, "^iterations must be .*got 0"),
+        ({"center_weight": -1}, "^center_weight must be .*got -1"),
+        ({"center_weight": "1"}, "^center_weight must be .*got '1'"),
         ({"backend": "cuda"}, "^backend must be .*got 'cuda'"),
     ],
 )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._layout import to_contiguous
-from segaware.ops._loops import clear, copy
+from segaware.ops._loops import accumulate, clear, copy
 from segaware.ops._parallel import flat, jit, kernel, parallel_for, record, thread_count
 from segaware.ops.window import Window
 
@@ -38,11 +38,12 @@ class _Problem(NamedTuple):
     @classmethod
     def of(cls, input: Tensor, window: Window) -> _Problem:
         """Take them from the arguments of the operator."""
+        _, channels, height, width = input.shape
         (top, _), (left, _) = window.padding
-        return cls(*input.shape[1:], *window.kernel_size, top, left, *window.dilation)
+        return cls(channels, height, width, *window.kernel_size, top, left, *window.dilation)
 
 
-def forward(input: Tensor, mask: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+def forward(input: Tensor, mask: Tensor, window: Window, center_weight: float) -> tuple[Tensor, Tensor]:
     """Return the medians (N, C, H, W), and the first tap that has each, int32; NaN and -1 where there is none."""
     input, mask = to_contiguous(input), to_contiguous(mask)
     output, tap = torch.empty_like(input), torch.empty_like(input, dtype=torch.int32)
@@ -50,7 +51,8 @@ def forward(input: Tensor, mask: Tensor, window: Window) -> tuple[Tensor, Tensor
     seen = np.empty((threads, size), keys.dtype)  # the key of every tap, then medians and candidates for them
     weights = np.empty((threads, size), output.numpy().dtype)  # of every tap, then half of all, and a part of them
     result = flat(output).view(keys.dtype), flat(tap)
-    arguments = keys, flat(mask), *result, seen, weights, record(_Problem.of(input, window))
+    extra = weights.dtype.type(center_weight)
+    arguments = keys, flat(mask), extra, *result, seen, weights, record(_Problem.of(input, window))
     _forward(threads, input[:, 0, :, 0].numel(), arguments)
     return output, tap
 
@@ -78,8 +80,9 @@ def _forward(threads: int, tasks: int, arguments: Any) -> None:
 
 @jit
 def _forward_row(
-    task: int, thread: int, keys: Any, mask: Any, output: Any, tap: Any, seen: Any, weights: Any, problem: Any
-) -> None:
+    task: int, thread: int, keys: Any, mask: Any, extra: Any, output: Any, tap: Any, seen: Any, weights: Any,
+    problem: Any,
+) -> None:  # fmt: skip
     image, y = task // problem.height, task % problem.height
     key, weight, taps = seen[thread], weights[thread], problem.kernel_height * problem.kernel_width
     for x in range(0, problem.width, _BLOCK):
@@ -89,6 +92,9 @@ def _forward_row(
             _, _, low, high = _sight(k, x, y, count, problem)
             place = ((image * taps + k) * problem.height + y) * problem.width + low
             copy(weight, k * _BLOCK + low - x, mask, place, high - low)
+        centre = problem.kernel_height // 2 * problem.kernel_width + problem.kernel_width // 2
+        _, _, low, high = _sight(centre, x, y, count, problem)
+        _add_to_centre(weight, taps, centre, low - x, high - x, extra)
         for channel in range(problem.channels):
             plane = (image * problem.channels + channel) * problem.height
             for k in range(taps):
@@ -106,6 +112,17 @@ def _sight(k: int, x: int, y: int, count: int, problem: Any) -> Any:
     low = min(max(x, -shift), x + count)
     high = max(low, min(x + count, problem.width - shift)) if 0 <= row < problem.height else low
     return row, shift, low, high
+
+
+@jit
+def _add_to_centre(weight: Any, taps: int, centre: int, low: int, high: int, extra: Any) -> None:
+    """Add to the weight of the centre `extra` times that of all taps, for the pixels low..high-1 of a block."""
+    total = taps * _BLOCK
+    clear(weight, total, _BLOCK)
+    for k in range(taps):
+        accumulate(weight, total, weight, k * _BLOCK, _BLOCK)
+    for x in range(low, high):
+        weight[centre * _BLOCK + x] += extra * weight[total + x]
 
 
 @jit

@@ -13,9 +13,11 @@ from segaware.ops.window import Window
 
 
 @operator(devices=["CPU"])
-def median2d(input: Tensor, mask: Tensor, window: list[int], backend: str) -> tuple[Tensor, Tensor]:
+def median2d(
+    input: Tensor, mask: Tensor, window: list[int], center_weight: float, backend: str
+) -> tuple[Tensor, Tensor]:
     """Run the kernel once; `window` is `Window.numbers()`. The second result are the taps, int32, -1 for none."""
-    return kernels("median", backend).forward(input, mask, Window.from_numbers(window))
+    return kernels("median", backend).forward(input, mask, Window.from_numbers(window), center_weight)
 
 
 @operator(devices=["CPU"])
@@ -39,14 +41,15 @@ def _(grad: Tensor) -> Tensor:
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    _, _, *ctx.arguments = inputs
+    _, _, window, _, backend = inputs
+    ctx.arguments = window, backend
     ctx.save_for_backward(output[1])
     ctx.mark_non_differentiable(output[1])
 
 
 def _differentiate(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:
     needed = ctx.needs_input_grad[0]
-    return median2d_backward(grad, *ctx.saved_tensors, *ctx.arguments) if needed else None, None, None, None
+    return median2d_backward(grad, *ctx.saved_tensors, *ctx.arguments) if needed else None, None, None, None, None
 
 
 register_gradient(median2d, _differentiate, _save)

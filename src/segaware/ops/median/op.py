@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from segaware.ops._backends import Backend, choose_backend
-from segaware.ops.arguments import check_devices, check_image, check_iterations, check_mask, compute_dtype
+from segaware.ops.arguments import check_devices, check_image, check_iterations, check_mask, compute_dtype, is_number
 from segaware.ops.median import library, reference
 from segaware.ops.window import IntPair, Window
 
@@ -18,6 +18,7 @@ def segaware_median2d(
     kernel_size: IntPair,
     dilation: IntPair = 1,
     iterations: int = 1,
+    center_weight: float = 0.0,
     backend: Backend | None = None,
 ) -> Tensor:
     """Weighted median of every window: the least x_l in it with sum_k m_ik [x_k <= x_l] >= sum_k m_ik / 2.
@@ -36,6 +37,10 @@ def segaware_median2d(
         kernel_size: Window size, an int or (vertical, horizontal).
         dilation: Step between taps.
         iterations: How often the filter is applied, each time with the same mask; widens its reach.
+        center_weight: What the centre tap weighs on top, times the sum of the window's weights: a pixel keeps its value
+            unless that is far from the middle of what the window holds. So slopes, corners and thin parts stay as they
+            are (Ko and Lee, "Center Weighted Median Filters and Their Applications to Image Enhancement", 1991). 1 and
+            more change nothing, in windows with a tap in the middle.
         backend: "reference", "numba", or None for what `use_backend` chose, by default the fastest for the device.
             There is no GPU kernel: there the reference runs.
 
@@ -63,6 +68,8 @@ def segaware_median2d(
     window = Window.of(kernel_size, padding="same", dilation=dilation)
     check_mask(mask, (*input.shape[:-3], window.size, *input.shape[-2:]))
     check_devices(input=input, mask=mask)
+    if not (is_number(center_weight) and center_weight >= 0):
+        raise ValueError(f"center_weight must be a number, 0 or more, got {center_weight!r}")
     window = window.within(input)
     chosen = choose_backend(backend, input.device, _MISSING)
 
@@ -70,9 +77,9 @@ def segaware_median2d(
     if input.dim() == 3:
         output, batch_mask = output[None], batch_mask[None]
     if chosen == "reference":
-        output = reference.segaware_median2d(output, batch_mask, window, iterations)
+        output = reference.segaware_median2d(output, batch_mask, window, iterations, center_weight)
     else:
         for _ in range(iterations):
-            output, _ = library.median2d(output, batch_mask, window.numbers(), chosen)
+            output, _ = library.median2d(output, batch_mask, window.numbers(), float(center_weight), chosen)
     output = output.to(input.dtype)
     return output if input.dim() == 4 else output[0]

@@ -10,9 +10,12 @@ from segaware.ops.window import Window
 
 
 @without_autocast
-def segaware_median2d(input: Tensor, mask: Tensor, window: Window, iterations: int) -> Tensor:
+def segaware_median2d(input: Tensor, mask: Tensor, window: Window, iterations: int, center_weight: float) -> Tensor:
     """y_i = the least x_l of the window with sum_k m_ik [x_k <= x_l] >= sum_k m_ik / 2, repeated with the same mask."""
-    mask = mask.detach().where(window.inside(input), 0)
+    inside, (row, column) = window.inside(input), window.centre
+    centre = row * window.kernel_size[1] + column
+    mask = mask.detach().where(inside, 0)
+    mask[:, centre] += center_weight * mask.sum(1) * inside[centre]
     for _ in range(iterations):
         input = torch.cat([_median(channel, mask, window) for channel in input.split(1, dim=1)], 1)
     return input
