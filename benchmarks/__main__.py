@@ -36,13 +36,16 @@ def measure(
     threads: Annotated[int, typer.Option("--threads", help="Threads of PyTorch.")] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the inputs and of the order of contenders.")] = 0,
     peers: Annotated[Path, typer.Option("--peers", help="Folder of what to compare with.", show_default=False)] = PEERS,
+    data_root: Annotated[
+        Path | None, typer.Option("--data-root", help="Folder of data sets, for flow_values.", show_default=False)
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for a JSON file per group.")] = Path("results/bench"),
 ) -> None:
     """Measure operators and networks beside plain convolution and other implementations (a few minutes)."""
     with errors("the files of groups that were not finished are as before"):
         find_libraries()
         chosen = choose_groups(groups or [], full)
-        settings = Settings(peers, full, seed, threads)
+        settings = Settings(peers, full, seed, threads, data_root)
         check_runs(chosen, settings)
         make_folder(out)
         for values in run_groups(chosen, settings, out):

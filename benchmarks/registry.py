@@ -12,6 +12,7 @@ from benchmarks.groups import (
     curves,
     distance,
     filtering,
+    flow_values,
     layers,
     network,
     onnx_files,
@@ -92,6 +93,7 @@ GROUPS: dict[str, Group] = {
     "conversion_cuda": conversion.group("cuda"),
     "compatibility": compatibility.GROUP,
     "onnx": onnx_files.GROUP,
+    "flow_values": flow_values.GROUP,
     "refine_folder": refine_folder.GROUP,
     "refine_memory": refine_memory.GROUP,
 }

@@ -1,7 +1,7 @@
 """Write the generated pages of docs/ and their figures from the JSON and the remarks in results/.
 
-And the tables of docs/everyday.md, docs/export.md and docs/separability.md, and the figures of the last and of
-docs/refine.md, whose text is written by hand.
+And the tables of docs/everyday.md, docs/export.md, docs/refine.md and docs/separability.md, and the figures of the last
+two, whose text is written by hand.
 
 Run as `make docs`. A test compares the pages with the files, so that they cannot say anything else.
 """
@@ -18,6 +18,7 @@ from benchmarks.harness.tables import HEADERS, case_rows
 from benchmarks.registry import GROUPS
 from docs.everyday import everyday_page
 from docs.markdown import markdown, source, with_made
+from docs.values import values_page
 from segaware.data import write_png
 from segaware.experiments.separability import draw_separability, separability_cells
 from segaware.experiments.tasks.flow.tables import draw_displacements, draw_errors, flow_cells, other_cells
@@ -58,6 +59,8 @@ def main() -> None:
     page_of_exports.write_text(export_page(page_of_exports.read_text()))
     page_of_photographs = ROOT / "docs/everyday.md"
     page_of_photographs.write_text(everyday_page(page_of_photographs.read_text()))
+    page_of_refining = ROOT / "docs/refine.md"
+    page_of_refining.write_text(values_page(page_of_refining.read_text()))
     page_of_embeddings = ROOT / "docs/separability.md"
     page_of_embeddings.write_text(separability_page(page_of_embeddings.read_text()))
     for values in load_separability():

@@ -19,7 +19,7 @@ from segaware.atomic import replaced
 from segaware.data import coarse_scores, photograph, read_image
 from segaware.data.flow import generate_pair
 from segaware.nn import ColorEmbedding, GuidedFilter, PairLoss, certainty_gate, edge_filter, resample, upsample
-from segaware.ops import PermutohedralLattice, correlation, mean_field
+from segaware.ops import PermutohedralLattice, correlation, mean_field, segaware_median2d
 from segaware.viz import embedding_colors, flow_colors, mark_points, mask_picture, side_by_side
 
 FOLDER = Path(__file__).parent / "figures/operators"
@@ -153,6 +153,18 @@ def draw_segaware_filter2d() -> Panels:
         caption = f"hardness {hardness:g}" + (f", {iterations} times" if iterations > 1 else "")
         panels.append((caption, rgb(segaware.segaware_filter2d(noisy, mask, WINDOW, iterations=iterations))))
     return panels
+
+
+def draw_segaware_median2d() -> Panels:
+    """Draw the cat as values that were upsampled from every 15th pixel, and their means and medians."""
+    values = F.interpolate(crop(rough_scores().softmax(1)[:, 1:])[..., ::15, ::15], (SIDE, SIDE), mode="bilinear")
+    mask = segaware.attention_mask(distances(embedding()), 1.0)
+    return [
+        ("photograph", rgb(crop(photo()))),
+        ("every 15th pixel, bilinear", gray(values[0, 0])),
+        ("mean, 2 times", gray(segaware.segaware_filter2d(values, mask, WINDOW, iterations=2)[0, 0])),
+        ("median, 2 times", gray(segaware_median2d(values, mask, WINDOW, iterations=2)[0, 0])),
+    ]
 
 
 def upsampled(hardness: float) -> Panels:
@@ -388,6 +400,7 @@ FIGURES: dict[str, Callable[[], Panels]] = {
     "resample": draw_resample,
     "segaware_conv2d": draw_segaware_conv2d,
     "segaware_filter2d": draw_segaware_filter2d,
+    "segaware_median2d": draw_segaware_median2d,
     "segaware_upsample": lambda: upsampled(1.0),
     "upsample": draw_upsample,
 }

@@ -49,6 +49,7 @@ def test_public_names() -> None:
         "mean_field",
         "segaware_conv2d",
         "segaware_filter2d",
+        "segaware_median2d",
         "segaware_upsample",
         "use_backend",
     ]

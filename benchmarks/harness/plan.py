@@ -33,12 +33,14 @@ class Settings:
         full: Whether to measure the long form.
         seed: Of inputs and of the order of contenders.
         threads: Torch's threads.
+        data_root: Folder of data sets, for groups that need some.
     """
 
     peers: Path = PEERS
     full: bool = False
     seed: int = 0
     threads: int = 2
+    data_root: Path | None = None
 
     @property
     def seconds(self) -> float:

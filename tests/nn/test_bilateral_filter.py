@@ -42,6 +42,14 @@ def test_a_negative_parameter_acts_as_0() -> None:
     torch.testing.assert_close(layer(scores, embedding), BilateralFilter2d(3, hardness=0)(scores, embedding))
 
 
+def test_numpy_loop_of_medians() -> None:
+    values, embedding = torch.randn(2, 3, 6, 7).double(), torch.randn(2, 4, 6, 7).double()
+    layer = BilateralFilter2d((3, 5), 2, iterations=2, hardness=0.5, reduce="median")
+    distance = numpy_loops.embedding_distance(embedding.numpy(), (3, 5), "l1", padding="same", dilation=2)
+    expected = numpy_loops.segaware_median2d(values.numpy(), np.exp(-0.5 * distance), (3, 5), 2, 2, 0.1)
+    assert torch.equal(layer(values, embedding), torch.from_numpy(expected))
+
+
 @pytest.mark.parametrize("hardness", [0.0, 0.5])
 def test_gradient_reaches_hardness_and_embedding(hardness: float) -> None:
     scores, embedding = torch.randn(1, 2, 6, 7), torch.randn(1, 4, 6, 7, requires_grad=True)
@@ -66,6 +74,7 @@ def test_repr() -> None:
         warnings.simplefilter("error")
         text = repr(BilateralFilter2d((3, 5), dilation=2, iterations=4, hardness=0.25))
     assert text == "BilateralFilter2d(kernel_size=(3, 5), dilation=(2, 2), iterations=4, hardness=0.25)"
+    assert repr(BilateralFilter2d(3, reduce="median")).endswith("hardness=1, reduce='median')")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +87,7 @@ def test_repr() -> None:
         ({"iterations": True}, "^iterations must be .*got True"),
         ({"iterations": 1.5}, "^iterations must be .*got 1.5"),
         ({"hardness": -0.5}, "^hardness must be .*got -0.5"),
+        ({"reduce": "mode"}, "^reduce must be one of .*got 'mode'"),
     ],
 )
 def test_a_bad_argument_is_named(arguments: dict[str, Any], message: str) -> None:

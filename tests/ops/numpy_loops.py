@@ -114,3 +114,24 @@ def segaware_filter2d(
             output[n, c, oy, ox] = masked / sum(mask[n, k, oy, ox] for k in counted)
         input = output
     return input
+
+
+def segaware_median2d(
+    input: Array, mask: Array, kernel_size: Pair, dilation: Pair, iterations: int, center_weight: float = 0
+) -> Array:
+    """The least value of a window such that those up to it have half of the weight, or more; NaN has none."""
+    grid = windows(input.shape[-2:], kernel_size, 1, "same", dilation)
+    centre = _along(0, kernel_size) // 2 * _along(1, kernel_size) + _along(1, kernel_size) // 2
+    for _ in range(iterations):
+        output = np.full_like(input, np.nan)
+        for n, c, oy, ox in np.ndindex(output.shape):
+            taps = [(k, p) for k, p in enumerate(grid[oy][ox]) if _inside(p, input)]
+            extra = center_weight * sum(mask[n, k, oy, ox] for k, _ in taps)
+            inside = [(input[n, c][p], mask[n, k, oy, ox] + (extra if k == centre else 0)) for k, p in taps]
+            known = sorted((x, m) for x, m in inside if not np.isnan(x) and m > 0)
+            for x, _ in known:
+                if 2 * sum(m for value, m in known if value <= x) >= sum(m for _, m in known):
+                    output[n, c, oy, ox] = x
+                    break
+        input = output
+    return input

@@ -22,6 +22,7 @@ from segaware.ops import (
     mean_field,
     segaware_conv2d,
     segaware_filter2d,
+    segaware_median2d,
     segaware_upsample,
 )
 from segaware.ops.arguments import check_integer
@@ -38,6 +39,10 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor]]] = {
     ),
     "segaware_filter2d": (
         lambda **tensors: segaware_filter2d(**tensors, kernel_size=3),
+        {"input": IMAGE, "mask": MASK},
+    ),
+    "segaware_median2d": (
+        lambda **tensors: segaware_median2d(**tensors, kernel_size=3),
         {"input": IMAGE, "mask": MASK},
     ),
     "embedding_distance": (lambda **tensors: embedding_distance(**tensors, kernel_size=3), {"embedding": IMAGE}),

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from segaware import embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
-from segaware.ops import _backends, mean_field, segaware_upsample
+from segaware.ops import _backends, mean_field, segaware_median2d, segaware_upsample
 from segaware.ops._parallel import jit, kernel, parallel_for
 from segaware.ops.convolution.op import _missing
 
@@ -27,6 +27,7 @@ CALLS = {
         image[..., :3, :3], image, image[..., :3, :3], 0.5, backend=backend
     ),
     "segaware_filter2d": lambda backend, image=IMAGE, mask=MASK: segaware_filter2d(image, mask, 3, backend=backend),
+    "segaware_median2d": lambda backend, image=IMAGE, mask=MASK: segaware_median2d(image, mask, 3, backend=backend),
 }
 
 
@@ -184,7 +185,8 @@ def test_tensors_without_values(call: Any) -> None:
 def test_triton_without_a_gpu(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for, it says what is missing; whether Triton itself is installed or not."""
     monkeypatch.setattr(_backends, "_problems", {})
-    with pytest.raises(RuntimeError, match=r'backend "triton" cannot run: (it needs an NVIDIA GPU|Triton cannot be)'):
+    problem = "it needs an NVIDIA GPU|Triton cannot be|segaware_median2d has no GPU kernel"
+    with pytest.raises(RuntimeError, match=rf'backend "triton" cannot run: ({problem})'):
         call("triton")
     monkeypatch.setattr(_backends, "_problems", {})
     monkeypatch.setitem(sys.modules, "triton", None)

@@ -17,6 +17,8 @@ SCHEMAS = [
     "filter2d(Tensor input, Tensor mask, SymInt[] window, str border, str backend) -> (Tensor, Tensor)",
     "filter2d_backward(Tensor grad, Tensor input, Tensor mask, Tensor output, Tensor total, SymInt[] window, "
     "str border, str backend, bool[] needed) -> (Tensor, Tensor)",
+    "median2d(Tensor input, Tensor mask, SymInt[] window, float center_weight, str backend) -> (Tensor, Tensor)",
+    "median2d_backward(Tensor grad, Tensor tap, SymInt[] window, str backend) -> Tensor",
     "upsample(Tensor input, Tensor embedding, Tensor coarse_embedding, Tensor hardness, Tensor rows, Tensor columns, "
     "SymInt radius, str backend) -> Tensor",
     "upsample_backward(Tensor grad, Tensor input, Tensor embedding, Tensor coarse_embedding, Tensor hardness, "

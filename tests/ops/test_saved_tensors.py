@@ -17,6 +17,7 @@ from segaware.ops import (
     embedding_distance,
     segaware_conv2d,
     segaware_filter2d,
+    segaware_median2d,
     segaware_upsample,
 )
 from segaware.ops._backends import Backend
@@ -33,6 +34,7 @@ OPERATORS: dict[str, Callable[[Tensor, Tensor, Backend], Tensor]] = {
     "half": lambda x, mask, backend: embedding_distance(x.bfloat16(), 3, padding=1, backend=backend),
     "filter": lambda x, mask, backend: segaware_filter2d(x, mask, 3, backend=backend),
     "iterated": lambda x, mask, backend: segaware_filter2d(x, mask, 3, iterations=3, border="zero", backend=backend),
+    "median": lambda x, mask, backend: segaware_median2d(x, mask, 3, iterations=2, backend=backend),
     "upsampling": lambda x, mask, backend: segaware_upsample(
         x[..., ::2, ::2], mask, mask[..., ::2, ::2], 0.5, backend=backend
     ),

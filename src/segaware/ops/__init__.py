@@ -6,6 +6,7 @@ from segaware.ops.correlation.op import correlation
 from segaware.ops.distance.op import embedding_distance
 from segaware.ops.filtering.op import segaware_filter2d
 from segaware.ops.mask import attention_mask
+from segaware.ops.median.op import segaware_median2d
 from segaware.ops.permutohedral.op import PermutohedralLattice, mean_field
 from segaware.ops.upsampling.op import segaware_upsample
 
@@ -17,6 +18,7 @@ __all__ = [
     "mean_field",
     "segaware_conv2d",
     "segaware_filter2d",
+    "segaware_median2d",
     "segaware_upsample",
     "use_backend",
 ]

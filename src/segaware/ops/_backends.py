@@ -85,7 +85,7 @@ def backend_notes() -> dict[str, str]:
         how = "interpreted, on CPU tensors, where it is asked for" if _interpreted() else "chosen for CUDA tensors"
         notes["triton"] += (
             f": {how}; compiled at the first call; convolutions with fewer than {NARROW} channels or filters per group "
-            "run as the reference, and dense CRFs on the CPU"
+            "and weighted medians run as the reference, and dense CRFs on the CPU"
         )
     return notes
 

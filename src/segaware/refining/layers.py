@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias, get_args
 
 from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF
+from segaware.nn.bilateral_filter import Reduce
 from segaware.ops.window import IntPair
 
 Method: TypeAlias = Literal["filter", "segaware_crf", "dense_crf"]
@@ -20,6 +21,7 @@ def build_layer(
     hardness: float | None,
     color: bool,
     coarse: bool,
+    reduce: Reduce,
 ) -> RefiningLayer:
     """Return the layer of a method, with the project's measured defaults where an option is None.
 
@@ -46,8 +48,13 @@ def build_layer(
         return DenseCRF(2.0, 2.0, 77.0, 4.0, 3.0, 10 if iterations is None else iterations)
     if method == "filter":
         default = {"kernel_size": 9, "iterations": 8 if coarse else 4, "hardness": 1.76 if color else 1.0}
-        return BilateralFilter2d(**default | given)  # type: ignore[arg-type]
+        return BilateralFilter2d(**default | given, reduce=reduce)  # type: ignore[arg-type]
     return SegAwareCRF(num_classes, compat=3.0, **{"iterations": 10} | given)  # type: ignore[arg-type]
+
+
+def takes_median(layer: RefiningLayer) -> bool:
+    """Return whether a layer is a filter that takes medians."""
+    return isinstance(layer, BilateralFilter2d) and layer.reduce == "median"
 
 
 def reach(layer: BilateralFilter2d | SegAwareCRF) -> int:

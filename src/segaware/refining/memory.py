@@ -7,7 +7,7 @@ import re
 
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, Embedding, EmbeddingNet, FastEmbeddingNet
 from segaware.process_memory import process_memory
-from segaware.refining.layers import RefiningLayer
+from segaware.refining.layers import RefiningLayer, takes_median
 from segaware.refining.tiles import Extent
 
 _UNITS = {"": 1, "B": 1, **{f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT")}} | {
@@ -101,17 +101,22 @@ def layer_cost(
         return 4.0 * ((80 + 9 * channels) * padded + output)
     taps = layer.kernel_size[0] * layer.kernel_size[1]
     if isinstance(layer, BilateralFilter2d):  # distances and mask; what is filtered, once and once again
-        floats = 2 * taps + 4 * channels + dim
+        floats = 2 * taps + _filtered(layer) * channels + dim
     else:  # distances, which become the mask; the mask of the other mean; logits and three more of their size
         floats = taps + layer.spatial_window.size + 5 * channels + dim
     read = 3 * given * padded / spacing**2
     return 4.0 * (max(floats * padded / stride**2, output + channels * padded / stride**2) + read)
 
 
+def _filtered(layer: BilateralFilter2d) -> int:
+    """Return the floats per channel that a filter takes: a median's keys and taps beside input and output."""
+    return 10 if takes_median(layer) else 4
+
+
 def edges_cost(layer: BilateralFilter2d, channels: int, extent: Extent) -> float:
     """Return the bytes that the filter over colours takes: the image, what is filtered and the result, and a strip."""
     taps = layer.kernel_size[0] * layer.kernel_size[1]
-    strip = 2 * taps + 4 * channels + 3
+    strip = 2 * taps + _filtered(layer) * channels + 3
     return 4.0 * extent.core[1] * ((3 + 2 * channels) * extent.core[0] + strip * (STRIP + 16))
 
 

@@ -47,7 +47,8 @@ def refine(
     the pixels of the image, or every second one if scores are coarse, at least two pixels apart or with borders blurred
     over eight; what it returns is upsampled
     (`segaware.nn.upsample`). After the method "filter" at a stride, windows of 5x5 pixels of the image are filtered
-    twice over its colours (`segaware.nn.edge_filter`), which moves borders onto the pixel.
+    twice over its colours (`segaware.nn.edge_filter`), which moves borders onto the pixel. Values are filtered by
+    weighted medians and not means, at all pixels, and then over colours in windows of 9x9.
 
     Args:
         image: RGB: NumPy (H, W, 3) or (N, H, W, 3), or torch (3, H, W) or (N, 3, H, W); uint8, or floats in 0..1.
@@ -59,7 +60,8 @@ def refine(
         kind: What `scores` are: "scores", logits, of which a filter takes the softmax and gives log-probabilities;
             "probabilities", which sum to 1 over C; "labels", integers, those of a panoptic map too; "masks", C of them
             that may overlap, each on its own: bool, uint8 of 0 and 1 or of 0..255, floats in 0..1, or else logits; or
-            "values" such as depth or flow, NaN where unknown. Masks and values are for the filter alone.
+            "values" such as depth or flow, NaN where unknown. Masks and values are for the filter alone, and a layer
+            that takes medians for values alone.
         embedding: What tells pixels apart: the name of a network that comes with segaware, "fast" or "vgg", or
             "pretrained" for the default one; "color"; a module or function from images (N, 3, H, W) in 0..1 to
             embeddings (N, E, H, W), of which an `Embedding` is asked for the layer's stride; or the embeddings
@@ -69,7 +71,7 @@ def refine(
             that masks as sharp as the image stay as they are: to sharpen rough ones with hard borders, give 1. Of
             values, of the dense CRF and of a layer that is given as `method`, "auto" takes all.
         kernel_size: Window of the filter (by default 9), or of the segmentation-aware CRF (13, at dilation 9).
-        iterations: How often to filter (8, or 4 if scores are not coarse, see above), or mean-field
+        iterations: How often to filter (8, or 4 if scores are not coarse, see above, or are values), or mean-field
             iterations of a CRF (10).
         hardness: How strictly the filter or the segmentation-aware CRF keeps to one region (Eq. 3's lambda): 1, or 1.76
             for the filter on colours.

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -17,8 +18,8 @@ from segaware.nn.resampling import sampled_size
 from segaware.ops import attention_mask
 from segaware.process_memory import machine_memory, release_memory
 from segaware.refining.grid import Grid, find_grid
-from segaware.refining.kinds import Given, Open, contenders, most_probable, says_something, to_means
-from segaware.refining.layers import RefiningLayer, reach
+from segaware.refining.kinds import Given, Kind, Open, contenders, most_probable, says_something, to_means
+from segaware.refining.layers import RefiningLayer, reach, takes_median
 from segaware.refining.memory import RESERVE, STRIP, blend_cost, edges_cost, embedding_cost, layer_cost, memory_left
 from segaware.refining.modules import device_of
 from segaware.refining.strength import Strength
@@ -189,8 +190,9 @@ class Refinement:
         if isinstance(embedding, np.ndarray):
             embedding = np.zeros((len(embedding), side, side), np.float32)
         whole = find_grid((side, side), (side, side))
+        kind: Kind = "values" if self.given.kind == "values" else "scores"
         small = Refinement(
-            (side, side), Given("scores", self.given.channels, self.given.logits), whole, self.layer, embedding, 1,
+            (side, side), Given(kind, self.given.channels, self.given.logits), whole, self.layer, embedding, 1,
             self.edges, device=self.device,
         )  # fmt: skip
         small.plan()
@@ -281,7 +283,7 @@ class Refinement:
     def _apply(self, channels: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return refined channels (1, C, H, W) of what the tile computes."""
         channels = self.grid.interpolated(channels, tile, self.stride).contiguous()
-        refined = self.layer(channels.to(compared.device), compared).to(self.device)
+        refined = self._filtered(self.layer, channels.to(compared.device), compared).to(self.device)
         wide = Tile(*(span.widened(self.margin, self.stride) for span in tile))
         rows, columns = (  # one more than the tile has, to upsample towards
             _inside((span.start - span.padded_start) // self.stride, (span.stop - span.start) // self.stride + 1)
@@ -295,7 +297,14 @@ class Refinement:
             return refined
         image = to_input(arrays.image[wide.rows.core(), wide.columns.core()], self.device)
         rows, columns = (_inside(a.start - b.start, a.stop - a.start) for a, b in zip(tile, wide, strict=True))
-        return in_strips(self.edges, refined, image, rows, self.margin)[..., columns]
+        edges = partial(self._filtered, self.edges)
+        return in_strips(edges, refined, image, rows, self.margin)[..., columns]
+
+    def _filtered(self, layer: RefiningLayer, channels: Tensor, compared: Tensor) -> Tensor:
+        """Apply a layer: a mean to sums of values and their weights, a median to the values themselves."""
+        if not takes_median(layer):
+            return layer(channels, compared)
+        return self.given.probabilities(layer(self.given.decode(channels, False)[None], compared)[0])
 
     def _known(self, labels: Tensor, compared: Tensor, tile: Tile, arrays: Arrays) -> Tensor:
         """Return which pixels a CRF tells anything of, (H, W).
@@ -329,7 +338,9 @@ def to_input(pixels: np.ndarray, device: torch.device) -> Tensor:
     return tensor.permute(2, 0, 1)[None].float().contiguous() / scale
 
 
-def in_strips(layer: BilateralFilter2d, channels: Tensor, image: Tensor, rows: slice, margin: int) -> Tensor:
+def in_strips(
+    layer: Callable[[Tensor, Tensor], Tensor], channels: Tensor, image: Tensor, rows: slice, margin: int
+) -> Tensor:
     """Return some rows of what a filter makes of channels, in strips: its windows at once take many times the image.
 
     Args:

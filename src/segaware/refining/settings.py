@@ -13,6 +13,7 @@ from torch import Tensor
 
 from segaware.constants import IGNORE_INDEX
 from segaware.nn import BilateralFilter2d, ColorEmbedding, DenseCRF, Embedding, edge_filter, load_embedding
+from segaware.nn.bilateral_filter import Reduce
 from segaware.nn.bundled import DEFAULT_EMBEDDING
 from segaware.ops.arguments import check_integer, is_number
 from segaware.ops.window import IntPair, as_pair
@@ -55,6 +56,8 @@ class Settings:
             raise ValueError(f"kind must be one of {get_args(Kind)}, got {self.kind!r}")
         if self.kind in ("values", "masks") and not self.filters:
             raise ValueError(f"method must be 'filter' for {self.kind}, which have no classes, got {self.method!r}")
+        if isinstance(self.method, BilateralFilter2d) and self.method.reduce == "median" and self.kind != "values":
+            raise ValueError(f"method must reduce by 'mean' for {self.kind}: medians of classes do not sum to 1")
         check_strength(self.strength)
         check_integer("ignore_index", self.ignore_index, -(2**63))
 
@@ -95,9 +98,11 @@ class Settings:
         grid = find_grid(size, (rows, columns), self.align, self.region)
         given = self._check(scores)
         color = isinstance(embedding, ColorEmbedding)
-        coarse = grid.spacing >= 2 or grid.spacing * self._width(scores, given) >= _WIDE
+        values = self.kind == "values"
+        coarse = not values and (grid.spacing >= 2 or grid.spacing * self._width(scores, given) >= _WIDE)
+        reduce: Reduce = "median" if values else "mean"
         layer = build_layer(
-            self.method, given.channels, self.kernel_size, self.iterations, self.hardness, color, coarse
+            self.method, given.channels, self.kernel_size, self.iterations, self.hardness, color, coarse, reduce
         )
         if isinstance(self.method, str):
             layer = layer.to(device)
@@ -116,7 +121,8 @@ class Settings:
             embedding = in_evaluation("embedding", embedding)
             if not isinstance(embedding, Embedding):
                 embedding = _embed(embedding, image, device)
-        edges = edge_filter().to(device) if self.method == "filter" and stride > 1 else None
+        needs_edges = stride > 1 or (values and not color)
+        edges = edge_filter(reduce=reduce).to(device) if self.method == "filter" and needs_edges else None
         return Refinement(
             size,
             given,
