@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,14 +65,20 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
 
 def settled(page: Any) -> None:
     """Wait until everything that was drawn has been sharpened."""
-    page.wait_for_function("!sharpening && !look.busy", timeout=120_000)
+    until(page, "!sharpening && !look.busy")
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait until an expression is true; Playwright's own way is forbidden by the page's policy."""
+    end = time.monotonic() + 120
+    while not page.evaluate(f"Boolean({condition})"):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(50)
 
 
 def seen_pixels(page: Any) -> np.ndarray:
     """Return the photograph as the page has it, uint8 (H, W, 3)."""
-    values = page.evaluate(
-        "Array.from(look.photograph.getContext('2d').getImageData(0, 0, width, height).data)"
-    )
+    values = page.evaluate("Array.from(look.photograph.getContext('2d').getImageData(0, 0, width, height).data)")
     height, width = page.evaluate("[height, width]")
     return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
 

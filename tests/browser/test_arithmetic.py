@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.browser.conftest import result, seen_pixels, settled
+from tests.browser.conftest import result, seen_pixels, settled, until
 
 import segaware
 from segaware.data import photograph, photograph_logits, read_image
@@ -32,7 +32,7 @@ def _reference() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
     """A part of the photograph, of odd height and even width."""
-    return read_image(photograph())[40:181, 100:270].copy()
+    return read_image(photograph())[40:121, 100:190].copy()
 
 
 def on_page(embedding: np.ndarray) -> torch.Tensor:
@@ -70,7 +70,7 @@ def test_masks_and_filter_are_those_of_the_operators(
 ) -> None:  # fmt: skip
     write_page(tmp_path / "page.html", Photograph("part.jpg", pixels, pixels.shape[:2]), {"fast": fast})
     page = visit(tmp_path / "page.html")
-    channels = torch.rand(1, 3, 71, 85, generator=torch.Generator().manual_seed(0))
+    channels = torch.rand(1, 3, 41, 45, generator=torch.Generator().manual_seed(0))
     content = {"embedding": "fast", "channels": channels[0].flatten(1).tolist(), "kernelSize": kernel_size}
     found = page.evaluate(ASK, {**content, "dilation": dilation, "iterations": iterations, "hardness": hardness})
     distance = embedding_distance(
@@ -107,7 +107,7 @@ def in_full(embedding: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize("name", ["fast", "color"])
 def test_labels_are_those_of_refine(visit: Any, fast: Embedding, pixels: np.ndarray, tmp_path: Path, name: str) -> None:
     labels = np.full(pixels.shape[:2], 255, np.uint8)
-    labels[20:60, 30:90], labels[100:120, 20:150], labels[5:12] = 7, 3, 1
+    labels[20:50, 30:70], labels[60:70, 20:80], labels[5:12] = 7, 3, 1
     np.save(tmp_path / "labels.npy", labels)
     sketch = open_sketch(tmp_path / "labels.npy", pixels)
     write_page(tmp_path / "page.html", Photograph("part.jpg", pixels, pixels.shape[:2]), {"fast": fast}, sketch)
@@ -134,7 +134,7 @@ def test_scores_that_are_opened_are_those_of_refine(visit: Any, fast: Embedding,
     np.save(tmp_path / "scores.npy", photograph_logits())
     page = visit(tmp_path / "page.html")
     page.set_input_files("#open", tmp_path / "scores.npy")
-    page.wait_for_function("sketch.base.name === 'scores.npy' && result")
+    until(page, "sketch.base.name === 'scores.npy' && result")
     settled(page)
     embedding = in_full(on_page(embed(fast, image).numpy()), image.shape[:2])
     wanted = segaware.refine(

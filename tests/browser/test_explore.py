@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.browser.conftest import result, settled
+from tests.browser.conftest import result, settled, until
 
 import segaware
 from segaware.data import photograph, read_image, read_label
@@ -132,9 +132,9 @@ def test_looking_draws_window_masks_and_profile(visit: Any, empty: Path) -> None
     assert all(v[4, 4] == 1 and 0 < v.mean() < 1 for v in values) and (values[0] != values[1]).any()
     assert page.locator("#learned").evaluate("c => [c.width, c.height]") == [9, 9]
     page.check("#passes")
-    page.wait_for_function("document.getElementById('learned').width === 65")  # 8 times 4 in each direction, and one
+    until(page, "document.getElementById('learned').width === 65")  # 8 times 4 in each direction, and one
     page.locator("#kernel-size").fill("5")
-    page.wait_for_function("document.getElementById('learned').width === 33")
+    until(page, "document.getElementById('learned').width === 33")
     page.check("input[value=profile]", force=True)
     drag(page, (100, 100), (200, 150))
     assert page.locator("#chart polyline").count() == 2
@@ -181,7 +181,7 @@ def test_names_of_files_are_text(visit: Any, fast: Embedding, tmp_path: Path) ->
     labels = tmp_path / "<b>labels.png"
     Image.fromarray(np.eye(40, 60, dtype=np.uint8)).save(labels)
     page.set_input_files("#open", labels)
-    page.wait_for_function("sketch.base.name !== null")
+    until(page, "sketch.base.name !== null")
     settled(page)
     assert f'read_label("{labels.name}", 255)' in page.locator("#python").text_content()
     assert page.locator("main b").count() == 0 and "bad" not in page.title().split("·")[1]
@@ -195,7 +195,7 @@ def test_labels_that_are_opened(visit: Any, empty: Path, tmp_path: Path, bits: i
     image.save(tmp_path / "labels.png", bits=bits)
     page = visit(empty)
     page.set_input_files("#open", tmp_path / "labels.png")
-    page.wait_for_function("sketch.base.name !== null")
+    until(page, "sketch.base.name !== null")
     settled(page)
     assert (np.array(page.evaluate("sketch.classes"))[result(page, "before")] == labels).all()
 
