@@ -1,6 +1,4 @@
-"""What MkDocs does for this site beyond Markdown: it runs the tutorials, writes the page that the first one shows, and
-knows links that leave docs/.
-"""
+"""What MkDocs does beyond Markdown: it runs tutorials, writes the first page's photograph, knows links out of docs/."""
 
 import logging
 import re

@@ -40,7 +40,7 @@ def fast() -> Embedding:
 
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Open a page file, and wait until it can be used; nothing may be logged, fail or be fetched until the test ends."""
+    """Open a page file, and wait until it can be used; nothing may be logged or fail until the test ends."""
     problems: list[str] = []
     contexts = []
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.browser.conftest import result, seen_pixels, settled, until
 
 import segaware
 from segaware.data import photograph, photograph_logits, read_image
@@ -18,6 +17,7 @@ from segaware.nn import ColorEmbedding, Embedding
 from segaware.ops import attention_mask, embedding_distance, segaware_filter2d
 from segaware.showcase.explore.inputs import Photograph, open_sketch
 from segaware.showcase.explore.page import embed, quantize, write_page
+from tests.browser.conftest import result, seen_pixels, settled, until
 
 TOLERANCE = 1e-4  # promised; 4e-6 measured
 
@@ -62,7 +62,8 @@ ASK = """async (content) => {
 
 
 @pytest.mark.parametrize(
-    ("kernel_size", "dilation", "iterations", "hardness"), [(9, 1, 8, 1.0), (5, 3, 2, 2.5), (3, 8, 1, 0.0), (13, 1, 1, 1)]
+    ("kernel_size", "dilation", "iterations", "hardness"),
+    [(9, 1, 8, 1.0), (5, 3, 2, 2.5), (3, 8, 1, 0.0), (13, 1, 1, 1)],
 )
 def test_masks_and_filter_are_those_of_the_operators(
     visit: Any, fast: Embedding, pixels: np.ndarray, tmp_path: Path,
@@ -73,9 +74,7 @@ def test_masks_and_filter_are_those_of_the_operators(
     channels = torch.rand(1, 3, 41, 45, generator=torch.Generator().manual_seed(0))
     content = {"embedding": "fast", "channels": channels[0].flatten(1).tolist(), "kernelSize": kernel_size}
     found = page.evaluate(ASK, {**content, "dilation": dilation, "iterations": iterations, "hardness": hardness})
-    distance = embedding_distance(
-        on_page(embed(fast, pixels).numpy()), kernel_size, padding="same", dilation=dilation
-    )
+    distance = embedding_distance(on_page(embed(fast, pixels).numpy()), kernel_size, padding="same", dilation=dilation)
     mask = attention_mask(distance, hardness)
     wanted = segaware_filter2d(channels, mask, kernel_size, dilation, iterations)[0]
     output = np.array(found["output"]).reshape(wanted.shape)

@@ -39,17 +39,19 @@ def test_firefox_opens_it(fast: Embedding, tmp_path: Path) -> None:
     write_page(tmp_path / "page.html", open_photograph(photograph()), {"fast": fast}, packaged_sketch())
     page = (tmp_path / "page.html").read_text("utf-8")
     assert page.count("default-src 'none'") == 1  # nothing is fetched but what this test adds
-    page = page.replace("default-src 'none'", "default-src 'none'; connect-src 'self'").replace("<title>", PROBE + "<title>")
+    page = page.replace("default-src 'none'", "default-src 'none'; connect-src 'self'").replace(
+        "<title>", PROBE + "<title>"
+    )
     reports: queue.Queue[dict] = queue.Queue()
 
     class Server(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.end_headers()
             self.wfile.write(page.encode())
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.cli.conftest import Segaware
 
 from segaware.showcase.explore.page import quantize
+from tests.cli.conftest import Segaware
 
 
 def payload(page: Path) -> dict[str, Any]:
@@ -43,7 +43,9 @@ def test_the_page_has_scores_and_truth(segaware: Segaware, photo: Path, tmp_path
     truth[0, 0] = 3  # which the scores do not have
     Image.fromarray(truth).save(tmp_path / "truth.png")
     out = tmp_path / "new" / "page.html"
-    done = segaware("explore", photo, "--scores", tmp_path / "scores.npy", "--truth", tmp_path / "truth.png", "--out", out)
+    done = segaware(
+        "explore", photo, "--scores", tmp_path / "scores.npy", "--truth", tmp_path / "truth.png", "--out", out
+    )
     assert done.exit_code == 0 and str(out) in done.output.replace("\n", "")
     data = payload(out)
     assert (data["name"], data["height"], data["width"], data["classes"]) == ("photo.png", 30, 41, [0, 7, 15, 3])
@@ -57,7 +59,9 @@ def test_the_page_has_scores_and_truth(segaware: Segaware, photo: Path, tmp_path
     assert unpack(embedding["content"], (19, 15, 21), np.int8).any()
 
 
-def test_what_is_large_is_reduced_and_says_so(segaware: Segaware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_large_is_reduced_and_says_so(
+    segaware: Segaware, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("segaware.showcase.explore.inputs.MOST_PIXELS", 1000)
     Image.new("RGB", (80, 50)).save(tmp_path / "photo.png")
     label = np.zeros((50, 80), np.uint8)

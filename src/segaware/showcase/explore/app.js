@@ -54,31 +54,35 @@ async function sharpen() {
   $("redo").disabled = !sketch.undone.length;
   for (const id of ["save-mask", "save-cutout", "save-input", "clear", "wipe"]) $(id).disabled = sketch.isEmpty;
   $("python").textContent = pythonLine(data, sketch, settings());
-  if (sharpening) {
-    sharpenAgain = true;
-    return;
-  }
+  sharpenAgain = true;
+  if (sharpening) return;
   sharpening = true;
-  do {
-    sharpenAgain = false;
-    if (sketch.isEmpty) {
-      result = null;
-      stage.clear();
-      stage.setWipe(null);
-      await showScores();
-      continue;
+  try {
+    while (sharpenAgain) {
+      sharpenAgain = false;
+      await sharpenOnce();
     }
-    const own = sketch.labels();
-    const {hardnesses: _, ...how} = settings();
-    const answer = await ask(filterWorker, "sharpen", {channels: sketch.channels(own), own, ...how});
-    result = {before: own, after: answer.labels};
-    draw();
-    if (!sharpenAgain) {
-      tell(`Sharpened in ${Math.round(answer.milliseconds)} ms.`);
-      await showScores();
-    }
-  } while (sharpenAgain);
+  } catch (error) {
+    tell(`This cannot be sharpened: ${error.message}`, true);
+  }
   sharpening = false;
+}
+
+async function sharpenOnce() {
+  if (sketch.isEmpty) {
+    result = null;
+    stage.clear();
+    stage.setWipe(null);
+    return showScores();
+  }
+  const own = sketch.labels();
+  const {hardnesses: _, ...how} = settings();
+  const answer = await ask(filterWorker, "sharpen", {channels: sketch.channels(own), own, ...how});
+  result = {before: own, after: answer.labels};
+  draw();
+  if (sharpenAgain) return undefined;
+  tell(`Sharpened in ${Math.round(answer.milliseconds)} ms.`);
+  return showScores();
 }
 
 function draw() {

@@ -126,31 +126,40 @@ $("copy").onclick = async () => {
   await navigator.clipboard.writeText($("python").textContent).then(() => tell("Copied."), () => tell("This browser does not let a page copy.", true));
 };
 
+// The expression that reads what is sharpened, in Python.
+function pythonInput({base, isPainted}) {
+  const file = JSON.stringify(isPainted ? `${stem}_drawn.${base.channels ? "npy" : "png"}` : base.name);
+  if (!isPainted && base.name === "DeepLabV3") return "segaware.data.photograph_logits()";
+  if (file.endsWith('.npy"')) return `np.load(${file})`;
+  if (isPainted || base.kind === "labels") return `segaware.data.read_label(${file}, 255)`;
+  return `segaware.data.read_image(${file})[..., 0]`; // a mask of 0 and 255
+}
+
 // What gives the same labels in Python.
-function pythonLine(photo, {base, isPainted, isEmpty}, {embedding, kernelSize, dilation, hardness, iterations, edges}) {
-  if (isEmpty) return "# draw something first";
-  const name = (text) => JSON.stringify(text);
-  const drawn = stem + "_drawn";
-  const lines = ["import numpy as np, segaware", "from segaware.data import photograph_logits, read_image, read_label", ""];
-  lines.push(`image = read_image(${name(photo.name)})`);
-  if (photo.fileSize[0] !== photo.height) {
-    lines.push("from PIL import Image");
-    lines.push(`image = np.array(Image.fromarray(image).resize((${photo.width}, ${photo.height}), Image.Resampling.LANCZOS))`);
-  }
-  const kind = base.channels && isPainted ? "probabilities" : base.kind === "masks" && !base.channels ? "labels" : base.kind;
-  if (isPainted) lines.push(base.channels ? `given = np.load(${name(drawn + ".npy")})` : `given = read_label(${name(drawn + ".png")}, 255)`);
-  else if (base.name === "DeepLabV3") lines.push("given = photograph_logits()");
-  else if (base.name.endsWith(".npy")) lines.push(`given = np.load(${name(base.name)})`);
-  else if (base.kind === "labels") lines.push(`given = read_label(${name(base.name)}, 255)`);
-  else lines.push(`given = read_image(${name(base.name)})[..., 0] // 255`);
-  const options = [`kind=${name(kind)}`, "strength=1", "stride=2"];
-  if (kind === "scores" || kind === "probabilities") options.push("classify=True");
+function pythonLine(photo, source, {embedding, kernelSize, dilation, hardness, iterations, edges}) {
+  if (source.isEmpty) return "# draw something first";
+  const {base, isPainted} = source;
   const bundled = ["fast", "vgg", "color", "pretrained"].includes(embedding);
-  options.push(`embedding=${bundled ? name(embedding) : `segaware.load_embedding(${name(embedding)})`}`);
-  if (edges) options.push(`kernel_size=${kernelSize}`, `iterations=${iterations}`, `hardness=${hardness}`);
-  else options.unshift(`method=segaware.BilateralFilter2d(${kernelSize}, ${dilation}, ${iterations}, ${hardness})`);
-  lines.push(`refined = segaware.refine(image, given, ${options.join(", ")})`);
-  return lines.join("\n");
+  const kind = isPainted ? (base.channels ? "probabilities" : "labels") : base.kind;
+  const options = [
+    `kind="${kind}"${kind === "scores" || kind === "probabilities" ? ", classify=True" : ""}, strength=1, stride=${stride}`,
+    `embedding=${bundled ? JSON.stringify(embedding) : `segaware.nn.load_embedding(${JSON.stringify(embedding)})`}`,
+    edges
+      ? `kernel_size=${kernelSize}, iterations=${iterations}, hardness=${hardness}`
+      : `method=segaware.BilateralFilter2d(${kernelSize}, ${dilation}, ${iterations}, ${hardness})`,
+  ];
+  const size = `(${photo.width}, ${photo.height}), Image.Resampling.LANCZOS`;
+  return [
+    "import numpy as np, segaware, segaware.data",
+    "",
+    `image = segaware.data.read_image(${JSON.stringify(photo.name)})`,
+    ...(photo.fileSize[0] === photo.height ? [] : ["from PIL import Image", `image = np.array(Image.fromarray(image).resize(${size}))`]),
+    `given = ${pythonInput(source)}`,
+    "refined = segaware.refine(",
+    "    image, given,",
+    ...options.map((option) => `    ${option},`),
+    ")",
+  ].join("\n");
 }
 
 start().catch((error) => tell(`The page cannot start: ${error.message}`, true));

@@ -66,7 +66,7 @@ class Sketch:
 def open_photograph(path: Path) -> Photograph:
     """Read a photograph, and reduce it to `MOST_PIXELS` if it has more."""
     pixels = read_image(path)
-    height, width = size = pixels.shape[:2]
+    height, width = pixels.shape[:2]
     factor = (MOST_PIXELS / (height * width)) ** 0.5
     if factor < 1:
         smaller = int(width * factor), int(height * factor)
@@ -159,7 +159,9 @@ def _to_sketch(name: str, image: np.ndarray, array: np.ndarray, settings: Settin
 def _of_labels(name: str, labels: np.ndarray, classes: list[int]) -> Sketch:
     _check_count(name, len(classes))
     if classes and not 0 <= classes[0] <= classes[-1] < IGNORE_INDEX:
-        raise DataError(f"{name}: the page takes labels of 0..254, and 255 where unknown, got {classes[0]}..{classes[-1]}")
+        raise DataError(
+            f"{name}: the page takes labels of 0..254, and 255 where unknown, got {classes[0]}..{classes[-1]}"
+        )
     indices = np.full(labels.shape, IGNORE_INDEX, np.uint8)
     for index, label in enumerate(classes):
         indices[labels == label] = index

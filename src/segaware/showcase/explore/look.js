@@ -23,16 +23,22 @@ class Look {
   // Shows the pixel [row, column] as soon as the worker has answered; of several, the newest.
   async show(pixel = this.pixel) {
     this.pixel = pixel;
+    this.again = true;
+    if (this.busy) return;
+    this.busy = true;
+    while (this.again) {
+      this.again = false;
+      await this.draw(this.pixel);
+    }
+    this.busy = false;
+  }
+
+  async draw(pixel) {
     const {kernelSize, dilation, iterations} = this.settings();
     const passes = $("passes").checked ? iterations : 1;
     const taps = passes * (kernelSize - 1) / 2;
     const point = pixel.map((place) => Math.floor(place / this.stage.stride));
     this.stage.markWindow(point, taps * dilation);
-    if (this.busy) {
-      this.again = true;
-      return;
-    }
-    this.busy = true;
     const shape = {kernelSize, dilation, iterations: passes};
     const looks = this.compared().map((each) => ({...each, ...shape}));
     const found = await ask(lookWorker, "look", {row: point[0], column: point[1], looks});
@@ -41,11 +47,6 @@ class Look {
     this.drawWindow(point, taps * dilation);
     this.shown = {pixel, values};
     this.tell(pixel, values);
-    this.busy = false;
-    if (this.again) {
-      this.again = false;
-      await this.show();
-    }
   }
 
   // The embeddings whose masks stand side by side, with their hardnesses.

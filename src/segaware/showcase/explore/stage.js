@@ -25,16 +25,24 @@ class Stage {
     return [Math.min(Math.max(row, 0), this.height - 1), Math.min(Math.max(column, 0), this.width - 1)];
   }
 
-  // Lays colours of labels over the photograph; where there is a truth to show errors of, wrong pixels are red.
+  // Lays colours of labels over the photograph, full ones where another label begins; where there is a truth to show
+  // errors of, wrong pixels are red.
   drawLabels(id, labels, truth) {
-    const picture = new ImageData(this.width, this.height);
+    const {width, height} = this;
+    const picture = new ImageData(width, height);
     const pixels = new Uint32Array(picture.data.buffer);
     const rgba = ([r, g, b], alpha) => new Uint32Array(Uint8Array.of(r, g, b, alpha).buffer)[0];
-    const colors = Uint32Array.from({length: 256}, (_, i) => (i ? rgba(colorOf(i), 110) : rgba(PALETTE[0], 150)));
-    colors[UNKNOWN] = 0;
+    const colors = Uint32Array.from({length: 256}, (_, i) => rgba(colorOf(i), i ? 70 : 150));
+    const borders = Uint32Array.from({length: 256}, (_, i) => rgba(colorOf(i), 255));
+    colors[UNKNOWN] = borders[UNKNOWN] = 0;
     const wrong = rgba(WRONG, 220);
-    for (let i = 0; i < pixels.length; i++) {
-      pixels[i] = truth && truth[i] !== UNKNOWN && truth[i] !== labels[i] ? wrong : colors[labels[i]];
+    for (let row = 0, i = 0; row < height; row++) {
+      for (let column = 0; column < width; column++, i++) {
+        const label = labels[i];
+        const ends = (column + 1 < width && labels[i + 1] !== label) || (column && labels[i - 1] !== label)
+          || (row + 1 < height && labels[i + width] !== label) || (row && labels[i - width] !== label);
+        pixels[i] = truth && truth[i] !== UNKNOWN && truth[i] !== label ? wrong : ends && label ? borders[label] : colors[label];
+      }
     }
     $(id).getContext("2d").putImageData(picture, 0, 0);
   }

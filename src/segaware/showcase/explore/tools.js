@@ -104,7 +104,7 @@ document.addEventListener("keydown", (event) => {
 for (const input of document.querySelectorAll('input[name="tool"]')) input.onchange = () => choose(input.value);
 $("undo").onclick = undo;
 $("redo").onclick = redo;
-$("clear").onclick = () => open([0, 1], null);
+$("clear").onclick = () => open(truth ? sketch.classes : [0, 1], null); // the truth's labels are indices of these
 $("wipe").oninput = () => result && stage.setWipe($("wipe").valueAsNumber);
 $("show").onchange = () => { photograph.src = $("show").value; };
 $("errors").onchange = draw;
