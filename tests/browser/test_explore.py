@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import segaware
-from segaware.data import photograph, read_image, read_label
+from segaware.data import photograph, photograph_logits, read_image, read_label
 from segaware.nn import Embedding
 from segaware.showcase.explore.inputs import Photograph, open_photograph, open_sketch, open_truth, packaged_sketch
 from segaware.showcase.explore.page import write_page
@@ -165,6 +165,49 @@ def test_truth_is_scored(visit: Any, fast: Embedding, tmp_path: Path) -> None:
     row, column = wrong[len(wrong) // 2].tolist()
     red = page.evaluate(f"Array.from($('after').getContext('2d').getImageData({column}, {row}, 1, 1).data)")
     assert red[0] > 200 and red[1] < 60
+
+
+def test_scores_that_are_corrected_and_truth_that_is_dropped(
+    visit: Any, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "scores.npy", photograph_logits())
+    page = visit(empty)
+    page.set_input_files("#open", tmp_path / "scores.npy")
+    until(page, "sketch.base.name === 'scores.npy' && result")
+    settled(page)
+    page.check("input[value=brush]", force=True)
+    drag(page, (400, 200), (440, 280))  # into the background
+    drawn = result(page, "before")
+    assert drawn[240, 420] == 1
+    assert saved(page, "#save-input", tmp_path).name == "chelsea_drawn.npy"
+    assert np.load(tmp_path / "chelsea_drawn.npy").shape == (2, 150, 226)
+    (tmp_path / "chelsea.jpg").write_bytes(photograph().read_bytes())
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    with segaware.use_backend("reference"):
+        exec(page.locator("#python").text_content(), names)
+    assert (names["refined"] != result(page)).mean() < 0.003
+    assert page.locator("#scores table").count() == 0
+    Image.fromarray(np.where(drawn == 1, 8, 0).astype(np.uint8)).save(tmp_path / "truth.png")
+    page.set_input_files("#open-truth", tmp_path / "truth.png")
+    page.wait_for_selector("#scores table")
+    assert page.locator("#scores tbody tr").all_inner_texts()[1].startswith("class 8\t100.0 → ")
+    page.click("#clear")
+    settled(page)
+    page.evaluate(DROP)
+    until(page, "sketch.base.name === 'mask.npy' && result")
+    settled(page)
+    assert page.evaluate("sketch.classes") == [0, 8, 1] and (result(page, "before") == 2).any()
+
+
+# A boolean array of 2x3, of which the first is true.
+DROP = """() => {
+  const header = "{'descr': '|b1', 'fortran_order': False, 'shape': (2, 3), }".padEnd(117) + "\\n";
+  const start = Uint8Array.from([0x93, 78, 85, 77, 80, 89, 1, 0, header.length, 0]);
+  const files = new DataTransfer();
+  files.items.add(new File([start, header, Uint8Array.of(1, 0, 0, 0, 0, 0)], "mask.npy"));
+  document.dispatchEvent(new DragEvent("drop", {dataTransfer: files}));
+}"""
 
 
 def test_names_of_files_are_text(visit: Any, fast: Embedding, tmp_path: Path) -> None:

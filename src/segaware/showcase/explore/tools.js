@@ -64,6 +64,7 @@ stage.element.addEventListener("keydown", (event) => {
     const step = stride * (event.shiftKey ? 10 : 1);
     const [row, column] = look.pixel.map((place, i) => place + step * ARROWS[key][i]);
     move([Math.min(Math.max(row, 0), height - 1), Math.min(Math.max(column, 0), width - 1)]);
+    if (tool === "look") tell(`Row ${look.pixel[0]}, column ${look.pixel[1]}.`); // for those who do not see it
   } else if (key === " ") {
     if (!drawing) begin(look.pixel);
     else if (tool !== "outline") end(); // whose points are all on the way
