@@ -12,7 +12,7 @@ from segaware.data import photograph
 from segaware.outputs import check_outputs
 from segaware.refining import Kind
 from segaware.refining.refine_files import open_embedding
-from segaware.showcase.explore.inputs import open_photograph, open_sketch, open_truth, packaged_sketch
+from segaware.showcase.explore.inputs import Sketch, open_photograph, open_sketch, open_truth, packaged_sketch
 from segaware.showcase.explore.page import write_page
 
 _INTERRUPTED = "nothing was written"
@@ -49,10 +49,11 @@ def explore(
         check_outputs([out], inputs, overwrite)
         networks = {name: open_embedding(name) for name in embedding or ["fast"]}
         shown = open_photograph(image or photograph())
+        sketch: Sketch | None = None
         if scores is not None:
             sketch = open_sketch(scores, shown.pixels, kind, key)
-        else:
-            sketch = packaged_sketch() if image is None else None
+        elif image is None:
+            sketch = packaged_sketch()
         known = open_truth(truth, shown.pixels, sketch.classes if sketch else None) if truth else None
         height, width = shown.pixels.shape[:2]
         if shown.reduced:
