@@ -46,24 +46,28 @@ function nearContour(labels, truth, height, width, depth) {
   });
 }
 
-// Of every class the IoU and the boundary IoU, NaN without a pixel. Void pixels are not counted.
-function scoreLabels(prediction, truth, count, height, width) {
-  const depth = Math.max(1, Math.round(DILATION_RATIO * Math.hypot(height, width)));
-  const near = [nearContour(prediction, truth, height, width, depth), nearContour(truth, truth, height, width, depth)];
-  const sums = [0, 1].map(() => ({both: new Float64Array(256), either: new Float64Array(256)}));
+// Of every class, intersection over union of the pixels that count in the prediction and in the truth.
+function overlaps(prediction, truth, countsPredicted, countsTrue, classes) {
+  const [both, either] = [new Float64Array(256), new Float64Array(256)];
   for (let i = 0; i < truth.length; i++) {
     if (truth[i] === UNKNOWN) continue;
-    const [found, right] = [prediction[i], truth[i]];
-    [[1, 1], [near[0][i], near[1][i]]].forEach(([predicted, there], kind) => {
-      const {both, either} = sums[kind];
-      if (predicted) either[found]++;
-      if (there) either[right]++;
-      if (predicted && there && found === right) {
-        both[found]++;
-        either[found]--;
-      }
-    });
+    if (countsPredicted[i]) either[prediction[i]]++;
+    if (countsTrue[i]) either[truth[i]]++;
+    if (countsPredicted[i] && countsTrue[i] && prediction[i] === truth[i]) {
+      both[truth[i]]++;
+      either[truth[i]]--;
+    }
   }
-  const [iou, boundaryIou] = sums.map(({both, either}) => Array.from({length: count}, (_, c) => both[c] / either[c]));
-  return {iou, boundaryIou};
+  return Array.from({length: classes}, (_, c) => both[c] / either[c]);
+}
+
+// Of every class the IoU and the boundary IoU, NaN without a pixel. Void pixels are not counted.
+function scoreLabels(prediction, truth, classes, height, width) {
+  const depth = Math.max(1, Math.round(DILATION_RATIO * Math.hypot(height, width)));
+  const all = new Uint8Array(truth.length).fill(1);
+  const [predicted, there] = [prediction, truth].map((labels) => nearContour(labels, truth, height, width, depth));
+  return {
+    iou: overlaps(prediction, truth, all, all, classes),
+    boundaryIou: overlaps(prediction, truth, predicted, there, classes),
+  };
 }
