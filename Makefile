@@ -17,13 +17,19 @@ ARCHITECTURES ?= torchvision==0.28.0 timm==1.0.31 segmentation-models-pytorch==0
 CONSTRAINTS ?= constraints/dev.txt
 PIP = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
 
-.PHONY: demo test test-gpu check lint types imports docs site bench dist constraints install clean clean-kernels
+.PHONY: demo test test-browser test-gpu check lint types imports docs site bench dist constraints install clean clean-kernels
 
 demo: .venv/installed-demo
 	$(BIN)/segaware demo --out demo
 
 test: install .venv/architectures/installed
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --ignore tests/browser
+
+# Browsers are the system's: root of a Debian installs them here, elsewhere the tests that are skipped say what they want.
+test-browser: install
+	command -v chromium && command -v firefox-esr || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get; then apt-get update -qq && apt-get install -qq -y chromium firefox-esr; fi
+	$(BIN)/python -m pytest tests/browser -rs
 
 # On a machine with a GPU, whose PyTorch is a build for it: `make test-gpu TORCH=torch`.
 test-gpu: install

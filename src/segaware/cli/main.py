@@ -8,6 +8,7 @@ from segaware.cli.compare import compare
 from segaware.cli.demo import demo
 from segaware.cli.doctor import doctor
 from segaware.cli.evaluate import evaluate
+from segaware.cli.explore import explore
 from segaware.cli.export import export
 from segaware.cli.flow import flow
 from segaware.cli.options import debug
@@ -29,6 +30,7 @@ app.command("eval")(evaluate)
 app.command()(predict)
 app.command()(flow)
 app.command()(refine)
+app.command()(explore)
 app.command()(submit)
 app.command()(export)
 app.command()(compare)

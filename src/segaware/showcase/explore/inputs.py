@@ -1,0 +1,173 @@
+"""What the page shows and sharpens, read from files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from segaware.constants import IGNORE_INDEX
+from segaware.data import DataError, photograph, photograph_logits, read_image
+from segaware.nn import ColorEmbedding
+from segaware.refining import parse_memory
+from segaware.refining.kinds import Kind, contenders, most_probable
+from segaware.refining.score_files import FileSettings, open_scores
+from segaware.refining.settings import Settings
+from segaware.refining.tiles import Span, Tile
+
+STRIDE = 2  # to the photograph, of embeddings and of the filter
+MOST_PIXELS = 2_000_000  # of a photograph; what has more is reduced
+_MOST_CLASSES = 32  # that a page shows
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph as the page shows it.
+
+    Attributes:
+        name: Its file's.
+        pixels: RGB, uint8 (H, W, 3).
+        size: Height and width of the file.
+    """
+
+    name: str
+    pixels: np.ndarray
+    size: tuple[int, int]
+
+    @property
+    def reduced(self) -> bool:
+        """Whether the file has more pixels."""
+        return self.size != self.pixels.shape[:2]
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What the page sharpens.
+
+    Attributes:
+        name: Its file's.
+        kind: What the file holds.
+        classes: The classes that labels and channels stand for, ascending.
+        labels: The most probable class of every pixel, as index into `classes`, or 255 where unknown, uint8 (H, W).
+        channels: What the filter takes, as multiples of 1 / 255, uint8 (C, h, w) at the stride; None of labels, which
+            say it themselves.
+    """
+
+    name: str
+    kind: Kind
+    classes: list[int]
+    labels: np.ndarray
+    channels: np.ndarray | None
+
+
+def open_photograph(path: Path) -> Photograph:
+    """Read a photograph, and reduce it to `MOST_PIXELS` if it has more."""
+    pixels = read_image(path)
+    height, width = pixels.shape[:2]
+    factor = (MOST_PIXELS / (height * width)) ** 0.5
+    if factor < 1:
+        smaller = int(width * factor), int(height * factor)
+        if not all(smaller):
+            raise DataError(f"{path}: must be less elongated to be shown, got {width}x{height} (width x height)")
+        pixels = np.array(Image.fromarray(pixels).resize(smaller, Image.Resampling.LANCZOS))
+    return Photograph(path.name, pixels, (height, width))
+
+
+def packaged_sketch() -> Sketch:
+    """Return what DeepLabV3 says of the photograph that comes with segaware."""
+    image = read_image(photograph())
+    return _to_sketch("DeepLabV3", image, photograph_logits(), Settings(strength=1))
+
+
+def open_sketch(path: Path, image: np.ndarray, kind: Kind | None = None, key: str | None = None) -> Sketch:
+    """Read scores, labels or a mask of any size.
+
+    Args:
+        path: A file as `segaware refine` reads it.
+        image: The photograph as it is shown, (H, W, 3).
+        kind: What the file holds; None for what it seems to.
+        key: The array of a .npz or .safetensors file.
+
+    Raises:
+        DataError: If the file is missing, damaged, or of a kind that has no classes.
+        ValueError: If its numbers do not fit.
+    """
+    how = FileSettings(Settings(), kind, key, "color", parse_memory("16GB"), False)
+    found = open_scores(path, how)
+    if found.kind == "values":
+        raise DataError(f"{path}: --scores must be scores, probabilities, labels or a mask, got values")
+    array = found.open()
+    if found.kind == "masks" and array.ndim == 2:
+        array = array[None]
+    return _to_sketch(path.name, image, array, Settings(kind=found.kind, strength=1))
+
+
+def open_truth(path: Path, image: np.ndarray, classes: list[int] | None) -> tuple[list[int], np.ndarray]:
+    """Read true labels.
+
+    Args:
+        path: A label map as a PNG, 255 where unknown; one of 0 and 255 alone is a mask.
+        image: The photograph as it is shown, (H, W, 3).
+        classes: Those of what is sharpened; None if nothing is.
+
+    Returns:
+        Those classes and the others of the truth, and its labels as in `Sketch`.
+
+    Raises:
+        DataError: If the file is missing, damaged, or of other pixels.
+    """
+    if path.suffix.lower() != ".png":
+        raise DataError(f"{path}: --truth must be a .png of labels")
+    try:
+        sketch = open_sketch(path, image, "labels")
+    except ValueError as error:
+        if "0 and 255 alone" not in str(error):
+            raise
+        sketch = open_sketch(path, image, "masks")
+    known = list(classes or [])
+    known += [label for label in sketch.classes if label not in known]
+    to_known = np.array([known.index(label) for label in sketch.classes] + [IGNORE_INDEX] * 256, np.uint8)
+    return known, to_known[np.minimum(sketch.labels, len(sketch.classes))]
+
+
+def _to_sketch(name: str, image: np.ndarray, array: np.ndarray, settings: Settings) -> Sketch:
+    height, width = image.shape[:2]
+    refinement = settings.prepare(image, lambda: array, ColorEmbedding())
+    given, grid = refinement.given, refinement.grid
+    tile = Tile(Span(0, height, 0, height), Span(0, width, 0, width))
+    part = torch.from_numpy(np.array(array, np.int64 if array.dtype.kind in "iu" else np.float32))
+    found = given.classes(part)
+    channels = given.probabilities(part, found)
+    if given.kind == "labels":
+        assert found is not None
+        return _of_labels(name, grid.nearest(part, tile).numpy(), found.tolist())
+    if not given.exclusive:
+        if channels.shape[1] != 1:
+            raise DataError(f"{name}: the page takes one mask, got {channels.shape[1]}")
+        channels = torch.cat([1 - channels, channels], 1)
+    kept = contenders(channels[0])
+    _check_count(name, len(kept))
+    channels = channels[:, kept]
+    labels = most_probable(grid.interpolated(channels, tile, 1)[0]).numpy().astype(np.uint8)
+    coarse = (255 * grid.interpolated(channels, tile, STRIDE)[0]).round().byte().numpy()
+    return Sketch(name, given.kind, kept.tolist(), labels, coarse)
+
+
+def _of_labels(name: str, labels: np.ndarray, classes: list[int]) -> Sketch:
+    _check_count(name, len(classes))
+    if classes and not 0 <= classes[0] <= classes[-1] < IGNORE_INDEX:
+        raise DataError(
+            f"{name}: the page takes labels of 0..254, and 255 where unknown, got {classes[0]}..{classes[-1]}"
+        )
+    indices = np.full(labels.shape, IGNORE_INDEX, np.uint8)
+    for index, label in enumerate(classes):
+        indices[labels == label] = index
+    return Sketch(name, "labels", classes, indices, None)
+
+
+def _check_count(name: str, count: int) -> None:
+    if not 0 < count <= _MOST_CLASSES:
+        raise DataError(f"{name}: the page takes 1 to {_MOST_CLASSES} classes, got {count}")

@@ -1,0 +1,120 @@
+"""The page as one file: HTML, style, scripts, the photograph and its embeddings."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from segaware.atomic import write_atomically
+from segaware.nn import Embedding
+from segaware.showcase.explore.inputs import STRIDE, Photograph, Sketch
+from segaware.viz import embedding_colors
+
+_FOLDER = Path(__file__).parent
+_SCRIPTS = {
+    "worker": ("shared", "filter", "scores", "worker"),
+    "scripts": ("shared", "files", "stage", "sketch", "look", "app", "tools", "home"),
+}
+
+
+def quantize(embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return an embedding as int8 and the scales of its channels; what is added to a channel changes no distance.
+
+    Args:
+        embedding: Floating-point numbers (E, h, w).
+
+    Returns:
+        int8 (E, h, w), and float32 (E,).
+    """
+    low, high = embedding.min((1, 2)), embedding.max((1, 2))
+    scales = np.maximum((high - low) / 254, np.finfo(np.float32).tiny).astype(np.float32)
+    middle = (low + high) / 2
+    return np.rint((embedding - middle[:, None, None]) / scales[:, None, None]).astype(np.int8), scales
+
+
+@torch.inference_mode()
+def embed(network: Embedding, pixels: np.ndarray) -> Tensor:
+    """Return the embedding (E, h, w) of a photograph, uint8 (H, W, 3), at the page's stride."""
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    embedding: Tensor = network(image, STRIDE)[0]
+    return embedding
+
+
+def write_page(
+    path: Path,
+    photograph: Photograph,
+    networks: Mapping[str, Embedding],
+    sketch: Sketch | None = None,
+    truth: tuple[list[int], np.ndarray] | None = None,
+) -> None:
+    """Write the page.
+
+    Args:
+        path: File to write, in an existing folder.
+        photograph: What it shows.
+        networks: The embeddings that it offers beside colour, by the names that `segaware.refine` knows them by.
+        sketch: What it sharpens first; nothing if not given.
+        truth: Classes and labels as `open_truth` returns them.
+    """
+    height, width = photograph.pixels.shape[:2]
+    embeddings = []
+    for name, network in networks.items():
+        embedding = embed(network, photograph.pixels)
+        content, scales = quantize(embedding.numpy())
+        # Differences to the row above, which wrap around, are smaller numbers: a fifth less to keep.
+        rows = np.diff(content, axis=1, prepend=np.int8(0))
+        picture = _jpeg(embedding_colors(embedding[network.colors :]), 85)
+        embeddings.append({"name": name, "content": _pack(rows), "scales": scales.tolist(), "picture": picture})
+    classes = truth[0] if truth else sketch.classes if sketch else None
+    data: dict[str, Any] = {
+        "name": photograph.name,
+        "height": height,
+        "width": width,
+        "fileSize": list(photograph.size),
+        "stride": STRIDE,
+        "embeddings": embeddings,
+        "classes": classes,
+        "sketch": _sketch_data(sketch),
+        "truth": _pack(truth[1]) if truth else None,
+    }
+    parts = {
+        "title": escape(photograph.name),
+        "style": (_FOLDER / "style.css").read_text("utf-8"),
+        "photograph": _jpeg(photograph.pixels, 92),
+        "data": json.dumps(data).replace("<", "\\u003c"),
+    }
+    for part, names in _SCRIPTS.items():
+        parts[part] = "\n".join((_FOLDER / f"{name}.js").read_text("utf-8") for name in names)
+    template = (_FOLDER / "page.html").read_text("utf-8")
+    page = re.sub(r"<!--(\w+)-->", lambda mark: parts[mark[1]], template)
+    write_atomically(path, page.encode())
+
+
+def _sketch_data(sketch: Sketch | None) -> dict[str, Any] | None:
+    if sketch is None:
+        return None
+    channels = None if sketch.channels is None else _pack(sketch.channels)
+    return {"name": sketch.name, "kind": sketch.kind, "labels": _pack(sketch.labels), "channels": channels}
+
+
+def _pack(array: np.ndarray) -> str:
+    return base64.b64encode(zlib.compress(array.tobytes())).decode()
+
+
+def _jpeg(pixels: np.ndarray, quality: int) -> str:
+    buffer = io.BytesIO()
+    # Colours at full resolution, for filters see them.
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=quality, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
