@@ -1,6 +1,7 @@
 """Several processes train and score as one does."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from segaware.training import Devices, check_together, load_weights, shuffled_ba
 from .tiny_recipes import STEPS, tiny, write_recipe
 
 EPOCHS = 5
-LARGEST_DIFFERENCE = 1e-5  # of weights after 20 steps; measured: 2e-7
+LARGEST_DIFFERENCE = 1e-5  # of weights after 20 steps; measured: 1.3e-6
 
 
 @pytest.fixture
@@ -36,9 +37,7 @@ def two(monkeypatch: pytest.MonkeyPatch) -> None:
 def table(tmp_path: Path) -> str:
     """An embedding, and a network that starts from it; some images are smaller than their crop, so parts are void."""
     values = [f"train.epochs={EPOCHS}", "data.scale=[0.6, 1.0]", "data.jitter=0.3"]
-    # AdamW makes steps of rounding errors where a gradient is 0 but for them, as that of an embedding's last bias.
-    sgd = ["train.optimizer={type: sgd, momentum: 0.9}", "train.learning_rate=0.05"]
-    embedding = write_recipe(tmp_path / "embedding.yaml", tiny("demo/embedding", *values, *sgd))
+    embedding = write_recipe(tmp_path / "embedding.yaml", tiny("demo/embedding", *values))
     start = ["start.model=null", f"start.embedding={embedding}", "model.batch_norm=false"]
     write_recipe(tmp_path / "aware.yaml", tiny("demo/segaware", *values, *start))
     path = tmp_path / "table.yaml"
@@ -63,7 +62,11 @@ def test_two_processes_are_as_one(table: str, tmp_path: Path) -> None:
         (one, _), (both, description) = (load_weights(Workspace(tmp_path / n).weights(name)) for n in ("one", "two"))
         assert (description["steps"], description["devices"]) == (EPOCHS * STEPS, "2 x cpu")
         assert one.keys() == both.keys()
-        assert all((one[key] - both[key]).abs().max() < LARGEST_DIFFERENCE for key in one if one[key].numel())
+        # Distances do not depend on the biases of an embedding's heads, whose gradient is 0 but for rounding; AdamW
+        # makes steps of that.
+        compared = [key for key in one if one[key].numel() and not re.search(r"head\d\.bias$", key)]
+        largest = max((one[key] - both[key]).abs().max().item() for key in compared)
+        assert largest < LARGEST_DIFFERENCE
         logs = tmp_path / "two" / name / "logs"
         assert len(list(logs.glob("metrics*.csv"))) == len(list(logs.glob("events*"))) == 1
     # Scored by two, and by one.
