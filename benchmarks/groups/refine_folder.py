@@ -23,7 +23,7 @@ from benchmarks.groups.refining import coarse_scene
 from benchmarks.harness.plan import Group, Measurement, Settings
 from segaware.data import photograph, read_image
 
-SIZE, CLASSES, IMAGES = (375, 500), 21, 16
+SIZE, CLASSES, IMAGES = (375, 500), 21, 96
 RUN = "from segaware.cli.main import app; app()"
 
 
