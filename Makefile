@@ -28,7 +28,8 @@ test: install .venv/architectures/installed
 # Browsers are the system's: root of a Debian installs them here, elsewhere the tests that are skipped say what they want.
 test-browser: install
 	command -v chromium && command -v firefox-esr || \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get; then apt-get update -qq && apt-get install -qq -y chromium firefox-esr; fi
+	if [ "$$(id -u)" = 0 ] && command -v apt-get; then apt-get update -qq && apt-get install -qq -y chromium firefox-esr; fi || \
+	echo "the browsers that are missing could not be installed"
 	$(BIN)/python -m pytest tests/browser -rs
 
 # On a machine with a GPU, whose PyTorch is a build for it: `make test-gpu TORCH=torch`.
