@@ -155,9 +155,9 @@ def test_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {row["value"]["median"] for row in memory["rows"]} == {5.0}
 
 
-def test_every_group_measures_something() -> None:
+def test_every_group_measures_something(tmp_path: Path) -> None:
     for name, group in GROUPS.items():
-        titles = [measurement.title for measurement in group.plan(Settings())]
+        titles = [measurement.title for measurement in group.plan(Settings(data_root=tmp_path))]
         assert len(titles) == len(set(titles)) > 0, name
 
 
@@ -297,3 +297,8 @@ def test_bad_arguments(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "file").touch()
     assert f"{tmp_path}/file" in fails("--out", tmp_path / "file" / "out")
     assert not out.exists()
+
+
+def test_flow_wants_a_folder_of_data() -> None:
+    with pytest.raises(ValueError, match="--data-root must be the folder of middlebury"):
+        GROUPS["flow_values"].plan(Settings())

@@ -25,7 +25,7 @@ from segaware.experiments.workspace import Workspace
 from segaware.ops import _backends
 from segaware.recipes import files
 from segaware.recipes.files import load_recipe, recipe_names, table_names
-from segaware.training import load_weights
+from segaware.training import Devices, load_weights
 
 Segaware = Callable[..., Result]
 Fails = Callable[..., str]
@@ -219,7 +219,7 @@ def test_table(
         "table", name, "data=voc", "--out", tmp_path / "results", "--runs", tmp_path, "train.epochs=1", *options
     )
     assert result.exit_code == 0
-    assert asked == [(name, Workspace(tmp_path), ["data=voc", "train.epochs=1"], costs)]
+    assert asked == [(name, Workspace(tmp_path), ["data=voc", "train.epochs=1"], costs, Devices())]
     path = tmp_path / "results" / f"{place}.json"
     assert json.loads(path.read_text()) == values
     assert Image.open(path.with_suffix(".png")).width > 1500

@@ -61,6 +61,7 @@ def _started() -> tuple[int, int]:
 
 
 ONE_DEVICE = Devices("1", 1)
+"""One process, whatever a launcher has started."""
 
 
 def check_together(stage: nn.Module) -> None:
