@@ -56,7 +56,7 @@ def test_a_table_and_its_pictures(root: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "runs", root)
     overrides = ["data.name=selfie_faces"]
     table = run_table(str(folder / "table.yaml"), workspace, overrides, costs=False)
-    assert [row["recipe"] for row in table["rows"]] == rows and table["half_widths"] == [1, 3, 5]
+    assert [row["recipe"] for row in table["rows"]] == rows and table["half_widths"] == [1, 3, 5, 10]
     assert all(row["boundary_iou"] > 0 for row in table["rows"])
     names = rows[0], rows[1]
     recipes = load_recipe(names[0], overrides), load_recipe(names[1], overrides)

@@ -12,7 +12,7 @@ from segaware.experiments.workspace import Workspace
 from segaware.recipes import files
 from segaware.recipes.files import RecipeError, choose_data, load_recipe
 from segaware.recipes.schema import Recipe
-from segaware.training import load_weights
+from segaware.training import Devices, load_weights
 
 from .tiny_recipes import write_table
 
@@ -131,10 +131,10 @@ def test_runs_and_values_of_a_data_set(tmp_path: Path) -> None:
     # A row of another table that was trained before is the same row.
     trained: list[str] = []
 
-    def note(name: str, recipe: Recipe, workspace: Workspace) -> Path:
+    def note(name: str, recipe: Recipe, workspace: Workspace, devices: Devices) -> Path:
         if not workspace.weights(name).exists():
             trained.append(name)
-        return train(name, recipe, workspace)
+        return train(name, recipe, workspace, devices=devices)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table, "train", note)
