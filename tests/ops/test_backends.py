@@ -105,7 +105,7 @@ def test_tasks_that_take_turns() -> None:
 
 
 def test_compiled_code_obeys_the_choice_of_its_caller() -> None:
-    used = []  # our kernels or not, in each run: how often it was compiled for them depends on the state of threads, too
+    used = []  # our kernels or not, in each run; how often it is compiled depends on the state of threads too
 
     def keep(module: torch.fx.GraphModule, inputs: Any) -> Any:
         def run(*inputs: Any) -> Any:
