@@ -12,8 +12,8 @@ from segaware.data import IGNORE_INDEX, Sample
 from segaware.experiments.build import build_network, open_data
 from segaware.experiments.evaluation import evaluate
 from segaware.experiments.run import load_network, train
-from segaware.experiments.tasks.segmentation.cached import Cache, CachedScores
-from segaware.experiments.tasks.segmentation.task import trains_on_cached_scores
+from segaware.experiments.tasks.segmentation.cached import Cache, CachedScores, cached_part
+from segaware.experiments.tasks.segmentation.task import trains_on_cache
 from segaware.experiments.workspace import Workspace
 from segaware.models import DeepLabLargeFOV
 from segaware.recipes.files import RecipeError
@@ -26,6 +26,8 @@ CACHED = (
     *("train_on=cached_scores", "data.crop=[33, 41]", "data.scale=[1, 1]", "data.jitter=0"),
     *("start.model=demo/baseline", "model.segaware_layers=none", "train.frozen=[embedding]"),
 )
+
+PLAIN = ("model.segaware_layers=none", "model.filter_kernel_size=0", "embedding=null", "start.embedding=null")
 
 
 @pytest.fixture
@@ -144,6 +146,45 @@ def test_embeddings_that_are_trained_are_not_kept(own_runs: Path) -> None:
     assert Cache(own_runs, _recipe("train=null"), _network(recipe)).embeddings is not None
 
 
+FEATURES = ("train_on=cached_features", "model.segaware_layers=fc6", "model.hardness=0.5")
+
+
+def test_the_head_on_cached_features_is_the_network(tmp_path: Path) -> None:
+    recipe = _recipe(*FEATURES)
+    network, sample = _network(recipe).eval(), _sample()
+    nn.init.normal_(network.get_submodule("embedding.fuse").weight)  # type: ignore[arg-type]
+    scored = Cache(tmp_path, recipe, network)(sample)
+    embedding = network.get_submodule("embedding")(sample.image[None], 2)[0]
+    assert torch.equal(scored.embedding, embedding.half().float())
+    assert torch.equal(scored.scores, network.forward_features(sample.image[None])[0].half().float())
+    head, image = cached_part(recipe, network), sample.image[None]
+    given = (image, network.forward_features(image), 8, embedding[None])
+    assert torch.equal(head(*given), network(image))
+    assert torch.equal(head.forward_scores(*given)[0], network.forward_scores(image)[0])
+
+
+def test_rows_share_the_features_of_a_trunk(tmp_path: Path) -> None:
+    masked, plain = _recipe(*FEATURES), _recipe(*FEATURES[:1], *PLAIN)
+    (first, second), sample = (_network(recipe) for recipe in (masked, plain)), _sample()
+    # Networks with and without an embedding draw the same weights.
+    assert torch.equal(first.get_submodule("fc6").weight, second.get_submodule("fc6").weight)  # type: ignore[arg-type]
+    nn.init.zeros_(first.get_submodule("fc6").weight)  # type: ignore[arg-type]
+    assert Cache(tmp_path, masked, first).scores == Cache(tmp_path, plain, second).scores
+    assert not Cache(tmp_path, plain, second)(sample).embedding.numel()
+
+
+def test_training_on_features_leaves_the_trunk(own_runs: Path) -> None:
+    recipe = _recipe(*FEATURES, "train.hardness_multiplier=100")
+    weights, _ = load_weights(train("demo/features", recipe, Workspace(own_runs)))
+    trunk, _ = load_weights(Workspace(own_runs).weights("demo/baseline"))
+    changed = {name.split(".")[0] for name in trunk if not torch.equal(weights[name], trunk[name])}
+    assert changed == {"fc6", "fc6_bn", "fc7", "fc7_bn", "fc8"}
+    assert weights["fc6.hardness"] != 0.5
+    network, _ = load_network("demo/features", recipe, Workspace(own_runs).weights("demo/features"))
+    assert evaluate(recipe, network, Workspace(own_runs), share=True).confusion.sum() > 0
+    assert list(own_runs.rglob("*-features-*/*.npy"))
+
+
 def test_scoring(network: nn.Module, tmp_path: Path) -> None:
     """By way of the cache, the first time and again, a recipe scores what it scores without."""
     recipe = tiny("demo/segaware")
@@ -170,11 +211,15 @@ def test_training_and_validation_images_of_one_name_stay_apart(own_runs: Path) -
         ("data.scale=[0.5, 1]", "one data.scale"),
         ("data.jitter=0.1", "no data.jitter"),
         ("data.crop=[33, 40]", r"data.crop of sides 8 \* n \+ 1"),
+        ("model.segaware_layers=all", "segaware_layers fc6 or none"),
+        ("train.frozen=[]", "embedding in train.frozen"),
     ],
 )
 def test_what_does_not_fit(override: str, message: str, tmp_path: Path) -> None:
+    kind = "features" if "segaware_layers" in override or "frozen" in override else "scores"
+    recipe = _recipe(f"train_on=cached_{kind}", override)
     with pytest.raises(RecipeError, match=message):
-        trains_on_cached_scores(_recipe(override))
-    with pytest.raises(RecipeError, match="train_on=cached_scores wants"):
-        train("demo/segaware", _recipe(override), Workspace(tmp_path))
+        trains_on_cache(recipe)
+    with pytest.raises(RecipeError, match=f"train_on=cached_{kind} wants"):
+        train("demo/segaware", recipe, Workspace(tmp_path))
     assert not list(tmp_path.iterdir())

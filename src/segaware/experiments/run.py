@@ -182,7 +182,7 @@ def _network_values(values: dict[str, Any]) -> dict[str, Any]:
 
 def _training_values(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values that a training depends on, flat: not the words, nor what is scored, nor who loads the data."""
-    scored = {"evaluation.precision"} if values.get("train_on") == "cached_scores" else set()
+    scored = {"evaluation.precision"} if values.get("train_on") in ("cached_features", "cached_scores") else set()
     return {
         key: value
         for key, value in _flat(values).items()

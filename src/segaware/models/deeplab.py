@@ -79,10 +79,11 @@ class DeepLab(Pretrained):
     def _shared(self, image: Tensor) -> SharedDistances | None:
         if self.embedding is None:
             return None
-        return SharedDistances.of_image(self.embedding, image, self._embedding_stride())
+        return SharedDistances.of_image(self.embedding, image, self.embedding_stride)
 
-    def _embedding_stride(self) -> int:
-        """Return the finest stride at which layers compare embeddings; that of the refinement divides the others."""
+    @property
+    def embedding_stride(self) -> int:
+        """The finest stride at which layers compare embeddings; that of the refinement divides the others."""
         if self.segaware_layers not in ("none", "fc6"):
             return 1
         return self.refinement.stride if self.refinement.needs_embedding else self.output_stride
@@ -244,13 +245,25 @@ class DeepLabLargeFOV(DeepLab):
         return F.relu(self.get_submodule(f"{name}_bn")(x) if hasattr(self, f"{name}_bn") else x)
 
     def _unrefined(self, image: Tensor, shared: SharedDistances | None) -> Tensor:
+        return self.forward_head(self.forward_features(image, shared), shared)
+
+    def forward_features(self, image: Tensor, shared: SharedDistances | None = None) -> Tensor:
+        """Return what fc6 sees of images, (N, C, h, w) at `output_stride`.
+
+        Args:
+            image: RGB (N, 3, H, W) in 0..1.
+            shared: Distances of the images' embedding, for a trunk with masks.
+        """
         x = self.normalize(image)
         for block, (_, stride, _) in enumerate(_BLOCKS, start=1):
             for i in range(1, self.convolutions[block - 1] + 1):
                 x = self._conv(f"conv{block}_{i}", x, stride, shared)
             # 3x3 pooling with padding 1 keeps output pixel i on input pixel stride * i. The last two keep the size.
             x = F.max_pool2d(x, 3, stride=2 if block <= 3 else 1, padding=1)
-        x = F.avg_pool2d(x, 3, stride=1, padding=1)
-        x = self.dropout(self._conv("fc6", x, self.output_stride, shared))
+        return F.avg_pool2d(x, 3, stride=1, padding=1)
+
+    def forward_head(self, features: Tensor, shared: SharedDistances | None) -> Tensor:
+        """Return the class scores before filter and CRF, from fc6 on, of features of `forward_features`."""
+        x = self.dropout(self._conv("fc6", features, self.output_stride, shared))
         x = self.dropout(self._conv("fc7", x, self.output_stride, shared))
         return cast(nn.Conv2d, self.get_submodule("fc8"))(x)

@@ -82,8 +82,14 @@ class ColorEmbeddingOptions(Section):
     type: Literal["color"]
 
 
+class LabelEmbeddingOptions(Section):
+    """The labels themselves: true masks, which show the most that masks can do. No network can be used with them."""
+
+    type: Literal["labels"]
+
+
 LearnedEmbeddingOptions: TypeAlias = FastEmbeddingOptions | VGGEmbeddingOptions
-EmbeddingOptions: TypeAlias = LearnedEmbeddingOptions | ColorEmbeddingOptions
+EmbeddingOptions: TypeAlias = LearnedEmbeddingOptions | ColorEmbeddingOptions | LabelEmbeddingOptions
 
 
 class Start(Section):

@@ -254,9 +254,9 @@ class AnySegmentationRecipe(Recipe):
     data: Data
     model: ScoreRefinementOptions
     loss_at: LossAt = Field(description="where scores are compared with labels; see `SegmentationStage`")
-    train_on: Literal["images", "cached_scores"] = Field(
+    train_on: Literal["images", "cached_features", "cached_scores"] = Field(
         description="cached_scores trains filter, CRF and embedding alone, on scores of the network it starts from, "
-        "which are computed once per image; see `segaware.experiments.cached`"
+        "which are computed once per image; cached_features trains what follows the trunk of a DeepLab-LargeFOV"
     )
     start: Start
     train: Train | None

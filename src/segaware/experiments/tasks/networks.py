@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from segaware.nn import ColorEmbedding, Embedding, EmbeddingNet, FastEmbeddingNet
+from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import EmbeddingOptions, Train
 from segaware.training import OPTIMIZERS, SCHEDULES, Optimization
 
@@ -12,7 +13,13 @@ _EMBEDDINGS: dict[str, type[Embedding]] = {"fast": FastEmbeddingNet, "vgg": Embe
 
 
 def build_embedding(embedding: EmbeddingOptions | None) -> Embedding | None:
-    """Return an untrained embedding network, if there is one."""
+    """Return an untrained embedding network, if there is one.
+
+    Raises:
+        RecipeError: If it is told the labels, which only networks that are made for it are.
+    """
+    if embedding is not None and embedding.type == "labels":
+        raise RecipeError("embedding.type: labels is for the stages segmentation and multiscale alone")
     return None if embedding is None else _EMBEDDINGS[embedding.type](**embedding.model_dump(exclude={"type"}))
 
 

@@ -1,4 +1,4 @@
-"""Scores of a network before its filter and CRF, kept on disk: many rows of a table refine the same ones."""
+"""What rows of a table share, kept on disk: features of a trunk, or the scores that filters and CRFs refine."""
 
 from __future__ import annotations
 
@@ -15,24 +15,59 @@ from torch.utils.data import Dataset
 from segaware.atomic import replaced
 from segaware.choices import Precision
 from segaware.data import RandomCrop, Sample, ScoredSample
-from segaware.models import DeepLab, Sharpener
+from segaware.models import DeepLab, DeepLabLargeFOV, Sharpener
 from segaware.nn import SharedDistances
 from segaware.provenance import weights_digest
 from segaware.recipes.segmentation import AnySegmentationRecipe
 
+# How the names of what follows the trunk of a DeepLab-LargeFOV begin.
+_HEAD: tuple[str, ...] = ("dropout", "fc", "refinement", "embedding")
 _AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
+class FeatureHead(nn.Module):
+    """What follows the trunk of a DeepLab-LargeFOV whose features are known, as a `Sharpener` follows scores.
+
+    Args:
+        network: The network, of which its trunk is no part of this module.
+    """
+
+    def __init__(self, network: DeepLabLargeFOV) -> None:
+        super().__init__()
+        for name, module in network.named_children():
+            if name.startswith(_HEAD):
+                self.add_module(name, module)
+        self.refinement = network.refinement
+        self._score, self._embedding_stride = network.forward_head, network.embedding_stride
+        self.parameter_groups = network.parameter_groups
+
+    def _scores(self, features: Tensor, embedding: Tensor | None) -> tuple[Tensor, SharedDistances | None]:
+        shared = None if embedding is None else SharedDistances(embedding, self._embedding_stride)
+        return self._score(features, shared), shared
+
+    def forward_scores(
+        self, image: Tensor, features: Tensor, stride: int, embedding: Tensor | None = None
+    ) -> tuple[Tensor, int]:
+        """Return the refined scores where they are computed, and their stride to the image."""
+        scores, shared = self._scores(features, embedding)
+        return self.refinement.forward_scores(scores, stride, shared, (image.shape[-2], image.shape[-1]))
+
+    def forward(self, image: Tensor, features: Tensor, stride: int, embedding: Tensor | None = None) -> Tensor:
+        """Return class scores at the size of the image, (N, C, H, W)."""
+        scores, shared = self._scores(features, embedding)
+        return self.refinement(scores, stride, shared, image)
+
+
 class Cache:
-    """Scores of a network before they are refined, and embeddings, computed once per image.
+    """Features or scores of a network, as its recipe trains on them, and embeddings, computed once per image.
 
     A network is known by its weights: networks with the same trunk or embedding share what is kept, and a network that
     was trained again does not find what was kept before. A file takes about 0.1 MB with the scores of seven classes,
-    and 6 MB with an embedding at half the resolution, in float16.
+    2 MB with VGG's features in float16, and 6 MB with an embedding at half the resolution, in float16.
 
     Args:
         folder: Where to keep it, with a folder for every trunk and every embedding.
-        recipe: The recipe of the network. Embeddings that a refinement compares are kept if it does not train them.
+        recipe: The recipe of the network. Embeddings are kept if it does not train them.
         network: The network, with its weights.
     """
 
@@ -40,26 +75,39 @@ class Cache:
         precision: Precision = recipe.evaluation.precision
         self.network = network.eval()
         self.dtype = _AUTOCAST[precision]
-        self.stride = network.refinement.stride
-        others = ("refinement.", "embedding.") if network.segaware_layers == "none" else ("refinement.",)
+        self.of_features = recipe.train_on == "cached_features"
+        if self.of_features:
+            others = _HEAD
+            self.stride, needs_embedding = network.embedding_stride, network.embedding is not None
+        else:
+            others = ("refinement.", "embedding.") if network.segaware_layers == "none" else ("refinement.",)
+            self.stride, needs_embedding = network.refinement.stride, network.refinement.needs_embedding
         trunk = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(others)}
-        self.scores = folder / f"{recipe.data.name}-scores-{weights_digest(trunk)}-{precision}"
-        logging.getLogger("segaware").info("scores before refinement are kept in %s", self.scores)
+        kind = "features" if self.of_features else "scores"
+        self.scores = folder / f"{recipe.data.name}-{kind}-{weights_digest(trunk)}-{precision}"
+        logging.getLogger("segaware").info("%s are kept in %s", kind, self.scores)
         self.embeddings: Path | None = None
-        is_fixed = recipe.train is None or "embedding" in recipe.train.frozen
-        if network.refinement.needs_embedding and is_fixed:
-            digest = weights_digest(network.get_submodule("embedding").state_dict())
+        is_fixed = self.of_features or recipe.train is None or "embedding" in recipe.train.frozen
+        if needs_embedding and is_fixed:
+            assert recipe.embedding is not None
+            digest = f"{recipe.embedding.type}-{weights_digest(network.get_submodule('embedding').state_dict())}"
             self.embeddings = folder / f"{recipe.data.name}-embeddings-{digest}-stride{self.stride}-{precision}"
 
     def __call__(self, sample: Sample) -> ScoredSample:
         """Return a sample with its scores, and with its embedding if that is kept."""
         image = sample.image[None]
         file = f"{sample.name}-{image.shape[-2]}x{image.shape[-1]}.npy"
-        scores = self._kept(self.scores / file, lambda: self.network.forward_unrefined(self._moved(image)).float())
+        scores = self._kept(self.scores / file, lambda: self._compute(self._moved(image))).float()
         embedding = torch.empty(0)
         if self.embeddings is not None:
             embedding = self._kept(self.embeddings / file, lambda: self._embed(image).half()).float()
         return ScoredSample(*sample, scores, embedding)
+
+    def _compute(self, image: Tensor) -> Tensor:
+        if self.of_features:
+            assert isinstance(self.network, DeepLabLargeFOV)
+            return self.network.forward_features(image).half()
+        return self.network.forward_unrefined(image).float()
 
     def _embed(self, image: Tensor) -> Tensor:
         shared = SharedDistances.of_image(self.network.get_submodule("embedding"), self._moved(image), self.stride)
@@ -86,8 +134,11 @@ class Cache:
         return torch.autocast(device, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
 
-def sharpener(network: DeepLab) -> Sharpener:
-    """Return what refines the scores of a network, its embedding included."""
+def cached_part(recipe: AnySegmentationRecipe, network: DeepLab) -> FeatureHead | Sharpener:
+    """Return what of a network follows what is kept, its embedding included."""
+    if recipe.train_on == "cached_features":
+        assert isinstance(network, DeepLabLargeFOV)
+        return FeatureHead(network)
     return Sharpener(network.refinement, network.embedding if network.refinement.needs_embedding else None)
 
 
@@ -141,14 +192,14 @@ class CachedScores(Dataset[ScoredSample]):
         return scored._replace(**parts)
 
 
-def with_cached_scores(
+def with_cache(
     folder: Path,
     recipe: AnySegmentationRecipe,
     network: DeepLab,
     training: Dataset[Sample],
     validation: Dataset[Sample],
 ) -> tuple[Dataset[ScoredSample], Dataset[ScoredSample]]:
-    """Return windows for training and whole images for validation, with scores kept below a folder."""
+    """Return windows for training and whole images for validation, with what is kept below a folder."""
     windows = CachedScores(training, Cache(folder / "train", recipe, network), recipe.data.crop, recipe.data.flip)
     return windows, CachedScores(validation, Cache(folder / "val", recipe, network))
 
@@ -156,14 +207,14 @@ def with_cached_scores(
 def cached_predictor(folder: Path, recipe: AnySegmentationRecipe, network: nn.Module) -> Callable[[Sample], Tensor]:
     """Return what predicts the classes (1, H, W) of a batch of one validation image from scores kept below a folder."""
     assert isinstance(network, DeepLab)
-    cache, sharpen = Cache(folder / "val", recipe, network), sharpener(network)
+    cache, finish = Cache(folder / "val", recipe, network), cached_part(recipe, network)
     device = next(network.parameters()).device
 
     def predict(batch: Sample) -> Tensor:
         image, _, _, scores, embedding = cache(Sample(batch.image[0], batch.label[0], batch.name[0]))
         image, scores, embedding = (tensor[None].to(device) for tensor in (image, scores, embedding))
         with cache.autocast():
-            logits = sharpen(image, scores, network.output_stride, embedding if embedding.numel() else None)
+            logits = finish(image, scores, network.output_stride, embedding if embedding.numel() else None)
         return logits.argmax(1).cpu()
 
     return predict

@@ -16,8 +16,9 @@ from segaware.data import COARSE_STRIDE, PredictedSample, Sample, coarse_scores,
 from segaware.devices import default_device
 from segaware.experiments.tasks.networks import build_embedding, optimization
 from segaware.experiments.tasks.scores import Predictor
-from segaware.experiments.tasks.segmentation.cached import cached_predictor, sharpener, with_cached_scores
+from segaware.experiments.tasks.segmentation.cached import cached_part, cached_predictor, with_cache
 from segaware.experiments.tasks.segmentation.matting import ClosedFormMatting
+from segaware.experiments.tasks.segmentation.oracle import LabelEmbedding, WithLabels, tell_labels
 from segaware.experiments.tasks.segmentation.panels import draw_images
 from segaware.experiments.tasks.segmentation.samples import open_images
 from segaware.experiments.tasks.segmentation.scores import SegmentationScores, count_classes, segmentation_row
@@ -52,23 +53,27 @@ class SegmentationTask(Task[AnySegmentationRecipe, SegmentationScores]):
 
     def _deeplab(self, recipe: AnySegmentationRecipe, network: type[DeepLab]) -> nn.Module:
         options = recipe.model.model_dump(exclude=set(ScoreRefinementV2Options.model_fields))
-        return network(
-            num_classes(recipe), **options, refinement=_refinement(recipe), embedding=build_embedding(recipe.embedding)
-        )
+        classes, refinement = num_classes(recipe), _refinement(recipe)
+        if _is_oracle(recipe):
+            return tell_labels(network(classes, **options, refinement=refinement, embedding=LabelEmbedding(classes)))
+        with torch.random.fork_rng(devices=[]):  # networks with and without an embedding start with the same weights
+            embedding = build_embedding(recipe.embedding)
+        return network(classes, **options, refinement=refinement, embedding=embedding)
 
     def samples(
         self, recipe: AnySegmentationRecipe, split: Literal["train", "val"], data_root: Path | None
     ) -> Dataset[Sample]:
         """Return images with their labels; those for cached scores are whole, and cut with their scores."""
-        return open_images(recipe.data, split, data_root, whole=trains_on_cached_scores(recipe))
+        images = open_images(recipe.data, split, data_root, whole=trains_on_cache(recipe))
+        return WithLabels(images) if _is_oracle(recipe) else images
 
     def stage(self, recipe: AnySegmentationRecipe, network: nn.Module) -> Stage:
         """Return the training with cross entropy; on cached scores, that of the refinement alone."""
         assert recipe.train is not None
         classes, how = num_classes(recipe), optimization(recipe.train)
-        if trains_on_cached_scores(recipe):
+        if trains_on_cache(recipe):
             assert isinstance(network, DeepLab)
-            return RefinementStage(sharpener(network), classes, how, recipe.loss_at, network.output_stride)
+            return RefinementStage(cached_part(recipe, network), classes, how, recipe.loss_at, network.output_stride)
         return self.stage_type(network, classes, how, recipe.loss_at)
 
     def training_samples(
@@ -80,10 +85,10 @@ class SegmentationTask(Task[AnySegmentationRecipe, SegmentationScores]):
         cache: Path,
     ) -> tuple[Dataset[Any], Dataset[Any]]:
         """Return the samples; for a training on cached scores with these, which the network computes once."""
-        if not trains_on_cached_scores(recipe):
+        if not trains_on_cache(recipe):
             return training, validation
         assert isinstance(network, DeepLab)
-        return with_cached_scores(cache, recipe, network.to(default_device()), training, validation)
+        return with_cache(cache, recipe, network.to(default_device()), training, validation)
 
     def inputs(self, recipe: AnySegmentationRecipe, sample: Sample, index: int) -> tuple[Any, ...]:
         """Return the image."""
@@ -196,7 +201,7 @@ class SharpeningTask(SegmentationTask):
     def stage(self, recipe: AnySegmentationRecipe, network: nn.Module) -> Stage:
         """Return the training with cross entropy."""
         assert isinstance(recipe, SharpeningRecipe) and recipe.train is not None
-        trains_on_cached_scores(recipe)  # says that it cannot
+        trains_on_cache(recipe)  # says that it cannot
         classes, how = num_classes(recipe), optimization(recipe.train)
         return SharpeningStage(network, classes, how, recipe.loss_at, recipe.scores)
 
@@ -228,8 +233,12 @@ def num_classes(recipe: AnySegmentationRecipe) -> int:
     return count
 
 
-def trains_on_cached_scores(recipe: AnySegmentationRecipe) -> bool:
-    """Tell whether a recipe trains on cached scores.
+def _is_oracle(recipe: AnySegmentationRecipe) -> bool:
+    return recipe.embedding is not None and recipe.embedding.type == "labels"
+
+
+def trains_on_cache(recipe: AnySegmentationRecipe) -> bool:
+    """Tell whether a recipe trains on cached features or scores.
 
     Raises:
         RecipeError: If other values of the recipe do not fit that.
@@ -238,17 +247,24 @@ def trains_on_cached_scores(recipe: AnySegmentationRecipe) -> bool:
         return False
     stride, data = DeepLab.output_stride, recipe.data
     wanted = {
-        "start.model: a network to compute the scores": recipe.start.model is not None,
-        "a stage of segmentation": recipe.stage != "sharpening",
-        "one data.scale and no data.jitter, as scores are computed once": data.scale[0] == data.scale[1]
+        "one data.scale and no data.jitter, as they are computed once": data.scale[0] == data.scale[1]
         and data.jitter == 0,
         f"data.crop of sides {stride} * n + 1, whose mirror images have scores at the same places": all(
             side % stride == 1 for side in data.crop
         ),
     }
+    if recipe.train_on == "cached_scores":
+        wanted["start.model: a network to compute the scores"] = recipe.start.model is not None
+        wanted["a stage of segmentation"] = recipe.stage != "sharpening"
+    else:
+        is_learned = recipe.embedding is not None and recipe.embedding.type in ("fast", "vgg")
+        layers = getattr(recipe.model, "segaware_layers", "none")
+        wanted["stage=segmentation"] = recipe.stage == "segmentation"
+        wanted["model.segaware_layers fc6 or none, as the trunk is computed once"] = layers in ("fc6", "none")
+        wanted["embedding in train.frozen"] = not is_learned or "embedding" in recipe.train.frozen
     for what, given in wanted.items():
         if not given:
-            raise RecipeError(f"recipe {recipe.title!r}: train_on=cached_scores wants {what}")
+            raise RecipeError(f"recipe {recipe.title!r}: train_on={recipe.train_on} wants {what}")
     return True
 
 
