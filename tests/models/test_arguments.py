@@ -37,6 +37,7 @@ def test_a_width_beyond_sense_is_named(network: str, width: Any) -> None:
         (lambda n: DeepLabV2(n, width=1 / 64), "num_classes"),
         (lambda n: DeepLabV2(n, width=1 / 64, refinement=ScoreRefinement(2)), "num_classes"),
         (ScoreRefinement, "num_classes"),
+        (lambda n: DeepLabLargeFOV(2, width=1 / 64, fc_width=n), "fc_width"),
         (lambda n: DeepLabLargeFOV(2, width=1 / 64, fc6_dilation=n), "fc6_dilation"),
         (lambda n: EmbeddingNet(1 / 64, dim=n), "dim"),
     ],

@@ -25,7 +25,6 @@ from segaware.ops.convolution.reference import Normalize
 # Of each block of VGG: width, the stride of its input to the image, and dilation; and how many convolutions it has.
 _BLOCKS = ((64, 1, 1), (128, 2, 1), (256, 4, 1), (512, 8, 1), (512, 8, 2))
 _CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
-_FC_WIDTH = 1024
 # Endings of the names of tensors that no file of weights from elsewhere has.
 OWN_TENSORS = ("hardness", "num_batches_tracked")
 
@@ -134,6 +133,7 @@ class DeepLabLargeFOV(DeepLab):
         width: Factor on the channels of all layers; 1 is VGG's.
         batch_norm: Put batch normalisation after every convolution but the last, for training from scratch.
         dropout: Dropout after fc6 and fc7.
+        fc_width: Channels of fc6 and fc7, times `width`.
         fc6_dilation: Dilation of fc6, 12 in the paper: taps 96 pixels apart. Smaller images want a smaller one.
         trunk: "vgg16", as in the paper, or "vgg19".
         segaware_layers: Which convolutions are segmentation-aware: none, fc6, or all 3x3 ones.
@@ -162,6 +162,7 @@ class DeepLabLargeFOV(DeepLab):
         *,
         batch_norm: bool = False,
         dropout: float = 0.5,
+        fc_width: int = 1024,
         fc6_dilation: int = 12,
         trunk: Trunk = "vgg16",
         segaware_layers: SegAwareLayers = "none",
@@ -177,6 +178,7 @@ class DeepLabLargeFOV(DeepLab):
         if not (is_number(dropout) and 0 <= dropout < 1):
             raise ValueError(f"dropout must be at least 0 and less than 1, which would leave nothing, got {dropout!r}")
         check_width(width)
+        check_integer("fc_width", fc_width, 1)
         check_integer("fc6_dilation", fc6_dilation, 1)
         super().__init__(num_classes, segaware_layers, refinement, embedding)
         self.convolutions = _CONVOLUTIONS[trunk]
@@ -207,7 +209,7 @@ class DeepLabLargeFOV(DeepLab):
             for i in range(1, self.convolutions[block - 1] + 1):
                 conv(f"conv{block}_{i}", channels, int(full_width * width), 3, dilation)
                 channels = int(full_width * width)
-        fc_width = int(_FC_WIDTH * width)
+        fc_width = max(int(fc_width * width), 1)
         conv("fc6", channels, fc_width, 3, fc6_dilation)
         conv("fc7", fc_width, fc_width, 1)
         conv("fc8", fc_width, num_classes, 1)

@@ -25,6 +25,7 @@ from segaware.ops.convolution.reference import Normalize
 from segaware.ops.distance.reference import Metric
 from segaware.recipes.bounds import (
     BelowOne,
+    Channels,
     Count,
     Dilation,
     Fraction,
@@ -130,6 +131,7 @@ class Model(ScoreRefinementOptions):
     width: Width
     batch_norm: bool
     dropout: BelowOne
+    fc_width: Channels = Field(description="channels of fc6 and fc7, times width")
     fc6_dilation: Dilation
     segaware_layers: SegAwareLayers
     hardness: NonNegative
