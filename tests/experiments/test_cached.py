@@ -173,6 +173,11 @@ def test_rows_share_the_features_of_a_trunk(tmp_path: Path) -> None:
     assert not Cache(tmp_path, plain, second)(sample).embedding.numel()
 
 
+def test_seeds_and_data_sets_share_what_is_kept(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    assert workspace.below("seed1").below("voc").cache == workspace.below(None).cache == tmp_path / "cache"
+
+
 def test_training_on_features_leaves_the_trunk(own_runs: Path) -> None:
     recipe = _recipe(*FEATURES, "train.hardness_multiplier=100")
     weights, _ = load_weights(train("demo/features", recipe, Workspace(own_runs)))

@@ -16,6 +16,7 @@ class Workspace:
     Attributes:
         runs: Folder that holds a folder per recipe.
         data_root: Folder that holds the data sets' folders; None if there is none.
+        within: The workspace that this one is `below`, if any.
 
     Example:
         >>> Workspace(Path("runs")).weights("demo/baseline").as_posix()
@@ -24,6 +25,7 @@ class Workspace:
 
     runs: Path
     data_root: Path | None = None
+    within: Workspace | None = None
 
     def folder(self, name: str) -> Path:
         """Return the folder that training the recipe `name`, or the recipe file of that path, writes.
@@ -49,12 +51,12 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """Folder of what several recipes share; see `segaware.experiments.tasks.segmentation.cached`."""
-        return self.runs / CACHE
+        """Folder of what recipes share, over seeds and data sets; see `segaware.experiments.tasks.segmentation.cached`."""
+        return self.runs / CACHE if self.within is None else self.within.cache
 
     def below(self, folder: str | None) -> Workspace:
         """Return the workspace whose runs are in a folder of these; None is this one."""
-        return self if folder is None else replace(self, runs=self.runs / folder)
+        return self if folder is None else replace(self, runs=self.runs / folder, within=self)
 
 
 def is_up_to_date(path: Path, weights: Path) -> bool:
