@@ -51,7 +51,7 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """Folder of what recipes share, over seeds and data sets; see `segaware.experiments.tasks.segmentation.cached`."""
+        """Folder of what recipes, seeds and data sets share; see `segaware.experiments.tasks.segmentation.cached`."""
         return self.runs / CACHE if self.within is None else self.within.cache
 
     def below(self, folder: str | None) -> Workspace:
