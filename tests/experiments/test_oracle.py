@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from segaware.data import RandomCrop
 from segaware.experiments.build import build_network, open_data
 from segaware.experiments.evaluation import evaluate
 from segaware.experiments.run import load_network, train
@@ -42,6 +43,13 @@ def test_a_training_is_told_the_labels_and_so_is_its_scoring(layers: str, tmp_pa
     assert not torch.equal(network(wrong[None]), told)
     with pytest.raises(ValueError, match=r"image must be colours and labels \(N, 4, H, W\)"):
         network(sample.image[None, :3])
+
+
+def test_what_is_padded_is_void() -> None:
+    sample = open_data(tiny("demo/segaware", *ORACLE), "val", None)[0]
+    padded = RandomCrop(60, 70).pad(sample).image
+    assert torch.equal(padded[:, :48, :48], sample.image)
+    assert (padded[3, 48:] == 255).all() and (padded[:3, 48:, :] < 1).all()
 
 
 def test_its_weights_are_those_of_the_network_that_is_not_told() -> None:

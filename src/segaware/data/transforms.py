@@ -127,7 +127,8 @@ class RandomCrop:
         if height >= self.height and width >= self.width:
             return sample
         padded = (max(height, self.height), max(width, self.width))
-        image = _per_channel(IMAGENET_MEAN).to(sample.image).repeat(1, *padded)
+        image = sample.image.new_full((len(sample.image), *padded), IGNORE_INDEX)  # of labels that follow the colours
+        image[:3] = _per_channel(IMAGENET_MEAN)
         image[:, :height, :width] = sample.image
         label = sample.label.new_full(padded, IGNORE_INDEX)
         label[:height, :width] = sample.label
