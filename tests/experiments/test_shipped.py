@@ -165,7 +165,7 @@ def test_rows_have_the_control_s_budget(name: str, data: str | None) -> None:
             assert (recipe.train.epochs, recipe.train.steps) == (control.train.epochs, control.train.steps), row  # type: ignore[union-attr]
         else:
             assert recipe.start.model_copy(update={"embedding": None}) == control.start, row
-            frozen = {name for name in recipe.train.frozen if not name.endswith("hardness")}  # which the control has not
+            frozen = {name for name in recipe.train.frozen if not name.endswith("hardness")}  # it has none
             assert frozen <= {"embedding", *control.train.frozen}, row  # type: ignore[union-attr]
             assert recipe.train.model_copy(update={"frozen": control.train.frozen}) == control.train, row  # type: ignore[union-attr]
 
