@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from segaware.refining.score_files import FileSettings
 
 _LOCAL = "local"
 _BLOCK = 16  # images that an actor takes at once: fewer cost Ray's milliseconds more often, more are done anew if it dies
+_PATIENCE = 5.0  # seconds in which a cluster must answer
 _RETRIES = 3  # of what an actor had when it died
 
 Row: TypeAlias = dict[str, int | bytes]  # Arrow's strings hold no file names that are not Unicode, bytes do
@@ -37,10 +39,14 @@ def ray_data(address: str, workers: int) -> Iterator[ModuleType]:
         ConnectionError: If no cluster answers.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what it warns of is beyond who runs the command
     data = import_extra("ray.data", "--ray needs Ray Data", "ray")
     ray = import_extra("ray", "--ray needs Ray Data", "ray")
     local = {"num_cpus": workers, "include_dashboard": False} if address == _LOCAL else {}
     try:
+        host, _, port = address.rpartition("://")[-1].rpartition(":")
+        if host and port.isdigit():
+            socket.create_connection((host, int(port)), _PATIENCE).close()  # Ray itself tries for minutes
         ray.init(
             address,
             logging_level=logging.ERROR,
@@ -49,9 +55,9 @@ def ray_data(address: str, workers: int) -> Iterator[ModuleType]:
             runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}} if local else None,
             **local,
         )
-    except (ConnectionError, ValueError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise ConnectionError(f"--ray {address}: no cluster answers: {' '.join(str(error).split())}") from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # lost actors are told as images that failed
     context = data.DataContext.get_current()
     context.enable_progress_bars = False  # there is one of images
     context.max_errored_blocks = -1  # what became of these is looked at in the end
@@ -84,7 +90,7 @@ def refine_on_ray(data: ModuleType, files: list[Files], how: FileSettings, worke
             fn_constructor_args=(how, Path.cwd()),
             concurrency=min(workers, len(rows)),
             num_cpus=1,
-            max_task_retries=_RETRIES,
+            ray_remote_args_fn=lambda: {"max_task_retries": _RETRIES},
         )
         for row in results.iter_rows():
             failure = Failure(os.fsdecode(row["reason"]), row["held"]) if row["reason"] else None
