@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,9 @@ from segaware.refining.refine_files import Failure, Files, Finish, open_embeddin
 from segaware.refining.score_files import FileSettings
 
 _LOCAL = "local"
-_BLOCK = 16  # images that an actor takes at once: fewer cost Ray's milliseconds more often, more are done anew if it dies
+_BLOCK = (
+    16  # images that an actor takes at once: fewer cost Ray's milliseconds more often, more are done anew if it dies
+)
 _PATIENCE = 5.0  # seconds in which a cluster must answer
 _RETRIES = 3  # of what an actor had when it died
 
@@ -59,6 +62,7 @@ def ray_data(address: str, workers: int) -> Iterator[ModuleType]:
         raise ConnectionError(f"--ray {address}: no cluster answers: {' '.join(str(error).split())}") from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # lost actors are told as images that failed
     context = data.DataContext.get_current()
+    warnings.filterwarnings("ignore", category=ray.util.annotations.RayDeprecationWarning)  # pyproject.toml has a bound
     context.enable_progress_bars = False  # there is one of images
     context.max_errored_blocks = -1  # what became of these is looked at in the end
     try:
