@@ -38,7 +38,7 @@ def test_no_cluster_answers(folder: Path, segaware: Any) -> None:
         unused.bind(("127.0.0.1", 0))  # and does not listen
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         result = segaware(*run(folder, "out", *COLOR, "--ray", address))
-    assert result.exit_code == 1 and f"--ray {address}: no cluster answers" in result.stderr
+    assert result.exit_code == 1 and f"--ray {address}: cannot connect" in result.stderr
     assert not (folder / "out").exists()
 
 

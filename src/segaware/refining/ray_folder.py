@@ -59,7 +59,7 @@ def ray_data(address: str, workers: int) -> Iterator[ModuleType]:
             **local,
         )
     except (OSError, OverflowError, ValueError) as error:
-        raise ConnectionError(f"--ray {address}: no cluster answers: {' '.join(str(error).split())}") from error
+        raise ConnectionError(f"--ray {address}: cannot connect: {' '.join(str(error).split())}") from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # lost actors are told as images that failed
     context = data.DataContext.get_current()
     warnings.filterwarnings("ignore", category=ray.util.annotations.RayDeprecationWarning)  # pyproject.toml has a bound
