@@ -8,6 +8,7 @@ EXTRAS = {
     "train": "the command line, training, data sets, metrics and pictures",
     "flow": "variational refinement of optical flow, KITTI's 16-bit PNG files, videos",
     "export": "ONNX files, and running them to check them",
+    "ray": "refining photographs on a cluster",
     "triton": "kernels for NVIDIA GPUs; PyTorch's CUDA builds bring the Triton that fits them",
     "bench": "what the benchmark compares with",
     "docs": "the site",

@@ -29,6 +29,7 @@ from segaware.refining.settings import Settings
 from segaware.refining.strength import Strength
 
 _INTERRUPTED = "the same command goes on with what is not finished"
+_RAY_FOLDERS = "--ray is for folders of photographs and of scores"
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"  # images a second also if few
 
 
@@ -84,6 +85,10 @@ def refine(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes, each at an image of its own; they share the cores.")
     ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", help="Address of a Ray cluster that has the workers; local starts one on this machine."),
+    ] = None,
     suffix: Annotated[
         str | None, typer.Option("--suffix", help="Of files in a folder OUT; that of the scores, or .npy.")
     ] = None,
@@ -120,6 +125,8 @@ def refine(
                 raise DataError("--suffix is for folders; the output of annotations is a .json file")
             if workers > 1:
                 raise DataError("--workers is for folders; annotations are refined one photograph after the other")
+            if ray is not None:
+                raise DataError(_RAY_FOLDERS)
             if not refine_all(image, scores, out, how, report, reject):
                 raise typer.Exit(1)
             print(out)
@@ -131,6 +138,8 @@ def refine(
                 raise DataError("--report and --reject are for folders of labels, and for annotations")
             if workers > 1:
                 raise DataError("--workers is for folders, of which each has an image at a time")
+            if ray is not None:
+                raise DataError(_RAY_FOLDERS)
             _refine_one(image, scores, out, how)
             print(out)
             return
@@ -140,7 +149,7 @@ def refine(
         else:
             if report is not None:
                 check_labels_report(files, report, overwrite)
-            complete = _refine_folder(files, out, how, workers)
+            complete = _refine_folder(files, out, how, workers, ray)
             if report is not None:
                 write_report(report, label_changes(files))
             if not complete:
@@ -161,7 +170,7 @@ def _refine_one(image: Path, scores: Path, out: Path, how: FileSettings) -> None
             pass
 
 
-def _refine_folder(files: list[Files], out: Path, how: FileSettings, workers: int) -> bool:
+def _refine_folder(files: list[Files], out: Path, how: FileSettings, workers: int, ray: str | None) -> bool:
     """Refine all that is not there, and return whether all outputs are there then; those that are not are told."""
     left = [file for file in files if how.overwrite or not file[2].is_file()]
     done = len(files) - len(left)
@@ -172,7 +181,7 @@ def _refine_folder(files: list[Files], out: Path, how: FileSettings, workers: in
                 bar.write(f"segaware: {file[0].name}: {reason}", file=sys.stderr)
             bar.update()
 
-        failed = refine_folder(left, out, how, workers, tell)
+        failed = refine_folder(left, out, how, workers, tell, ray)
     if failed:
         names = ", ".join(image.name for image, _, _ in failed)
         print(f"{len(failed)} of {len(files)} images have no new output: {names}", file=sys.stderr)

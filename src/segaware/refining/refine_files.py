@@ -8,14 +8,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias, get_args
+from typing import NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
 from segaware.data import IMAGE_SUFFIXES, DataError, files_by_stem, has_suffix, read_image
-from segaware.locking import locked
+from segaware.locking import LockedError, locked
 from segaware.nn import Embedding, load_embedding
 from segaware.refining import Arrays
 from segaware.refining.partial_output import PartialOutput, partial_folder, room_for
@@ -34,6 +34,16 @@ from segaware.refining.settings import EmbeddingName, named_embedding
 from segaware.version import __version__
 
 Files: TypeAlias = tuple[Path, Path, Path]  # an image, its scores, its output
+
+
+class Failure(NamedTuple):
+    """Why an image has no new output."""
+
+    reason: str
+    held: bool = False  # by another process, which may finish it
+
+
+Finish: TypeAlias = Callable[[Files, Failure | None], None]
 
 
 class OutputThereError(DataError):
@@ -108,6 +118,19 @@ def refine_file(image: Path, scores: Path, out: Path, how: FileSettings) -> Iter
         with locked(lock_path(out), str(out)):
             _check_there(out, how)  # another process may just have finished it
             yield _prepare(image, scores, out, how)
+
+
+def try_refine_file(file: Files, how: FileSettings) -> Failure | None:
+    """Refine a file, and return why that failed; one that is there already has not."""
+    try:
+        with refine_file(*file, how) as (_, _, work):
+            for _ in work:
+                pass
+    except OutputThereError:
+        return None
+    except Exception as error:  # of whatever kind: the next image may be all right
+        return Failure(" ".join(str(error).split()) or type(error).__name__, isinstance(error, LockedError))
+    return None
 
 
 def lock_path(out: Path) -> Path:

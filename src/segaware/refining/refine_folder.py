@@ -12,17 +12,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 import torch
 
-from segaware.locking import LockedError
 from segaware.refining.failed_list import check_failed_list, write_failed_list
-from segaware.refining.refine_files import Files, OutputThereError, open_embedding, refine_file
+from segaware.refining.ray_folder import ray_data, refine_on_ray
+from segaware.refining.refine_files import Failure, Files, Finish, open_embedding, try_refine_file
 from segaware.refining.score_files import FileSettings
 
 _COLUMNS = ("image", "scores", "error")
@@ -32,18 +31,13 @@ _PATIENCE = 5.0  # seconds in which a worker can finish what cannot be interrupt
 _log = logging.getLogger("segaware")
 
 
-class Failure(NamedTuple):
-    """Why an image has no new output."""
-
-    reason: str
-    held: bool = False  # by another process, which may finish it
-
-
-Finish: TypeAlias = Callable[[Files, Failure | None], None]
-
-
 def refine_folder(
-    files: list[Files], out: Path, how: FileSettings, workers: int, tell: Callable[[Files, str | None], None]
+    files: list[Files],
+    out: Path,
+    how: FileSettings,
+    workers: int,
+    tell: Callable[[Files, str | None], None],
+    ray: str | None = None,
 ) -> list[Files]:
     """Refine all files, list those that failed in `failed.csv`, and return these.
 
@@ -55,8 +49,11 @@ def refine_folder(
         how: How; `max_memory` is shared by the workers in equal parts.
         workers: Processes, of which each has its part of torch's threads, too. For one, none is started.
         tell: Called for every file when it is done, with the reason if it failed.
+        ray: Address of the Ray cluster that has the workers, "local" for one on this machine; None for processes.
 
     Raises:
+        ModuleNotFoundError: If Ray is asked for and is not installed.
+        ConnectionError: If no cluster answers.
         ValueError: If `max_memory` is too little for so many workers.
         DataError: If there is a `failed.csv` that is not refine's.
         RuntimeError: If no worker can be started.
@@ -68,7 +65,6 @@ def refine_folder(
         )
     listed = out / "failed.csv"
     check_failed_list(listed, _COLUMNS)
-    listed.unlink(missing_ok=True)
     queue, again = deque(files), set[Files]()
     failed: dict[Files, str] = {}
 
@@ -81,29 +77,22 @@ def refine_folder(
             failed[file] = failure.reason
         tell(file, failed.get(file))
 
-    try:
-        if workers > 1:
-            _refine_in_processes(queue, dataclasses.replace(how, max_memory=how.max_memory // workers), workers, finish)
-        while queue:
-            file = queue.popleft()
-            finish(file, _refine(file, how))
-    finally:
-        rows = [(image, scores, reason) for (image, scores, _), reason in sorted(failed.items())]
-        write_failed_list(listed, _COLUMNS, rows)  # without any, that of a run which has ended meanwhile goes
+    with nullcontext() if ray is None or not files else ray_data(ray, workers) as data:
+        listed.unlink(missing_ok=True)
+        try:
+            share = dataclasses.replace(how, max_memory=how.max_memory // workers)
+            if data is not None:
+                queue.clear()
+                refine_on_ray(data, files, share, workers, finish)
+            elif workers > 1:
+                _refine_in_processes(queue, share, workers, finish)
+            while queue:
+                file = queue.popleft()
+                finish(file, try_refine_file(file, how))
+        finally:
+            rows = [(image, scores, reason) for (image, scores, _), reason in sorted(failed.items())]
+            write_failed_list(listed, _COLUMNS, rows)  # without any, that of a run which has ended meanwhile goes
     return sorted(failed)
-
-
-def _refine(file: Files, how: FileSettings) -> Failure | None:
-    """Refine a file, and return why that failed; one that is there already has not."""
-    try:
-        with refine_file(*file, how) as (_, _, work):
-            for _ in work:
-                pass
-    except OutputThereError:
-        return None
-    except Exception as error:  # of whatever kind: the next image may be all right
-        return Failure(" ".join(str(error).split()) or type(error).__name__, isinstance(error, LockedError))
-    return None
 
 
 def _refine_in_processes(queue: deque[Files], how: FileSettings, workers: int, finish: Finish) -> None:
@@ -171,7 +160,7 @@ def _work(connection: Connection, how: FileSettings, threads: int, level: int) -
     open_embedding(how.embedding)
     connection.send(None)
     while True:
-        connection.send(_refine(connection.recv(), how))
+        connection.send(try_refine_file(connection.recv(), how))
 
 
 def _end_with_parent() -> None:
