@@ -20,9 +20,7 @@ from segaware.refining.refine_files import Failure, Files, Finish, open_embeddin
 from segaware.refining.score_files import FileSettings
 
 _LOCAL = "local"
-_BLOCK = (
-    16  # images that an actor takes at once: fewer cost Ray's milliseconds more often, more are done anew if it dies
-)
+_BLOCK = 16  # images of an actor at a time: fewer cost Ray's milliseconds more often, more are done anew if it dies
 _PATIENCE = 5.0  # seconds in which a cluster must answer
 _RETRIES = 3  # of what an actor had when it died
 
