@@ -127,7 +127,7 @@ class RandomCrop:
         if height >= self.height and width >= self.width:
             return sample
         padded = (max(height, self.height), max(width, self.width))
-        image = sample.image.new_full((len(sample.image), *padded), IGNORE_INDEX)  # of labels that follow the colours
+        image = sample.image.new_full((len(sample.image), padded[0], padded[1]), IGNORE_INDEX)  # for labels
         image[:3] = _per_channel(IMAGENET_MEAN)
         image[:, :height, :width] = sample.image
         label = sample.label.new_full(padded, IGNORE_INDEX)
