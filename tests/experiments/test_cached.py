@@ -63,7 +63,7 @@ def test_kept_is_what_the_network_computes(tmp_path: Path) -> None:
         embedding = network.get_submodule("embedding")(sample.image[None])[0, :, ::2, ::2]
     assert torch.equal(scored.scores, scores)
     assert torch.equal(scored.embedding, embedding.half().float())
-    assert (scored.image is sample.image, scored.label is sample.label, scored.name) == (True, True, "noise")
+    assert torch.equal(scored.image, sample.image) and scored.label is sample.label and scored.name == "noise"
 
 
 def test_nothing_is_computed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

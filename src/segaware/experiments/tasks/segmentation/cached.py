@@ -88,7 +88,8 @@ class Cache:
         logging.getLogger("segaware").info("%s are kept in %s", kind, self.scores)
         self.embeddings: Path | None = None
         is_fixed = self.of_features or recipe.train is None or "embedding" in recipe.train.frozen
-        if needs_embedding and is_fixed:
+        is_told = recipe.embedding is not None and recipe.embedding.type == "labels"
+        if needs_embedding and (is_fixed or is_told):
             assert recipe.embedding is not None
             digest = f"{recipe.embedding.type}-{weights_digest(network.get_submodule('embedding').state_dict())}"
             self.embeddings = folder / f"{recipe.data.name}-embeddings-{digest}-stride{self.stride}-{precision}"
@@ -101,7 +102,8 @@ class Cache:
         embedding = torch.empty(0)
         if self.embeddings is not None:
             embedding = self._kept(self.embeddings / file, lambda: self._embed(image).half()).float()
-        return ScoredSample(*sample, scores, embedding)
+        colors = sample.image[:3]  # labels may follow, which only the embedding is told
+        return ScoredSample(colors, sample.label, sample.name, scores, embedding)
 
     def _compute(self, image: Tensor) -> Tensor:
         if self.of_features:
