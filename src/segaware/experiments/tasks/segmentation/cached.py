@@ -88,9 +88,8 @@ class Cache:
         logging.getLogger("segaware").info("%s are kept in %s", kind, self.scores)
         self.embeddings: Path | None = None
         is_fixed = self.of_features or recipe.train is None or "embedding" in recipe.train.frozen
-        is_told = recipe.embedding is not None and recipe.embedding.type == "labels"
-        if needs_embedding and (is_fixed or is_told):
-            assert recipe.embedding is not None
+        # What is told the labels needs them beside the image, which goes on without them.
+        if recipe.embedding is not None and needs_embedding and (is_fixed or recipe.embedding.type == "labels"):
             digest = f"{recipe.embedding.type}-{weights_digest(network.get_submodule('embedding').state_dict())}"
             self.embeddings = folder / f"{recipe.data.name}-embeddings-{digest}-stride{self.stride}-{precision}"
 
