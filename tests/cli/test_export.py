@@ -50,6 +50,16 @@ def test_both_kinds_of_file(segaware: Segaware, fails: Fails, runs: Path, tmp_pa
     assert segaware("export", NAME, safetensors, *SMALL, "--runs", runs, "--overwrite").exit_code == 0
 
 
+def test_colors_that_there_are_not(fails: Fails, runs: Path, tmp_path: Path) -> None:
+    arguments = (*SMALL, "--runs", runs, "--colors", 0.3)
+    assert "--colors is for embeddings in .safetensors, got 0.3" in fails(
+        "export", NAME, tmp_path / "a.onnx", *arguments
+    )
+    message = fails("export", NAME, tmp_path / "a.safetensors", *arguments)
+    assert f"colors must be 1 for {NAME}, whose embeddings hold no colours, got 0.3" in message
+    assert not list(tmp_path.glob("a.*"))
+
+
 @pytest.mark.parametrize("suffix", [".onnx", ".safetensors", ".ONNX", ".SafeTensors"])
 def test_another_checkpoint(suffix: str, segaware: Segaware, runs: Path, tmp_path: Path) -> None:
     """It is what is exported, whatever the recipe's folder holds."""

@@ -28,6 +28,7 @@ class ScoreRefinement(Configured):
     Args:
         num_classes: Number of classes.
         filter_kernel_size: Window of the bilateral filter; 0 for none.
+        filter_dilation: Step between its taps, in pixels of its stride.
         filter_iterations: How often it is applied.
         filter_hardness: Its start hardness.
         filter_stride: The stride to the image at which filter and segmentation-aware CRF are applied. The scores are
@@ -57,6 +58,7 @@ class ScoreRefinement(Configured):
         num_classes: int,
         *,
         filter_kernel_size: int = 0,
+        filter_dilation: int = 1,
         filter_iterations: int = 1,
         filter_hardness: float = 1.0,
         filter_stride: int = 2,
@@ -81,7 +83,7 @@ class ScoreRefinement(Configured):
             raise ValueError(f"filter_stride must be an int, got {filter_stride!r}")
         self.stride = stride
         self.filter = (
-            BilateralFilter2d(filter_kernel_size, iterations=filter_iterations, hardness=filter_hardness)
+            BilateralFilter2d(filter_kernel_size, filter_dilation, filter_iterations, filter_hardness)
             if filter_kernel_size
             else None
         )

@@ -83,6 +83,7 @@ class EmbeddingNet(VGGScales, BundledEmbedding):
     """
 
     bundled = "vgg"
+    dilation = 2
     feature_rms: Tensor
 
     def __init__(self, width: float = 1.0, dim: int = 64, color: bool = False) -> None:

@@ -110,6 +110,7 @@ class ScoreRefinementOptions(Section):
     """What sharpens scores; see `segaware.models.ScoreRefinement`."""
 
     filter_kernel_size: KernelSize
+    filter_dilation: Dilation
     filter_iterations: Iterations
     filter_hardness: NonNegative
     filter_stride: Stride
