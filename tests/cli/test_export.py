@@ -52,11 +52,11 @@ def test_both_kinds_of_file(segaware: Segaware, fails: Fails, runs: Path, tmp_pa
 
 def test_colors_that_there_are_not(fails: Fails, runs: Path, tmp_path: Path) -> None:
     arguments = (*SMALL, "--runs", runs, "--colors", 0.3)
-    assert "--colors is for embeddings in .safetensors, got 0.3" in fails(
+    assert "--hardness and --colors are for embeddings in .safetensors, got" in fails(
         "export", NAME, tmp_path / "a.onnx", *arguments
     )
     message = fails("export", NAME, tmp_path / "a.safetensors", *arguments)
-    assert f"colors must be 1 for {NAME}, whose embeddings hold no colours, got 0.3" in message
+    assert f"colors must be 1 for {NAME}, whose embeddings hold none, got 0.3" in message
     assert not list(tmp_path.glob("a.*"))
 
 

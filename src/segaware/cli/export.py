@@ -19,6 +19,7 @@ def export(
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     checkpoint: Weights = None,
+    hardness: Annotated[float, typer.Option(min=0, help="What hardness 1 is to mean with exported embeddings.")] = 1.0,
     colors: Annotated[float, typer.Option(min=0, help="Factor on the colours beside learned embeddings.")] = 1.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
 ) -> None:
@@ -27,8 +28,8 @@ def export(
         suffix = out.suffix.lower()
         if suffix not in (".onnx", ".safetensors"):
             raise RecipeError(f"the file to write must end in .onnx or .safetensors, got {out}")
-        if suffix == ".onnx" and colors != 1:
-            raise RecipeError(f"--colors is for embeddings in .safetensors, got {colors:g} for {out}")
+        if suffix == ".onnx" and (hardness != 1 or colors != 1):
+            raise RecipeError(f"--hardness and --colors are for embeddings in .safetensors, got {out}")
         values, workspace = read_recipe(recipe, overrides, runs)
         weights = checkpoint or workspace.weights(recipe)
         check_outputs([out], [weights, workspace.weights(recipe)], overwrite)
@@ -36,5 +37,5 @@ def export(
             difference = export_network(recipe, values, weights, out)
             print(f"largest difference to onnxruntime: {difference:.1e}")
         else:
-            export_embedding(recipe, values, workspace, out, checkpoint, colors)
+            export_embedding(recipe, values, workspace, out, checkpoint, hardness=hardness, colors=colors)
         print(out)

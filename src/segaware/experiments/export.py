@@ -11,7 +11,7 @@ from segaware.experiments.run import load_network
 from segaware.experiments.tasks import task_of
 from segaware.experiments.workspace import Workspace
 from segaware.export import export_onnx
-from segaware.nn.embedding import ColorChannels
+from segaware.nn.bundled import BundledEmbedding
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe
 from segaware.training import save_weights
@@ -43,7 +43,14 @@ def export_network(name: str, recipe: Recipe, weights: Path, out: Path) -> float
 
 
 def export_embedding(
-    name: str, recipe: Recipe, workspace: Workspace, out: Path, weights: Path | None = None, colors: float = 1.0
+    name: str,
+    recipe: Recipe,
+    workspace: Workspace,
+    out: Path,
+    weights: Path | None = None,
+    *,
+    hardness: float = 1.0,
+    colors: float = 1.0,
 ) -> dict[str, Any]:
     """Write the trained embedding network of a recipe in float16, for `segaware.nn.load_embedding`.
 
@@ -53,15 +60,16 @@ def export_embedding(
         workspace: Where its weights are.
         out: The .safetensors file to write.
         weights: The trained weights; the recipe's own in the workspace if not given.
-        colors: Factor on the scales of the colours beside what was learned. A training through a narrow window makes
-            them as large as near pixels want them, and they drown what was learned of those farther apart.
+        hardness: What hardness 1 is to mean with the file: its distances are multiplied by this.
+        colors: Factor on the colours beside what was learned. A training through a narrow window makes them as large as
+            near pixels want them, and they drown what was learned of those farther apart.
 
     Returns:
-        What the file says of itself: recipe, values, steps, commit and command of the training, `colors` if it is not
-        1; and, if the recipe's own weights were scored, the scores.
+        What the file says of itself: recipe, values, steps, commit and command of the training, `hardness` and
+        `colors`; and, if the recipe's own weights were scored, the scores.
 
     Raises:
-        RecipeError: If there are no weights, no learned embedding network in them, or no colours that could be scaled.
+        RecipeError: If there are no weights, no learned embedding network in them, or one that cannot be scaled so.
     """
     if recipe.embedding is None or recipe.embedding.type == "color":
         raise RecipeError(f"{name} has no learned embeddings to export")
@@ -70,11 +78,12 @@ def export_embedding(
     task, scores = task_of(recipe), workspace.scores(name)
     if weights is None and task.scores_type is not None and scores.is_file():
         description |= task.summary(task.scores_type.load(scores))[0]
-    if colors != 1:
-        scales = getattr(embedding, "color", None)
-        if not isinstance(scales, ColorChannels):
-            raise RecipeError(f"colors must be 1 for {name}, whose embeddings hold no colours, got {colors:g}")
-        scales.scale.data *= colors
-        description |= {"colors": colors}
+    if hardness != 1 or colors != 1:
+        if not isinstance(embedding, BundledEmbedding):
+            raise RecipeError(f"hardness and colors must be 1 for {name}, got {hardness:g} and {colors:g}")
+        if colors != 1 and not embedding.colors:
+            raise RecipeError(f"colors must be 1 for {name}, whose embeddings hold none, got {colors:g}")
+        embedding.rescale(hardness, hardness * colors)
+        description |= {"hardness": hardness, "colors": colors}
     save_weights(out, embedding.half(), description)
     return description

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from segaware.nn.embedding import Embedding
@@ -33,6 +34,19 @@ class BundledEmbedding(Embedding, Pretrained):
 
     def calibrate(self, image: Tensor) -> None:
         """Scale what is learned to images (N, 3, H, W) of the training, before its first step."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def rescale(self, learned: float, colors: float) -> None:
+        """Multiply the learned channels and the colours that stand beside them, so their distances, by two factors."""
+        for layer in self._last_layers():
+            for parameter in layer.parameters():
+                parameter.mul_(learned)
+        if self.colors:
+            self.get_parameter("color.scale").mul_(colors)
+
+    def _last_layers(self) -> Iterable[nn.Module]:
+        """Return the layers whose sum the learned channels are."""
         raise NotImplementedError
 
     def __init_subclass__(cls) -> None:

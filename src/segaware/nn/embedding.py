@@ -22,17 +22,12 @@ class Embedding(Configured):
             further, as it stays NaN with a weight of 0.
         max_stride: An image may be cut at its multiples without moving pixels in a layer with a stride. With these two,
             an image in overlapping tiles has the embedding of the whole.
-        hardness: Of a filter that compares such embeddings, as `segaware.refine` chooses it.
-        dilation: Step between the taps of its filter of coarse scores, and how many times as hard that is: more than 1
-            where distances tell regions apart farther than a window reaches.
     """
 
     dim: int
     colors: int = 0
     receptive_radius: int = 0
     max_stride: int = 1
-    hardness: float = 1.0
-    dilation: int = 1
 
     def embed(self, image: Tensor, stride: int) -> Tensor:
         """Return the embeddings of every `stride`-th pixel of images that were checked; see `forward`."""
@@ -71,7 +66,6 @@ class ColorEmbedding(Embedding):
     """
 
     dim = colors = 3
-    hardness = 1.76
 
     def __init__(self, scale: float = 10.0) -> None:
         super().__init__()

@@ -83,7 +83,6 @@ class EmbeddingNet(VGGScales, BundledEmbedding):
     """
 
     bundled = "vgg"
-    dilation = 2
     feature_rms: Tensor
 
     def __init__(self, width: float = 1.0, dim: int = 64, color: bool = False) -> None:
@@ -154,6 +153,10 @@ class EmbeddingNet(VGGScales, BundledEmbedding):
                 tensors[name] = tensors[name] / 2
             tensors.update(self.color.state_dict(prefix="color."))
         self.load_state_dict(tensors)
+
+    def _last_layers(self) -> list[nn.Module]:
+        """Return the layer that fuses the scales."""
+        return [self.fuse]
 
     @torch.no_grad()
     def calibrate(self, image: Tensor) -> None:

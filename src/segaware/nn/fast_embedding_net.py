@@ -74,6 +74,10 @@ class FastEmbeddingNet(VGGScales, BundledEmbedding):
         ]
         return self.color(image, at_stride(sum(others, first), _FINEST, stride, image), stride)
 
+    def _last_layers(self) -> nn.ModuleList:
+        """Return the layers that map the scales."""
+        return self.heads
+
     @torch.no_grad()
     def calibrate(self, image: Tensor) -> None:
         """Scale the learned channels so that pixels of images (N, 3, H, W) that are far apart differ by 1 on average.
@@ -84,7 +88,4 @@ class FastEmbeddingNet(VGGScales, BundledEmbedding):
         learned = self(image, _FINEST)[:, self.colors :]
         half = learned.shape[-1] // 2
         distance = (learned[..., :half] - learned[..., -half:]).abs().sum(1).mean().clamp(min=1e-12)
-        for head in self.heads:
-            assert isinstance(head, nn.Conv2d) and head.bias is not None
-            head.weight /= distance
-            head.bias /= distance
+        self.rescale(1 / float(distance), 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
 
-from segaware.nn import BilateralFilter2d, DenseCRF, Embedding, SegAwareCRF
+from segaware.nn import BilateralFilter2d, DenseCRF, SegAwareCRF
 from segaware.nn.bilateral_filter import Reduce
 from segaware.ops.window import IntPair
 
@@ -19,16 +19,15 @@ def build_layer(
     kernel_size: IntPair | None,
     iterations: int | None,
     hardness: float | None,
-    embedding: Embedding | type[Embedding],
+    color: bool,
     coarse: bool,
     reduce: Reduce,
 ) -> RefiningLayer:
     """Return the layer of a method, with the project's measured defaults where an option is None.
 
     Those are: for the filter, the rows of docs/everyday.md with the embeddings that come with segaware, or with colour,
-    half as many iterations and no dilation where scores are as fine as the image; for the segmentation-aware CRF, the
-    untrained row of the ablation of Table 1; for the dense CRF, DeepLab-LargeFOV's constants, the best of three in the
-    sharpening table.
+    half as many iterations where scores are as fine as the image; for the segmentation-aware CRF, the untrained row of
+    the ablation of Table 1; for the dense CRF, DeepLab-LargeFOV's constants, the best of three in the sharpening table.
 
     Raises:
         ValueError: If the method is unknown, has no such option, or does not fit the number of classes.
@@ -48,11 +47,9 @@ def build_layer(
             raise ValueError("kernel_size and hardness are not options of the dense CRF; give a DenseCRF as method")
         return DenseCRF(2.0, 2.0, 77.0, 4.0, 3.0, 10 if iterations is None else iterations)
     if method == "filter":
-        dilation = embedding.dilation if coarse else 1
-        default = {"kernel_size": 9, "iterations": 8 if coarse else 4, "hardness": embedding.hardness * dilation}
-        return BilateralFilter2d(**default | given, dilation=dilation, reduce=reduce)  # type: ignore[arg-type]
-    default = {"iterations": 10, "hardness": float(embedding.dilation)}
-    return SegAwareCRF(num_classes, compat=3.0, **default | given)  # type: ignore[arg-type]
+        default = {"kernel_size": 9, "iterations": 8 if coarse else 4, "hardness": 1.76 if color else 1.0}
+        return BilateralFilter2d(**default | given, reduce=reduce)  # type: ignore[arg-type]
+    return SegAwareCRF(num_classes, compat=3.0, **{"iterations": 10} | given)  # type: ignore[arg-type]
 
 
 def takes_median(layer: RefiningLayer) -> bool:

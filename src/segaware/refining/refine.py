@@ -73,9 +73,8 @@ def refine(
         kernel_size: Window of the filter (by default 9), or of the segmentation-aware CRF (13, at dilation 9).
         iterations: How often to filter (8, or 4 if scores are not coarse, see above, or are values), or mean-field
             iterations of a CRF (10).
-        hardness: How strictly the filter or the segmentation-aware CRF keeps to one region (Eq. 3's lambda): 1; with
-            colours 1.76 for the filter; with "vgg" 2 for the CRF and for coarse scores, whose filter then has a
-            dilation of 2, as those embeddings see far.
+        hardness: How strictly the filter or the segmentation-aware CRF keeps to one region (Eq. 3's lambda): 1, or 1.76
+            for the filter on colours.
         stride: The stride to the image at which filter or segmentation-aware CRF run.
         num_classes: Number of classes of labels; None for what is found: for a filter any integers, for a CRF one more
             than the largest.

@@ -101,9 +101,8 @@ class Settings:
         values = self.kind == "values"
         coarse = not values and (grid.spacing >= 2 or grid.spacing * self._width(scores, given) >= _WIDE)
         reduce: Reduce = "median" if values else "mean"
-        known = embedding if isinstance(embedding, Embedding) else Embedding
         layer = build_layer(
-            self.method, given.channels, self.kernel_size, self.iterations, self.hardness, known, coarse, reduce
+            self.method, given.channels, self.kernel_size, self.iterations, self.hardness, color, coarse, reduce
         )
         if isinstance(self.method, str):
             layer = layer.to(device)
