@@ -181,6 +181,17 @@ def cluster_of(ray: str | None, workers: int, gpus: float) -> Cluster | None:
     return None if ray is None else Cluster(ray, workers, gpus)
 
 
+def only_cluster_of(ray: str | None, workers: int, gpus: float) -> Cluster | None:
+    """Return the cluster that options of a command name that has workers there alone.
+
+    Raises:
+        ValueError: If there are several workers, or GPUs, of none.
+    """
+    if ray is None and workers > 1:
+        raise ValueError(f"--workers {workers}: is for --ray; --ray local is this machine")
+    return cluster_of(ray, workers, gpus)
+
+
 def device_of(cluster: Cluster | None) -> str:
     """Return where the actors of a cluster compute, or this command without one."""
     return "cuda" if cluster is not None and cluster.gpus else "cpu"

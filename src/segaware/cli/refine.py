@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from tqdm.auto import tqdm
 
+from segaware.cli.files import BAR
 from segaware.cli.options import Gpus, Ray, cluster_of, device_of, errors
 from segaware.cli.refine_annotations import refine_all
 from segaware.cli.shards import do_shards
@@ -34,8 +35,7 @@ from segaware.refining.settings import Settings
 from segaware.refining.strength import Strength
 
 _INTERRUPTED = "the same command goes on with what is not finished"
-_RAY_FOLDERS = "--ray is for folders of photographs and of scores"
-_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"  # images a second also if few
+_RAY_MANY = "--ray is for folders, shards and annotations"
 
 
 def refine(
@@ -131,11 +131,11 @@ def refine(
         elif given.suffix.lower() == ".json":
             if suffix is not None:
                 raise DataError("--suffix is for folders; the output of annotations is a .json file")
-            if workers > 1:
-                raise DataError("--workers is for folders; annotations are refined one photograph after the other")
-            if ray is not None:
-                raise DataError(_RAY_FOLDERS)
-            if not refine_all(photographs, given, output, how, report, reject):
+            if workers > 1 and ray is None:
+                raise DataError("--workers of annotations are those of --ray; --ray local is this machine")
+            if gpus:
+                raise DataError("--gpus is for folders and shards; annotations are refined on CPUs")
+            if not refine_all(photographs, given, output, how, report, reject, cluster):
                 raise typer.Exit(1)
         elif not photographs.is_dir():
             if suffix is not None:
@@ -145,7 +145,7 @@ def refine(
             if workers > 1:
                 raise DataError("--workers is for folders, of which each has an image at a time")
             if ray is not None:
-                raise DataError(_RAY_FOLDERS)
+                raise DataError(_RAY_MANY)
             _refine_one(photographs, given, output, how)
         else:
             files = find_files(photographs, given, output, suffix)
@@ -197,7 +197,7 @@ def _refine_folder(files: list[Files], out: Path, how: FileSettings, workers: in
     """Refine all that is not there, and return whether all outputs are there then; those that are not are told."""
     left = [file for file in files if how.overwrite or not file[2].is_file()]
     done = len(files) - len(left)
-    with tqdm(total=len(files), initial=done, desc="refining", unit=" images", bar_format=_BAR, disable=None) as bar:
+    with tqdm(total=len(files), initial=done, desc="refining", unit=" images", bar_format=BAR, disable=None) as bar:
 
         def tell(file: Files, reason: str | None) -> None:
             if reason is not None:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
+from segaware.cluster.failed_list import check_failed_list, write_failed_list
 from segaware.cluster.job import Failure
 from segaware.cluster.ray_actors import Cluster, connected, run_on_ray
-from segaware.refining.failed_list import check_failed_list, write_failed_list
 from segaware.refining.refine_files import Files, Finish, RefineJob, open_embedding, try_refine_file
 from segaware.refining.score_files import FileSettings
 
