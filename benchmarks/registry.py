@@ -21,6 +21,7 @@ from benchmarks.groups import (
     refine_folder,
     refine_memory,
     refining,
+    shards,
 )
 from benchmarks.harness.plan import PACKAGES, Group
 
@@ -96,6 +97,7 @@ GROUPS: dict[str, Group] = {
     "flow_values": flow_values.GROUP,
     "refine_folder": refine_folder.GROUP,
     "refine_memory": refine_memory.GROUP,
+    "shards": shards.GROUP,
 }
 
 
