@@ -17,6 +17,7 @@ from benchmarks.groups import (
     network,
     onnx_files,
     overhead,
+    processes,
     recipes,
     refine_folder,
     refine_memory,
@@ -98,6 +99,7 @@ GROUPS: dict[str, Group] = {
     "refine_folder": refine_folder.GROUP,
     "refine_memory": refine_memory.GROUP,
     "shards": shards.GROUP,
+    "processes": processes.GROUP,
 }
 
 

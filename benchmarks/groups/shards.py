@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import statistics
+import sys
 import tarfile
 import tempfile
 import time
@@ -32,6 +33,7 @@ from segaware.cluster.ray_actors import Cluster, connected, run_on_ray
 from segaware.cluster.shard_job import Samples, ShardJob
 from segaware.cluster.shards import Column, transform_tar
 from segaware.data import photograph, read_image
+from segaware.process_memory import process_memory
 from segaware.refining.refine_files import RefineJob, find_files
 from segaware.refining.score_files import FileSettings
 from segaware.refining.settings import Settings as Refining
@@ -41,6 +43,7 @@ SMALL, SMALL_CLASSES, PHOTOGRAPHS, SHARDS = (64, 96), 3, 2000, 40
 NAMES = 20_000  # of empty files in a folder
 YEARS = 3.0  # for which a machine of 16 cores runs until it is lost
 CLUSTERS = ((10**6, 1000, 16), (10**6, 1000, 256), (10**8, 10_000, 256), (10**8, 10_000, 4096))
+_FILE_EVENTS = {"open", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.scandir"}
 Loss = Callable[[int], float]  # after how many seconds an attempt at a shard is lost
 
 
@@ -48,12 +51,11 @@ def plan(settings: Settings) -> list[Measurement]:
     """Return the steps: the cost of a photograph, of names, and runs on a cluster of this machine.
 
     Raises:
-        ValueError: If there is no folder of photographs.
+        ValueError: If no folder of data sets is given.
     """
-    root = settings.data_root
-    if root is None or not (images := sorted((root / "voc/JPEGImages").glob("*.jpg"))):
-        raise ValueError("--data-root must be a folder with voc/JPEGImages, of which the run takes crops")
-    crops = functools.partial(_crops, images, settings.seed)
+    if settings.data_root is None:
+        raise ValueError("--data-root must be the folder of voc, of whose photographs the run takes crops, got none")
+    crops = functools.partial(_crops, settings.data_root / "voc/JPEGImages", settings.seed)
     return [
         *(Measurement(suffix, functools.partial(_cost, settings.seed, suffix)) for suffix in (".png", ".npy")),
         Measurement("names", _names),
@@ -182,12 +184,33 @@ def _names() -> list[dict[str, Any]]:
             (folder / kind).mkdir()
             for number in range(NAMES):
                 (folder / kind / f"{number:08}{suffix}").touch()
-        started = time.process_time()
+        before, started = process_memory("VmRSS"), time.process_time()
         files = find_files(folder / "images", folder / "scores", folder / "out", None)
         left = [file for file in files if not file[2].is_file()]
-        seconds = time.process_time() - started
+        seconds, held = time.process_time() - started, process_memory("VmRSS") - before
     assert len(files) == NAMES and not left
-    return [{"title": "names of a folder", "names": NAMES, "cpu_seconds": seconds / NAMES}]
+    row = {"title": "a photograph in a folder", "names": NAMES, "cpu_seconds": seconds / NAMES}
+    return [{**row, "bytes_held": 1e6 * held / NAMES, "operations": _operations()}]
+
+
+def _operations() -> int:
+    """Return how many files and folders are opened, listed, made, moved and removed to refine a file in a folder."""
+    count: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        image, scores = _encoded(Image.new("RGB", SIZE[::-1]), coarse_scene(0, *SIZE, CLASSES))
+        (folder / "a.jpg").write_bytes(image)
+        (folder / "a.npy").write_bytes(scores)
+        job = RefineJob(_settings())
+        job((folder / "a.jpg", folder / "a.npy", folder / "out" / "first.png"))  # loads networks and kernels
+
+        def note(event: str, arguments: tuple[Any, ...]) -> None:
+            if event in _FILE_EVENTS and arguments and str(arguments[0]).startswith(name):
+                count.append(event)
+
+        sys.addaudithook(note)  # for ever, but nothing else is in this folder
+        job((folder / "a.jpg", folder / "a.npy", folder / "out" / "second.png"))
+        return len(count)
 
 
 @dataclass(frozen=True)
@@ -204,8 +227,9 @@ class _Timed:
         return self.job(url), time.process_time() - cpu, time.perf_counter() - wall
 
 
-def _crops(images: Sequence[Path], seed: int, folder: Path) -> None:
+def _crops(photographs: Path, seed: int, folder: Path) -> None:
     """Write the shards of small photographs."""
+    images = sorted(photographs.glob("*.jpg"))
     samples = []
     for number in range(PHOTOGRAPHS):
         with Image.open(images[number % len(images)]) as image:
