@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +28,7 @@ from segaware.refining.change_report import (
 )
 from segaware.refining.grid import Align
 from segaware.refining.refine_files import Files, RefineJob, check_suffix, find_files, open_embedding, refine_file
-from segaware.refining.refine_folder import refine_folder
+from segaware.refining.refine_folder import refine_folder, share_of
 from segaware.refining.score_files import WRITTEN_SUFFIXES, FileSettings
 from segaware.refining.settings import Settings
 from segaware.refining.strength import Strength
@@ -182,7 +181,7 @@ def _refine_shards(
     if report is not None or reject is not None:
         raise DataError("--report and --reject are for folders of labels, and for annotations")
     check_suffix(suffix)
-    share = dataclasses.replace(how, max_memory=how.max_memory // (1 if cluster is None else cluster.workers))
+    share = share_of(how, 1 if cluster is None else cluster.workers)
     keeps = () if suffix else WRITTEN_SUFFIXES
     do_shards(source, ShardJob(RefineJob(share), Column(scores), out, suffix or ".npy", keeps), cluster, how.overwrite)
 

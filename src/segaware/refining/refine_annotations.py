@@ -31,6 +31,7 @@ from segaware.refining.journal import Journal
 from segaware.refining.partial_output import room_for
 from segaware.refining.refine import refine
 from segaware.refining.refine_files import lock_path, open_embedding
+from segaware.refining.refine_folder import share_of
 from segaware.refining.score_files import FileSettings, check_photograph
 from segaware.version import __version__
 
@@ -163,7 +164,7 @@ def _run(
     cluster: Cluster | None,
 ) -> Iterator[Outcome]:
     """Refine what is not done, and write the output in the end."""
-    share = dataclasses.replace(how, max_memory=how.max_memory // (1 if cluster is None else cluster.workers))
+    share = share_of(how, 1 if cluster is None else cluster.workers)
     job = _AnnotationsJob(photographs, source.path, journal.folder, share)
     records = {record["image"]: record for record in journal.records if _is_newest(photographs, source, record)}
     errors: dict[int, str] = {}

@@ -61,11 +61,7 @@ def refine_folder(
         DataError: If there is a `failed.csv` that is not refine's.
         RuntimeError: If no worker can be started.
     """
-    if workers > 1 and how.max_memory < workers * _LEAST_MEMORY:
-        raise ValueError(
-            f"max_memory is shared by {workers} workers, which need at least {_LEAST_MEMORY / 1e9:.0f} GB each, "
-            f"got {how.max_memory / 1e9:.2g} GB"
-        )
+    share = share_of(how, workers)
     listed = out / "failed.csv"
     check_failed_list(listed, _COLUMNS)
     queue, again = deque(files), set[Files]()
@@ -83,7 +79,6 @@ def refine_folder(
     with nullcontext() if cluster is None or not files else connected(cluster) as data:
         listed.unlink(missing_ok=True)
         try:
-            share = dataclasses.replace(how, max_memory=how.max_memory // workers)
             if cluster is not None and data is not None:
                 queue.clear()
                 for file, failure in run_on_ray(data, files, RefineJob(share), cluster):
@@ -97,6 +92,20 @@ def refine_folder(
             rows = [(image, scores, reason) for (image, scores, _), reason in sorted(failed.items())]
             write_failed_list(listed, _COLUMNS, rows)  # without any, that of a run which has ended meanwhile goes
     return sorted(failed)
+
+
+def share_of(how: FileSettings, workers: int) -> FileSettings:
+    """Return the settings of one of so many workers, which share the memory.
+
+    Raises:
+        ValueError: If it is too little for so many.
+    """
+    if workers > 1 and how.max_memory < workers * _LEAST_MEMORY:
+        raise ValueError(
+            f"max_memory is shared by {workers} workers, which need at least {_LEAST_MEMORY / 1e9:.0f} GB each, "
+            f"got {how.max_memory / 1e9:.2g} GB"
+        )
+    return dataclasses.replace(how, max_memory=how.max_memory // workers)
 
 
 def _refine_in_processes(queue: deque[Files], how: FileSettings, workers: int, finish: Finish) -> None:
