@@ -99,6 +99,7 @@ GROUPS: dict[str, Group] = {
     "refine_folder": refine_folder.GROUP,
     "refine_memory": refine_memory.GROUP,
     "shards": shards.GROUP,
+    "shards_run": shards.RUN,
     "processes": processes.GROUP,
 }
 

@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md, from results/bench/shards.json and processes.json."""
+"""The tables of docs/scale.md, from results/bench/shards.json, shards_run.json and processes.json."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ RESULTS = Path(__file__).parent.parent / "results/bench"
 def scale_page(text: str) -> str:
     """Return the text of docs/scale.md with what was measured between the two comments."""
     made: list[str] = []
-    for name, tables in (("shards", _shards), ("processes", _processes)):
+    for name, tables in (("shards", _shards), ("shards_run", _run), ("processes", _processes)):
         path = RESULTS / f"{name}.json"
         if path.is_file():
             values = json.loads(path.read_text())
@@ -21,10 +21,9 @@ def scale_page(text: str) -> str:
 
 
 def _shards(values: dict[str, Any]) -> list[str]:
-    costs, runs = ([row for row in values["rows"] if key in row] for key in ("scaled", "workers"))
+    costs = [row for row in values["rows"] if "scaled" in row]
     (names,) = (row for row in values["rows"] if "names" in row)
     height, width = values["size"]
-    small_height, small_width = values["small"]
     return [
         f"A photograph of {width}x{height} pixels with scores of {values['classes']} classes at stride 8 in half "
         "precision, as a sample of a tar shard; seconds of one core:",
@@ -63,7 +62,13 @@ def _shards(values: dict[str, Any]) -> list[str]:
                 *(_scaled(row, scaled) for row in costs for scaled in row["scaled"]),
             ]
         ),
-        f"Run: {values['photographs']:,} crops of {small_width}x{small_height} pixels in {values['shards']} shards, by "
+    ]
+
+
+def _run(values: dict[str, Any]) -> list[str]:
+    height, width = values["small"]
+    return [
+        f"Run: {values['photographs']:,} crops of {width}x{height} pixels in {values['shards']} shards, by "
         "actors on a machine that was busy with other work, which the simulation knows as the seconds of the clock "
         "that a photograph took an actor:",
         markdown(
@@ -79,7 +84,7 @@ def _shards(values: dict[str, Any]) -> list[str]:
                         f"{row['wall_seconds']:.3f} s",
                         f"{row['load_before']:.1f}, {row['load_after']:.1f}",
                     ]
-                    for row in runs
+                    for row in values["rows"]
                 ),
             ]
         ),

@@ -48,7 +48,15 @@ Loss = Callable[[int], float]  # after how many seconds an attempt at a shard is
 
 
 def plan(settings: Settings) -> list[Measurement]:
-    """Return the steps: the cost of a photograph, of names, and runs on a cluster of this machine.
+    """Return the steps: the cost of a photograph in a shard, by what is written, and of one in a folder."""
+    return [
+        *(Measurement(suffix, functools.partial(_cost, settings.seed, suffix)) for suffix in (".png", ".npy")),
+        Measurement("names", _names),
+    ]
+
+
+def plan_run(settings: Settings) -> list[Measurement]:
+    """Return the runs on a cluster of this machine.
 
     Raises:
         ValueError: If no folder of data sets is given.
@@ -57,12 +65,8 @@ def plan(settings: Settings) -> list[Measurement]:
         raise ValueError("--data-root must be the folder of voc, of whose photographs the run takes crops, got none")
     crops = functools.partial(_crops, settings.data_root / "voc/JPEGImages", settings.seed)
     return [
-        *(Measurement(suffix, functools.partial(_cost, settings.seed, suffix)) for suffix in (".png", ".npy")),
-        Measurement("names", _names),
-        *(
-            Measurement(f"{workers} workers, {lost} lost", functools.partial(_run, crops, workers, lost))
-            for workers, lost in ((1, 0), (2, 0), (2, 1))
-        ),
+        Measurement(f"{workers} workers, {lost} lost", functools.partial(_run, crops, workers, lost))
+        for workers, lost in ((1, 0), (2, 0), (2, 1))
     ]
 
 
@@ -295,17 +299,19 @@ def _kill_one(out: Path) -> int:
 
 GROUP = Group(
     "Shards of photographs",
-    "`segaware refine --ray` on tar shards, from coarse scores in half precision.",
+    "`segaware refine --ray` on tar shards, from coarse scores in half precision, and a simulation that scales it.",
     plan,
     runs="named",
     needs=("ray",),
     rows="rows",
-    facts={
-        "size": SIZE,
-        "classes": CLASSES,
-        "small": SMALL,
-        "photographs": PHOTOGRAPHS,
-        "shards": SHARDS,
-        "years_of_a_machine": YEARS,
-    },
+    facts={"size": SIZE, "classes": CLASSES, "years_of_a_machine": YEARS},
+)
+RUN = Group(
+    "A run on shards of small photographs",
+    "Actors of Ray on this machine, one of which is killed, and what the simulation says.",
+    plan_run,
+    runs="named",
+    needs=("ray",),
+    rows="rows",
+    facts={"small": SMALL, "photographs": PHOTOGRAPHS, "shards": SHARDS},
 )
