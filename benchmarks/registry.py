@@ -17,10 +17,12 @@ from benchmarks.groups import (
     network,
     onnx_files,
     overhead,
+    processes,
     recipes,
     refine_folder,
     refine_memory,
     refining,
+    shards,
 )
 from benchmarks.harness.plan import PACKAGES, Group
 
@@ -96,6 +98,9 @@ GROUPS: dict[str, Group] = {
     "flow_values": flow_values.GROUP,
     "refine_folder": refine_folder.GROUP,
     "refine_memory": refine_memory.GROUP,
+    "shards": shards.GROUP,
+    "shards_run": shards.RUN,
+    "processes": processes.GROUP,
 }
 
 

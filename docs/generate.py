@@ -18,6 +18,7 @@ from benchmarks.harness.tables import HEADERS, case_rows
 from benchmarks.registry import GROUPS
 from docs.everyday import everyday_page
 from docs.markdown import markdown, source, with_made
+from docs.scale import scale_page
 from docs.values import values_page
 from segaware.data import write_png
 from segaware.experiments.separability import draw_separability, separability_cells
@@ -61,6 +62,8 @@ def main() -> None:
     page_of_photographs.write_text(everyday_page(page_of_photographs.read_text()))
     page_of_refining = ROOT / "docs/refine.md"
     page_of_refining.write_text(values_page(page_of_refining.read_text()))
+    page_of_scale = ROOT / "docs/scale.md"
+    page_of_scale.write_text(scale_page(page_of_scale.read_text()))
     page_of_embeddings = ROOT / "docs/separability.md"
     page_of_embeddings.write_text(separability_page(page_of_embeddings.read_text()))
     for values in load_separability():

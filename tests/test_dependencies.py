@@ -24,6 +24,7 @@ NEEDED = {
     "ops": ["triton"],
     "nn": ["train"],  # the Hub
     "models": ["flow"],
+    "cluster": [],
     "refining": ["train"],  # files
     "data": ["train", "flow"],
     "metrics": ["train"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from segaware.locking import fcntl, open_locked  # the first is None on Windows
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors that making room mends."""
 _MANY, _PAUSE = 1000, 1.0  # folders of so many files are searched for left-over files only so often, in seconds
 _next_search: dict[Path, float] = {}
 

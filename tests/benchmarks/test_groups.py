@@ -299,6 +299,7 @@ def test_bad_arguments(fails: Fails, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not out.exists()
 
 
-def test_flow_wants_a_folder_of_data() -> None:
-    with pytest.raises(ValueError, match="--data-root must be the folder of middlebury"):
-        GROUPS["flow_values"].plan(Settings())
+@pytest.mark.parametrize(("name", "folder"), [("flow_values", "middlebury"), ("shards_run", "voc")])
+def test_what_wants_a_folder_of_data(name: str, folder: str) -> None:
+    with pytest.raises(ValueError, match=f"--data-root must be the folder of {folder}"):
+        GROUPS[name].plan(Settings())

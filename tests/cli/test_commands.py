@@ -49,7 +49,9 @@ COMMANDS = [command.name or command.callback.__name__ for command in app.registe
 
 
 def test_commands() -> None:
-    names = "compare demo doctor eval explore export flow predict recipes refine separability submit table train tune"
+    names = (
+        "compare demo doctor embed eval explore export flow predict recipes refine separability submit table train tune"
+    )
     assert sorted(COMMANDS) == names.split()
 
 

@@ -62,5 +62,5 @@ def test_without_ray(folder: Path, segaware: Any, monkeypatch: pytest.MonkeyPatc
 def test_it_is_for_folders(folder: Path, segaware: Any) -> None:
     one = folder / "images" / "a.png", folder / "scores" / "a.npy", "--out", folder / "a.npy"
     result = segaware("refine", *one, *COLOR, "--ray", "local")
-    assert result.exit_code == 1 and "--ray is for folders" in result.stderr
+    assert result.exit_code == 1 and "--ray is for folders, shards and annotations" in result.stderr
     assert not (folder / "a.npy").exists()

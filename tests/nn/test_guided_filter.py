@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from segaware.nn import GuidedFilter
+from tests.metrics.test_no_double import mps
+
+__all__ = ["mps"]  # a fixture
 
 
 def loops(values: np.ndarray, image: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
@@ -65,3 +68,11 @@ def test_shapes() -> None:
         GuidedFilter(2)(torch.rand(1, 2, 5, 6), torch.rand(1, 3, 6, 5))
     with pytest.raises(ValueError, match="image must be floating-point RGB"):
         GuidedFilter(2)(torch.rand(1, 2, 5, 6), torch.rand(1, 1, 5, 6))
+
+
+def test_sums_are_in_double_precision_where_the_device_has_none(mps: Any) -> None:
+    layer, pixels = GuidedFilter(2, 0.01), torch.rand(1, 3, 9, 11)
+    expected = layer._mean(pixels)
+    there = layer._mean(mps(pixels))
+    assert there.device.type == "mps"
+    torch.testing.assert_close(there.cpu(), expected, rtol=0, atol=0)

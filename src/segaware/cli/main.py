@@ -7,6 +7,7 @@ import typer
 from segaware.cli.compare import compare
 from segaware.cli.demo import demo
 from segaware.cli.doctor import doctor
+from segaware.cli.embed import embed
 from segaware.cli.evaluate import evaluate
 from segaware.cli.explore import explore
 from segaware.cli.export import export
@@ -28,6 +29,7 @@ app.command()(recipes)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(predict)
+app.command()(embed)
 app.command()(flow)
 app.command()(refine)
 app.command()(explore)

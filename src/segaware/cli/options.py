@@ -18,6 +18,7 @@ import torch
 import typer
 
 from segaware.choices import Precision
+from segaware.cluster.ray_actors import Cluster
 from segaware.constants import ENDING_SIGNALS
 from segaware.experiments.workspace import Workspace
 from segaware.ranks import rank, world_size
@@ -44,6 +45,11 @@ Accelerator = Annotated[str, typer.Option("--accelerator", help="Kind of devices
 TrainingPrecision = Annotated[
     Precision | None, typer.Option("--precision", help="In the place of train.precision of the recipes.")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option("--ray", help="Address of a Ray cluster that has the workers; local starts one on this machine."),
+]
+Gpus = Annotated[float, typer.Option("--gpus", min=0, help="GPUs of each worker of --ray, which may share one: 0.25.")]
 
 WHOLE = "the files that are written are whole; --overwrite starts again"
 _log = logging.getLogger("segaware")
@@ -162,6 +168,33 @@ def read_recipe(
     """Return a recipe, and the workspace of its data set: that of its table which `data=` has chosen."""
     data, others = choose_data(recipe_folder(recipe), overrides or ())
     return load_recipe(recipe, others, data), Workspace(runs, data_root).below(data)
+
+
+def cluster_of(ray: str | None, workers: int, gpus: float) -> Cluster | None:
+    """Return the cluster that options name.
+
+    Raises:
+        ValueError: If there are GPUs of none.
+    """
+    if ray is None and gpus:
+        raise ValueError(f"--gpus {gpus:g}: is for the workers of --ray")
+    return None if ray is None else Cluster(ray, workers, gpus)
+
+
+def only_cluster_of(ray: str | None, workers: int, gpus: float) -> Cluster | None:
+    """Return the cluster that options of a command name that has workers there alone.
+
+    Raises:
+        ValueError: If there are several workers, or GPUs, of none.
+    """
+    if ray is None and workers > 1:
+        raise ValueError(f"--workers {workers}: is for --ray; --ray local is this machine")
+    return cluster_of(ray, workers, gpus)
+
+
+def device_of(cluster: Cluster | None) -> str:
+    """Return where the actors of a cluster compute, or this command without one."""
+    return "cuda" if cluster is not None and cluster.gpus else "cpu"
 
 
 def with_precision(overrides: Sequence[str] | None, precision: Precision | None) -> list[str]:

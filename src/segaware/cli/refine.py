@@ -9,8 +9,13 @@ from typing import Annotated
 import typer
 from tqdm.auto import tqdm
 
-from segaware.cli.options import errors
+from segaware.cli.files import BAR
+from segaware.cli.options import Gpus, Ray, cluster_of, device_of, errors
 from segaware.cli.refine_annotations import refine_all
+from segaware.cli.shards import do_shards
+from segaware.cluster.ray_actors import Cluster
+from segaware.cluster.shard_job import ShardJob
+from segaware.cluster.shards import Column, is_shards
 from segaware.constants import IGNORE_INDEX
 from segaware.data import DataError
 from segaware.refining import Kind, Method, parse_memory
@@ -22,26 +27,26 @@ from segaware.refining.change_report import (
     write_report,
 )
 from segaware.refining.grid import Align
-from segaware.refining.refine_files import Files, find_files, open_embedding, refine_file
-from segaware.refining.refine_folder import refine_folder
-from segaware.refining.score_files import FileSettings
+from segaware.refining.refine_files import Files, RefineJob, check_suffix, find_files, open_embedding, refine_file
+from segaware.refining.refine_folder import refine_folder, share_of
+from segaware.refining.score_files import WRITTEN_SUFFIXES, FileSettings
 from segaware.refining.settings import Settings
 from segaware.refining.strength import Strength
 
 _INTERRUPTED = "the same command goes on with what is not finished"
-_RAY_FOLDERS = "--ray is for folders of photographs and of scores"
-_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"  # images a second also if few
+_RAY_MANY = "--ray is for folders, shards and annotations"
 
 
 def refine(
-    image: Annotated[Path, typer.Argument(help="A photograph, or a folder of them.")],
+    image: Annotated[str, typer.Argument(help="A photograph, or a folder of them; or of tar or Parquet shards.")],
     scores: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="What to sharpen: .npy, .npz, .safetensors, .png, .flo, .pfm; a folder of them; or COCO's .json."
+            help="What to sharpen: .npy, .npz, .safetensors, .png, .flo, .pfm; a folder of them; or COCO's .json. Of "
+            "shards the ending of its names, such as npy, or its column."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The .npy, .png, .flo, .pfm or .json file to write; or a folder.")],
+    out: Annotated[str, typer.Option("--out", help="The .npy, .png, .flo, .pfm or .json file to write; or a folder.")],
     method: Annotated[Method, typer.Option("--method", help="What sharpens.")] = "filter",
     kind: Annotated[
         Kind | None,
@@ -85,10 +90,8 @@ def refine(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes, each at an image of its own; they share the cores.")
     ] = 1,
-    ray: Annotated[
-        str | None,
-        typer.Option("--ray", help="Address of a Ray cluster that has the workers; local starts one on this machine."),
-    ] = None,
+    ray: Ray = None,
+    gpus: Gpus = 0,
     suffix: Annotated[
         str | None, typer.Option("--suffix", help="Of files in a folder OUT; that of the scores, or .npy.")
     ] = None,
@@ -118,20 +121,22 @@ def refine(
             region=region,
         )
         memory = parse_memory(max_memory)
-        how = FileSettings(settings, kind, key, embedding, memory, overwrite, unknown, max_pixels)
+        cluster = cluster_of(ray, workers, gpus)
+        how = FileSettings(settings, kind, key, embedding, memory, overwrite, unknown, max_pixels, device_of(cluster))
         open_embedding(embedding)  # fails before any file is looked at
-        if scores.suffix.lower() == ".json":
+        photographs, given, output = Path(image), Path(scores), Path(out)
+        if is_shards(image):
+            _refine_shards(image, scores, out, how, cluster, suffix, report, reject)
+        elif given.suffix.lower() == ".json":
             if suffix is not None:
                 raise DataError("--suffix is for folders; the output of annotations is a .json file")
-            if workers > 1:
-                raise DataError("--workers is for folders; annotations are refined one photograph after the other")
-            if ray is not None:
-                raise DataError(_RAY_FOLDERS)
-            if not refine_all(image, scores, out, how, report, reject):
+            if workers > 1 and ray is None:
+                raise DataError("--workers of annotations are those of --ray; --ray local is this machine")
+            if gpus:
+                raise DataError("--gpus is for folders and shards; annotations are refined on CPUs")
+            if not refine_all(photographs, given, output, how, report, reject, cluster):
                 raise typer.Exit(1)
-            print(out)
-            return
-        if not image.is_dir():
+        elif not photographs.is_dir():
             if suffix is not None:
                 raise DataError("--suffix is for folders; the suffix of --out says what is written")
             if report is not None or reject is not None:
@@ -139,21 +144,20 @@ def refine(
             if workers > 1:
                 raise DataError("--workers is for folders, of which each has an image at a time")
             if ray is not None:
-                raise DataError(_RAY_FOLDERS)
-            _refine_one(image, scores, out, how)
-            print(out)
-            return
-        files = find_files(image, scores, out, suffix)
-        if reject is not None:
-            put_back_labels(files, read_rejected(reject))
+                raise DataError(_RAY_MANY)
+            _refine_one(photographs, given, output, how)
         else:
-            if report is not None:
-                check_labels_report(files, report, overwrite)
-            complete = _refine_folder(files, out, how, workers, ray)
-            if report is not None:
-                write_report(report, label_changes(files))
-            if not complete:
-                raise typer.Exit(1)
+            files = find_files(photographs, given, output, suffix)
+            if reject is not None:
+                put_back_labels(files, read_rejected(reject))
+            else:
+                if report is not None:
+                    check_labels_report(files, report, overwrite)
+                complete = _refine_folder(files, output, how, workers, cluster)
+                if report is not None:
+                    write_report(report, label_changes(files))
+                if not complete:
+                    raise typer.Exit(1)
         print(out)
 
 
@@ -164,24 +168,42 @@ def _parse_strength(text: str) -> Strength:
         raise ValueError(f"--strength must be 'auto' or a number in 0..1, got {text!r}") from None
 
 
+def _refine_shards(
+    source: str,
+    scores: str,
+    out: str,
+    how: FileSettings,
+    cluster: Cluster | None,
+    suffix: str | None,
+    report: Path | None,
+    reject: Path | None,
+) -> None:
+    if report is not None or reject is not None:
+        raise DataError("--report and --reject are for folders of labels, and for annotations")
+    check_suffix(suffix)
+    share = share_of(how, 1 if cluster is None else cluster.workers)
+    keeps = () if suffix else WRITTEN_SUFFIXES
+    do_shards(source, ShardJob(RefineJob(share), Column(scores), out, suffix or ".npy", keeps), cluster, how.overwrite)
+
+
 def _refine_one(image: Path, scores: Path, out: Path, how: FileSettings) -> None:
     with refine_file(image, scores, out, how) as (pieces, done, work):
         for _ in tqdm(work, total=pieces, initial=done, desc="refining", unit="tile", leave=False, disable=None):
             pass
 
 
-def _refine_folder(files: list[Files], out: Path, how: FileSettings, workers: int, ray: str | None) -> bool:
+def _refine_folder(files: list[Files], out: Path, how: FileSettings, workers: int, cluster: Cluster | None) -> bool:
     """Refine all that is not there, and return whether all outputs are there then; those that are not are told."""
     left = [file for file in files if how.overwrite or not file[2].is_file()]
     done = len(files) - len(left)
-    with tqdm(total=len(files), initial=done, desc="refining", unit=" images", bar_format=_BAR, disable=None) as bar:
+    with tqdm(total=len(files), initial=done, desc="refining", unit=" images", bar_format=BAR, disable=None) as bar:
 
         def tell(file: Files, reason: str | None) -> None:
             if reason is not None:
                 bar.write(f"segaware: {file[0].name}: {reason}", file=sys.stderr)
             bar.update()
 
-        failed = refine_folder(left, out, how, workers, tell, ray)
+        failed = refine_folder(left, out, how, workers, tell, cluster)
     if failed:
         names = ", ".join(image.name for image, _, _ in failed)
         print(f"{len(failed)} of {len(files)} images have no new output: {names}", file=sys.stderr)

@@ -7,20 +7,27 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from segaware.cluster.ray_actors import Cluster
 from segaware.refining.change_report import read_rejected
 from segaware.refining.refine_annotations import put_back, refine_annotations
 from segaware.refining.score_files import FileSettings
 
 
 def refine_all(
-    photographs: Path, annotations: Path, out: Path, how: FileSettings, report: Path | None, reject: Path | None
+    photographs: Path,
+    annotations: Path,
+    out: Path,
+    how: FileSettings,
+    report: Path | None,
+    reject: Path | None,
+    cluster: Cluster | None,
 ) -> bool:
     """Refine annotations, or put back what is rejected; tell what went wrong, and return whether all went well."""
     if reject is not None:
         put_back(annotations, out, read_rejected(reject))
         return True
     failed = 0
-    with refine_annotations(photographs, annotations, out, how, report) as (total, done, work):
+    with refine_annotations(photographs, annotations, out, how, report, cluster) as (total, done, work):
         if done:
             print(f"going on after {done} of {total} images", file=sys.stderr)
         for outcome in (bar := tqdm(work, "refining", total, unit="image", disable=None)):

@@ -66,7 +66,9 @@ class GuidedFilter(nn.Module):
 
     def _mean(self, pixels: Tensor) -> Tensor:
         """Return the means of windows, by sums from the image's edge on, whose cost does not grow with the radius."""
-        means, r = pixels.double(), self.radius  # a window's sum is a small difference of two that are large
+        r = self.radius
+        means = pixels.cpu() if pixels.device.type == "mps" else pixels  # which has no float64
+        means = means.double()  # a window's sum is a small difference of two that are large
         for dim in (-2, -1):
             length = means.shape[dim]
             middle = torch.arange(length, device=means.device)
@@ -75,7 +77,7 @@ class GuidedFilter(nn.Module):
             sums = F.pad(means, margins).cumsum(dim)
             means = sums.narrow(dim, 2 * r + 1, length) - sums.narrow(dim, 0, length)
             means /= counts.view(-1, *[1] * (-1 - dim))
-        return means.to(pixels.dtype)
+        return means.to(pixels.device, pixels.dtype)
 
     def extra_repr(self) -> str:
         """Describe the filter."""

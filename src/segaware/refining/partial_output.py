@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -14,12 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from segaware.atomic import write_atomically
+from segaware.atomic import DISK_FULL, write_atomically
 from segaware.data import DataError
 from segaware.refining import Refinement
 
 _OWN_FILE = re.compile(r"\.?(plan\.json|finished|(output|embedding|result)\.\w+)(\..*tmp)?")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class PartialOutput:
@@ -130,7 +128,7 @@ def room_for(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in DISK_FULL:
             raise
         raise OSError(
             f"{out}: no room on the disk ({error.strerror}); make some, and the same command goes on, or give another "
@@ -146,7 +144,7 @@ def _allocate(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> None:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except (AttributeError, OSError) as error:  # the system, or its file system, has no such call
-            if isinstance(error, OSError) and error.errno in _FULL:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
                 raise
             for start in range(0, size, 1 << 20):  # holes read as zeros
                 file.seek(start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -15,6 +16,10 @@ from typing import Any
 import numpy as np
 
 from segaware.atomic import write_atomically
+from segaware.cluster.failed_list import check_failed_list, write_failed_list
+from segaware.cluster.file_job import running
+from segaware.cluster.job import Failure, reason_of
+from segaware.cluster.ray_actors import Cluster
 from segaware.constants import IGNORE_INDEX
 from segaware.data import DataError, read_image
 from segaware.data.coco_annotations import Annotations, read_annotations, read_segments, write_segments
@@ -22,11 +27,11 @@ from segaware.data.coco_masks import as_polygon, decode_mask, encode_mask, mask_
 from segaware.locking import locked
 from segaware.outputs import check_apart, check_outputs
 from segaware.refining.change_report import INDEX, annotation_changes, write_report
-from segaware.refining.failed_list import check_failed_list, write_failed_list
 from segaware.refining.journal import Journal
 from segaware.refining.partial_output import room_for
 from segaware.refining.refine import refine
 from segaware.refining.refine_files import lock_path, open_embedding
+from segaware.refining.refine_folder import share_of
 from segaware.refining.score_files import FileSettings, check_photograph
 from segaware.version import __version__
 
@@ -51,7 +56,12 @@ class Outcome:
 
 @contextmanager
 def refine_annotations(
-    photographs: Path, annotations: Path, out: Path, how: FileSettings, report: Path | None = None
+    photographs: Path,
+    annotations: Path,
+    out: Path,
+    how: FileSettings,
+    report: Path | None = None,
+    cluster: Cluster | None = None,
 ) -> Iterator[tuple[int, int, Iterator[Outcome]]]:
     """Check files, and give the number of photographs, of those that are done, and what does the others.
 
@@ -68,6 +78,8 @@ def refine_annotations(
         how: How they are refined. The strength "auto" is 1 here, for what is drawn by hand; but for run lengths,
             which stay as they are.
         report: A folder for a page that shows what has changed most; None for none.
+        cluster: The Ray cluster that does it, whose machines have all files, and the current folder, under the same
+            names; None for this process.
 
     Raises:
         LockedError: If another process is writing `out`.
@@ -80,7 +92,7 @@ def refine_annotations(
         raise DataError(f"{out}: --out must be a .json file, as {annotations} is")
     if not photographs.is_dir():
         raise DataError(f"{photographs}: no such folder; annotations are refined with a folder of photographs")
-    source = read_annotations(annotations)
+    source = _opened(annotations, *_stamp(annotations)) if annotations.is_file() else read_annotations(annotations)
     _check_options(source, how)
     if not any(image and (photographs / image["file_name"]).is_file() for _, image, _ in source.images):
         raise DataError(f"{photographs}: holds none of the {len(source.images)} photographs of {annotations}")
@@ -91,7 +103,7 @@ def refine_annotations(
             _check_outputs(photographs, source, out, how, report, journal.begun)
             journal.start()
             _tell_what_stays(source, how)
-            work = _run(photographs, source, out, how, report, journal)
+            work = _run(photographs, source, out, how, report, journal, cluster)
             yield len(source.images), len({record["image"] for record in journal.records}), work
 
 
@@ -143,33 +155,73 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _run(
-    photographs: Path, source: Annotations, out: Path, how: FileSettings, report: Path | None, journal: Journal
+    photographs: Path,
+    source: Annotations,
+    out: Path,
+    how: FileSettings,
+    report: Path | None,
+    journal: Journal,
+    cluster: Cluster | None,
 ) -> Iterator[Outcome]:
     """Refine what is not done, and write the output in the end."""
-    done = {record["image"]: record for record in journal.records}
-    outcomes, records = [], []
-    for number, (_, image, places) in enumerate(source.images):
-        outcome = Outcome(f"image {number}" if image is None else image["file_name"])
-        try:
-            files = _find_files(photographs, source, number)
-            stamps = [_stamp(path) for path in files]
-            record = done.get(number)
-            if record is None or record["stamps"] != stamps:
-                record = {"image": number, "stamps": stamps}
-                record |= _refine_one(files, source, image or {}, places, how, journal.folder / f"{number}.png")
-        except Exception as error:  # of whatever kind: the next photograph may be all right
-            outcome.error = " ".join(str(error).split()) or type(error).__name__
-        else:
-            if done.get(number) is not record:
-                journal.add(record)
-            records.append(record)
-            outcome.vanished = record["vanished"]
-        outcomes.append(outcome)
-        yield outcome
-    _finish(photographs, source, out, report, journal, records)
-    rows = [(outcome.image, outcome.error) for outcome in outcomes if outcome.error is not None]
+    share = share_of(how, 1 if cluster is None else cluster.workers)
+    job = _AnnotationsJob(photographs, source.path, journal.folder, share)
+    records = {record["image"]: record for record in journal.records if _is_newest(photographs, source, record)}
+    errors: dict[int, str] = {}
+    names = [f"image {n}" if image is None else image["file_name"] for n, (_, image, _) in enumerate(source.images)]
+    for number, record in sorted(records.items()):
+        yield Outcome(names[number], None, record["vanished"])
+    with running([number for number in range(len(names)) if number not in records], job, cluster) as results:
+        for number, result in results:
+            if isinstance(result, Failure):
+                errors[number] = result.reason
+                yield Outcome(names[number], result.reason)
+                continue
+            journal.add(result)
+            records[number] = result
+            yield Outcome(names[number], None, result["vanished"])
+    _finish(photographs, source, out, report, journal, [record for _, record in sorted(records.items())])
+    rows = [(names[number], error) for number, error in sorted(errors.items())]
     write_failed_list(out.with_name("failed.csv"), _COLUMNS, rows)
     journal.remove()
+
+
+def _is_newest(photographs: Path, source: Annotations, record: dict[str, Any]) -> bool:
+    """Tell whether the files of a record are still those that it was made of."""
+    try:
+        return bool(record["stamps"] == [_stamp(path) for path in _find_files(photographs, source, record["image"])])
+    except (DataError, OSError):
+        return False
+
+
+@dataclass(frozen=True)
+class _AnnotationsJob:
+    """Refines the annotations of an image, given its number, and returns the record, as `_refine_one` does."""
+
+    photographs: Path
+    annotations: Path
+    folder: Path
+    how: FileSettings
+
+    def open(self) -> None:
+        open_embedding(self.how.embedding)
+        _opened(self.annotations, *_stamp(self.annotations))
+
+    def __call__(self, number: int) -> dict[str, Any] | Failure:
+        source = _opened(self.annotations, *_stamp(self.annotations))
+        _, image, places = source.images[number]
+        try:
+            files = _find_files(self.photographs, source, number)
+            record = {"image": number, "stamps": [_stamp(path) for path in files]}
+            return record | _refine_one(files, source, image or {}, places, self.how, self.folder / f"{number}.png")
+        except Exception as error:  # of whatever kind: the next photograph may be all right
+            return Failure(reason_of(error))
+
+
+@functools.lru_cache(1)
+def _opened(annotations: Path, *stamp: int) -> Annotations:
+    """Read annotations, once in a process while they stay what they are."""
+    return read_annotations(annotations)
 
 
 def _find_files(photographs: Path, source: Annotations, number: int) -> list[Path]:

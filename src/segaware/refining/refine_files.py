@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
+from segaware.cluster.job import Failure, reason_of
 from segaware.data import IMAGE_SUFFIXES, DataError, files_by_stem, has_suffix, read_image
 from segaware.locking import LockedError, locked
 from segaware.nn import Embedding, load_embedding
@@ -34,15 +35,6 @@ from segaware.refining.settings import EmbeddingName, named_embedding
 from segaware.version import __version__
 
 Files: TypeAlias = tuple[Path, Path, Path]  # an image, its scores, its output
-
-
-class Failure(NamedTuple):
-    """Why an image has no new output."""
-
-    reason: str
-    held: bool = False  # by another process, which may finish it
-
-
 Finish: TypeAlias = Callable[[Files, Failure | None], None]
 
 
@@ -51,10 +43,11 @@ class OutputThereError(DataError):
 
 
 @functools.cache
-def open_embedding(name: str) -> Embedding:
-    """Return the network that `FileSettings.embedding` names, loaded once."""
+def open_embedding(name: str, device: str = "cpu") -> Embedding:
+    """Return the network that `FileSettings.embedding` names, on a device, loaded once."""
     names: tuple[EmbeddingName, ...] = get_args(EmbeddingName)
-    return named_embedding(name, torch.device("cpu")) if name in names else load_embedding(name)
+    where = torch.device(device)
+    return named_embedding(name, where) if name in names else load_embedding(name).to(where)
 
 
 def find_files(images: Path, scores: Path, out: Path, suffix: str | None) -> list[Files]:
@@ -72,8 +65,7 @@ def find_files(images: Path, scores: Path, out: Path, suffix: str | None) -> lis
         DataError: If a folder is missing or has no images, several files have the same name, or `out` is one of the
             other folders or no folder.
     """
-    if suffix is not None and suffix.lower() not in WRITTEN_SUFFIXES:
-        raise DataError(f"--suffix must be one of {', '.join(WRITTEN_SUFFIXES)}, got {suffix!r}")
+    check_suffix(suffix)
     for folder in (images, scores):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
@@ -89,6 +81,12 @@ def find_files(images: Path, scores: Path, out: Path, suffix: str | None) -> lis
         ending = suffix or (part.suffix if has_suffix(part, WRITTEN_SUFFIXES) else ".npy")
         files.append((image, part, out / f"{stem}{ending}"))
     return files
+
+
+def check_suffix(suffix: str | None) -> None:
+    """Raise DataError unless outputs can have this suffix, or None, what their scores have."""
+    if suffix is not None and suffix.lower() not in WRITTEN_SUFFIXES:
+        raise DataError(f"--suffix must be one of {', '.join(WRITTEN_SUFFIXES)}, got {suffix!r}")
 
 
 @contextmanager
@@ -129,8 +127,27 @@ def try_refine_file(file: Files, how: FileSettings) -> Failure | None:
     except OutputThereError:
         return None
     except Exception as error:  # of whatever kind: the next image may be all right
-        return Failure(" ".join(str(error).split()) or type(error).__name__, isinstance(error, LockedError))
+        return Failure(reason_of(error), isinstance(error, LockedError))
     return None
+
+
+@dataclasses.dataclass(frozen=True)
+class RefineJob:
+    """Refines an image, for actors.
+
+    Attributes:
+        how: How; `max_memory` is of one actor.
+    """
+
+    how: FileSettings
+
+    def open(self) -> None:
+        """Load the embedding network."""
+        open_embedding(self.how.embedding, self.how.device)
+
+    def __call__(self, files: Files) -> Failure | None:
+        """Refine an image, and return why that failed."""
+        return try_refine_file(files, self.how)
 
 
 def lock_path(out: Path) -> Path:
@@ -168,7 +185,7 @@ def _prepare(image: Path, scores: Path, out: Path, how: FileSettings) -> tuple[i
     check_output(out, file, 1 if first.ndim == 2 else len(first))
     classify = out.suffix.lower() == ".png" and file.kind in ("scores", "probabilities")
     refinement = dataclasses.replace(how.settings, kind=file.kind).prepare(
-        pixels, opened, open_embedding(how.embedding), classify=classify
+        pixels, opened, open_embedding(how.embedding, how.device), torch.device(how.device), classify
     )
     written = output_dtype(out, file)
     dtype = first.dtype.newbyteorder("=") if file.kind == "values" else written  # values are rounded in the end

@@ -1,4 +1,4 @@
-"""Refining many images: one after the other, or several at a time, each in a process of its own."""
+"""Refining many images: one after the other, several at a time in processes, or by actors of a cluster."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from pathlib import Path
 
 import torch
 
-from segaware.refining.failed_list import check_failed_list, write_failed_list
-from segaware.refining.ray_folder import ray_data, refine_on_ray
-from segaware.refining.refine_files import Failure, Files, Finish, open_embedding, try_refine_file
+from segaware.cluster.failed_list import check_failed_list, write_failed_list
+from segaware.cluster.job import Failure
+from segaware.cluster.ray_actors import Cluster, connected, run_on_ray
+from segaware.refining.refine_files import Files, Finish, RefineJob, open_embedding, try_refine_file
 from segaware.refining.score_files import FileSettings
 
 _COLUMNS = ("image", "scores", "error")
@@ -37,7 +38,7 @@ def refine_folder(
     how: FileSettings,
     workers: int,
     tell: Callable[[Files, str | None], None],
-    ray: str | None = None,
+    cluster: Cluster | None = None,
 ) -> list[Files]:
     """Refine all files, list those that failed in `failed.csv`, and return these.
 
@@ -49,20 +50,18 @@ def refine_folder(
         how: How; `max_memory` is shared by the workers in equal parts.
         workers: Processes, of which each has its part of torch's threads, too. For one, none is started.
         tell: Called for every file when it is done, with the reason if it failed.
-        ray: Address of the Ray cluster that has the workers, "local" for one on this machine; None for processes.
+        cluster: The Ray cluster that has the workers, in the place of processes; all its machines have the files, and
+            the current folder, under the same names.
 
     Raises:
         ModuleNotFoundError: If Ray is asked for and is not installed.
         ConnectionError: If no cluster answers.
+        OSError: If its actors cannot begin.
         ValueError: If `max_memory` is too little for so many workers.
         DataError: If there is a `failed.csv` that is not refine's.
         RuntimeError: If no worker can be started.
     """
-    if workers > 1 and how.max_memory < workers * _LEAST_MEMORY:
-        raise ValueError(
-            f"max_memory is shared by {workers} workers, which need at least {_LEAST_MEMORY / 1e9:.0f} GB each, "
-            f"got {how.max_memory / 1e9:.2g} GB"
-        )
+    share = share_of(how, workers)
     listed = out / "failed.csv"
     check_failed_list(listed, _COLUMNS)
     queue, again = deque(files), set[Files]()
@@ -77,13 +76,13 @@ def refine_folder(
             failed[file] = failure.reason
         tell(file, failed.get(file))
 
-    with nullcontext() if ray is None or not files else ray_data(ray, workers) as data:
+    with nullcontext() if cluster is None or not files else connected(cluster) as data:
         listed.unlink(missing_ok=True)
         try:
-            share = dataclasses.replace(how, max_memory=how.max_memory // workers)
-            if data is not None:
+            if cluster is not None and data is not None:
                 queue.clear()
-                refine_on_ray(data, files, share, workers, finish)
+                for file, failure in run_on_ray(data, files, RefineJob(share), cluster):
+                    finish(file, failure)
             elif workers > 1:
                 _refine_in_processes(queue, share, workers, finish)
             while queue:
@@ -93,6 +92,20 @@ def refine_folder(
             rows = [(image, scores, reason) for (image, scores, _), reason in sorted(failed.items())]
             write_failed_list(listed, _COLUMNS, rows)  # without any, that of a run which has ended meanwhile goes
     return sorted(failed)
+
+
+def share_of(how: FileSettings, workers: int) -> FileSettings:
+    """Return the settings of one of so many workers, which share the memory.
+
+    Raises:
+        ValueError: If it is too little for so many.
+    """
+    if workers > 1 and how.max_memory < workers * _LEAST_MEMORY:
+        raise ValueError(
+            f"max_memory is shared by {workers} workers, which need at least {_LEAST_MEMORY / 1e9:.0f} GB each, "
+            f"got {how.max_memory / 1e9:.2g} GB"
+        )
+    return dataclasses.replace(how, max_memory=how.max_memory // workers)
 
 
 def _refine_in_processes(queue: deque[Files], how: FileSettings, workers: int, finish: Finish) -> None:

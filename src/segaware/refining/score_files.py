@@ -43,6 +43,7 @@ class FileSettings:
         overwrite: Whether an output that is there is replaced.
         unknown: The value of pixels whose value is not known, beside NaN; None for no other.
         max_pixels: The most pixels that an image may have; None for Pillow's limit.
+        device: Where networks and layers compute.
     """
 
     settings: Settings
@@ -53,6 +54,7 @@ class FileSettings:
     overwrite: bool
     unknown: float | None = None
     max_pixels: int | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -87,16 +87,20 @@ def predict(recipe: Recipe, network: nn.Module, images: list[Path], out: Path) -
     For an image NAME.jpg, `out/labels/NAME.png` is the label map, class indices with the data set's palette, and
     `out/pictures/NAME.png` shows the image beside the prediction.
     """
-    palette = dataset(recipe.data.name).palette
     network = network.to(default_device()).eval()
     for path in images:
-        image = read_image(path)
-        label = predict_label(network, image)
-        labels, picture = output_paths(path, out)
-        write_png(labels, label, palette)
-        panels = [("image", image), (recipe.title, overlay(image, label, palette))]
-        write_png(picture, side_by_side(panels))
+        predict_image(recipe, network, path, *output_paths(path, out))
         yield path
+
+
+def predict_image(recipe: Recipe, network: nn.Module, path: Path, labels: Path, picture: Path | None = None) -> None:
+    """Write the label map of an image, and the picture if it is given a name."""
+    palette = dataset(recipe.data.name).palette
+    image = read_image(path)
+    label = predict_label(network, image)
+    write_png(labels, label, palette)
+    if picture is not None:
+        write_png(picture, side_by_side([("image", image), (recipe.title, overlay(image, label, palette))]))
 
 
 def write_submission(recipe: Recipe, network: nn.Module, root: Path | None, out: Path, overwrite: bool = False) -> Path:
