@@ -214,6 +214,18 @@ def test_triton_s_versions_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problem("3.7.1", (7, 5)) == "it needs a GPU of compute capability 8.0 or more, got 7.5"
 
 
+def test_rocm_is_not_taken_for_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_backends, "_problems", {})
+    monkeypatch.setitem(sys.modules, "triton", SimpleNamespace(__version__="3.7.1"))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    problem = _backends.unavailable_backends()["triton"]
+    assert (
+        problem is not None and problem.endswith("is for those of AMD (ROCm)") and chosen(device="cuda") == "reference"
+    )
+
+
 def test_narrow_groups_have_no_triton_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default the reference runs them on a GPU; asked for, Triton says why it cannot."""
     monkeypatch.setattr(_backends, "_problems", {"numba": None, "triton": None})

@@ -114,6 +114,8 @@ def _find_triton() -> str | None:
         return f"it needs Triton 3.4 or newer, got {triton.__version__}"
     if _interpreted():
         return None
+    if torch.version.hip is not None:  # whose devices are called cuda, too
+        return f"it needs an NVIDIA GPU, and this PyTorch, {torch.__version__}, is for those of AMD (ROCm)"
     if not torch.cuda.is_available():
         missing = "has no CUDA" if torch.version.cuda is None else "finds no CUDA GPU"
         return f"it needs an NVIDIA GPU, and this PyTorch, {torch.__version__}, {missing}"
