@@ -44,7 +44,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
     problems: list[str] = []
     contexts = []
 
-    def open_page(path: Path, **options: Any) -> Any:
+    def open_page(path: Path, ready: str = "body[data-ready]", **options: Any) -> Any:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
@@ -53,7 +53,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
         page.on("request", lambda request: requests.append(request.url))
         requests: list[str] = []
         page.goto(path.as_uri())
-        page.wait_for_selector("body[data-ready]", timeout=120_000)
+        page.wait_for_selector(ready, timeout=120_000)
         page.requests = requests
         return page
 

@@ -13,6 +13,7 @@ from PIL import Image
 import segaware
 from segaware.data import photograph, photograph_logits, read_image, read_label
 from segaware.nn import Embedding
+from segaware.showcase.explore.folder import find_sources, write_index, write_pages
 from segaware.showcase.explore.inputs import Photograph, open_photograph, open_sketch, open_truth, packaged_sketch
 from segaware.showcase.explore.page import write_page
 from tests.browser.conftest import result, settled, until
@@ -142,15 +143,13 @@ def test_looking_draws_window_masks_and_profile(visit: Any, empty: Path) -> None
 def test_truth_is_scored(visit: Any, fast: Embedding, tmp_path: Path) -> None:
     shown = open_photograph(photograph())
     sketch = packaged_sketch()
-    truth = np.where(sketch.labels == 1, 255, 0).astype(np.uint8)
-    truth = np.roll(truth, 5, 0)
+    cat = np.array(Image.fromarray(sketch.given[1]).resize((451, 300))) > 127
+    truth = np.roll(np.where(cat, 255, 0).astype(np.uint8), 5, 0)
     Image.fromarray(truth).save(tmp_path / "truth.png")
-    np.save(tmp_path / "mask.npy", sketch.labels == 1)
+    np.save(tmp_path / "mask.npy", cat)
     mask = open_sketch(tmp_path / "mask.npy", shown.pixels, "masks")
     assert mask.classes == [0, 1]
-    write_page(
-        tmp_path / "page.html", shown, {"fast": fast}, mask, open_truth(tmp_path / "truth.png", shown.pixels, [0, 1])
-    )
+    write_page(tmp_path / "page.html", shown, {"fast": fast}, mask, open_truth(tmp_path / "truth.png", shown.pixels))
     page = visit(tmp_path / "page.html")
     settled(page)
     rows = page.locator("#scores tbody tr").all_inner_texts()
@@ -301,3 +300,18 @@ CONTRAST = """() => {
     return [e.textContent.trim().slice(0, 20), (a + 0.05) / (b + 0.05)];
   }).filter(([, ratio]) => ratio < 4.5);
 }"""
+
+
+def test_an_index_leads_to_its_pages(visit: Any, fast: Embedding, tmp_path: Path) -> None:
+    for name in ("a & <b>#1?", "c"):
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.png")
+    sources = find_sources(tmp_path / "photos", None, None, tmp_path)
+    (tmp_path / "pages").mkdir()
+    entries = list(write_pages(sources, {"fast": fast}, open_sketch))
+    write_index(tmp_path / "index.html", "photos", entries, {}, "nothing")
+    page = visit(tmp_path / "index.html", ready="h1")
+    page.click("text=a & <b>#1?.png")
+    page.wait_for_selector("body[data-ready]")
+    assert page.locator("h1").text_content() == "a & <b>#1?.png"

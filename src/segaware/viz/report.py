@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -41,6 +41,7 @@ img.small { width: SMALLpx; image-rendering: pixelated; }
 .gallery figure { margin: 0; width: min-content; max-width: 100%; }
 .gallery img { max-width: min(26rem, calc(100vw - 2rem)); }
 label { display: block; color: #1f2328; }
+a { color: inherit; }
 button { font: inherit; padding: 0.3rem 0.8rem; }
 """.replace("SMALL", str(SMALL))
 
@@ -132,6 +133,22 @@ class Report:
         figures = "\n".join(_figure(picture, caption) for caption, picture in pictures)
         self._parts.append(f'<div class="gallery">\n{figures}\n</div>')
 
+    def links(self, pictures: Sequence[tuple[str, str, np.ndarray]]) -> None:
+        """Add photographs in rows, of which each leads to another page. They are compressed, as JPEG.
+
+        Args:
+            pictures: of each, a caption; a relative address, whose special characters are escaped as `%XX`; and a
+                uint8 array of shape (H, W, 3).
+
+        Raises:
+            ValueError: a picture has another type or shape.
+        """
+        figures = [
+            f'<a href="{escape(address)}">{_figure(picture, caption, "jpeg")}</a>'
+            for caption, address, picture in pictures
+        ]
+        self._parts.append('<div class="gallery">\n' + "\n".join(figures) + "\n</div>")
+
     def choices(self, pictures: Sequence[tuple[str, Any, np.ndarray]], file_name: str) -> None:
         """Add photographs in rows, each with a box to uncheck, and a button that saves what is not checked as JSON.
 
@@ -148,7 +165,7 @@ class Report:
         figures = []
         for caption, value, picture in pictures:
             box = f'<input type="checkbox" checked data-value="{escape(json.dumps(value))}">'
-            figures.append(_figure(picture, caption, f"<label>{box} accept</label>"))
+            figures.append(_figure(picture, caption, "jpeg", f"<label>{box} accept</label>"))
         self._parts.append(_SAVE.replace("NAME", file_name))
         self._parts.append('<div class="gallery">\n' + "\n".join(figures) + "\n</div>")
 
@@ -167,12 +184,10 @@ class Report:
         )
         body = "\n".join(self._parts)
         page = f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
-        write_atomically(path, page.encode())
+        write_atomically(path, page.encode(errors="replace"))
 
 
-def _figure(picture: np.ndarray | bytes, caption: str, choice: str = "") -> str:
-    """Return a figure; one with a choice is a photograph, and compressed."""
-    kind = "jpeg" if choice else "png"
+def _figure(picture: np.ndarray | bytes, caption: str, kind: Literal["png", "jpeg"] = "png", choice: str = "") -> str:
     if isinstance(picture, bytes):
         if not picture.startswith(PNG_SIGNATURE):
             raise ValueError(f"picture {caption!r} must be the content of a PNG file, it begins with {picture[:8]!r}")

@@ -134,7 +134,7 @@ function showClasses() {
     const text = document.createElement("span");
     const color = document.createElement("i");
     color.style.background = `rgb(${colorOf(index)})`;
-    text.append(color, data.classes || sketch.base.name !== null || index > 1 ? String(name) : ["ground", "object"][index]);
+    text.append(color, truth || sketch.base.name !== null || index > 1 ? String(name) : ["ground", "object"][index]);
     choice.append(input, text);
     box.append(choice);
   });
@@ -176,17 +176,12 @@ async function start() {
   const content = {height, width, stride, rgba: context.getImageData(0, 0, width, height).data, embeddings: data.embeddings};
   showSettings();
   showClasses();
-  const [packed, truthPacked] = [data.sketch, data.truth];
-  if (truthPacked) truth = await unpack(truthPacked);
+  const [given, known] = await Promise.all([data.sketch, data.truth].map((packed) => packed && unpackSketch(packed)));
   await Promise.all([lookWorker, filterWorker].map((worker) => ask(worker, "open", content)));
-  if (packed) {
-    const [labels, bytes] = [await unpack(packed.labels), packed.channels && await unpack(packed.channels)];
-    const points = bytes && bytes.length / data.classes.length;
-    const sums = bytes && Float32Array.from({length: points}, (_, i) => data.classes.reduce((sum, _, c) => sum + bytes[c * points + i], 0));
-    const channels = bytes && data.classes.map((_, c) => Float32Array.from(sums, (sum, i) => bytes[c * points + i] / sum));
-    await Promise.all([open(data.classes, {...packed, labels, channels}), look.show()]);
-  } else {
-    await Promise.all([open(data.classes ?? [0, 1], null), look.show()]);
+  sketch.reset(given?.classes ?? known?.classes ?? [0, 1], null);
+  if (known) openTruth(known);
+  await Promise.all([open(sketch.classes, given && renumber(given, sketch.classes)), look.show()]);
+  if (!given) {
     const {hardnesses: _, ...how} = settings();
     ask(filterWorker, "prepare", how);
   }

@@ -1,53 +1,6 @@
 // Files that come in, and what is taken home.
 "use strict";
 
-// Labels, a mask or scores of any size become what is sharpened: {classes, base}.
-async function readInput(file) {
-  const size = [height, width];
-  if (file.name.toLowerCase().endsWith(".png")) {
-    const {kind, labels, ...points} = await readLabelPng(file);
-    return fromLabels(file.name, kind, labels, [points.height, points.width], size);
-  }
-  if (!file.name.toLowerCase().endsWith(".npy")) throw new FileProblem("must be a .png of labels or a mask, or a .npy of scores");
-  const array = await readNpy(file);
-  const {shape, type, numbers} = array;
-  if (shape.length !== 2 && shape.length !== 3 || !numbers.length) throw new FileProblem(`must be (h, w) or (C, h, w), not (${shape.join(", ")})`);
-  if (!type.includes("f")) {
-    if (shape.length === 3) throw new FileProblem("must hold floating-point numbers if it has three dimensions");
-    if (numbers.some((value) => value < 0 || value > 255)) throw new FileProblem("must hold labels of 0 to 254, and 255 where unknown");
-    return fromLabels(file.name, type === "|b1" ? "masks" : "labels", Uint8Array.from(numbers), shape, size);
-  }
-  const {kind, channels} = toProbabilities(array);
-  const kept = contenders(channels);
-  if (kept.length > 32) throw new FileProblem(`has ${kept.length} classes, and the page takes up to 32`);
-  const chosen = kept.map((c) => channels[c]);
-  const points = shape.slice(-2);
-  const unknown = new Uint8Array(height * width).fill(UNKNOWN);
-  const labels = classify(interpolate(chosen, points, size, 1), unknown);
-  return {classes: kept, base: {name: file.name, kind, labels, channels: interpolate(chosen, points, size, stride)}};
-}
-
-function fromLabels(name, kind, labels, points, size) {
-  const proportion = points[0] / points[1] / (size[0] / size[1]);
-  if (proportion < 0.95 || proportion > 1.05) {
-    throw new FileProblem(`is ${points[1]} x ${points[0]} (width x height), and the photograph ${size[1]} x ${size[0]}`);
-  }
-  const classes = [...new Set(labels)].filter((value) => value !== UNKNOWN).sort((a, b) => a - b);
-  if (!classes.length || classes.length > 32) throw new FileProblem(`has ${classes.length} classes, and the page takes 1 to 32`);
-  const index = new Uint8Array(256).fill(UNKNOWN);
-  classes.forEach((value, i) => { index[value] = i; });
-  const resized = resizeLabels(labels.map((value) => index[value]), points, size);
-  return {classes, base: {name, kind, labels: resized, channels: null}};
-}
-
-// Labels of the truth become indices of the classes that there are; others are added.
-async function readTruth(file) {
-  const {classes, base} = await readInput(file);
-  for (const value of classes) if (!sketch.classes.includes(value)) sketch.classes.push(value);
-  showClasses();
-  return base.labels.map((index) => (index === UNKNOWN ? UNKNOWN : sketch.classes.indexOf(classes[index])));
-}
-
 async function take(file, use) {
   try {
     await use(file);
@@ -58,23 +11,22 @@ async function take(file, use) {
 
 function openInput(file) {
   return take(file, async () => {
-    const {classes, base} = await readInput(file);
-    const known = truth && sketch.classes; // the truth's labels are indices of these
-    await open(known ? [...known, ...classes.filter((value) => !known.includes(value))] : classes, known ? reorder(base, classes, known) : base);
+    const found = await readInput(file);
+    const classes = united(truth ? sketch.classes : [], found.classes); // the truth's labels are indices of these
+    await open(classes, renumber(found, classes));
     tell(`${file.name} is sharpened.`);
   });
 }
 
-function reorder(base, classes, known) {
-  const all = [...known, ...classes.filter((value) => !known.includes(value))];
-  const labels = base.labels.map((index) => (index === UNKNOWN ? UNKNOWN : all.indexOf(classes[index])));
-  const channels = base.channels && all.map((value) => base.channels[classes.indexOf(value)]);
-  return {...base, labels, channels};
+function openTruth(found) {
+  sketch.classes = united(sketch.classes, found.classes);
+  truth = renumber(found, sketch.classes).labels;
+  showClasses();
 }
 
 $("open").onchange = ({target}) => target.files[0] && openInput(target.files[0]).then(() => { target.value = ""; });
 $("open-truth").onchange = ({target}) => target.files[0] && take(target.files[0], async (file) => {
-  truth = await readTruth(file);
+  openTruth(await readInput(file));
   target.value = "";
   await sharpen();
 });

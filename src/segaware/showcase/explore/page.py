@@ -25,7 +25,7 @@ from segaware.viz import embedding_colors
 _FOLDER = Path(__file__).parent
 _SCRIPTS = {
     "worker": ("shared", "filter", "scores", "worker"),
-    "scripts": ("shared", "files", "stage", "sketch", "look", "app", "tools", "home"),
+    "scripts": ("shared", "files", "inputs", "stage", "sketch", "look", "app", "tools", "home"),
 }
 
 
@@ -57,7 +57,7 @@ def write_page(
     photograph: Photograph,
     networks: Mapping[str, Embedding],
     sketch: Sketch | None = None,
-    truth: tuple[list[int], np.ndarray] | None = None,
+    truth: Sketch | None = None,
 ) -> None:
     """Write the page.
 
@@ -66,7 +66,7 @@ def write_page(
         photograph: What it shows.
         networks: The embeddings that it offers beside colour, by the names that `segaware.refine` knows them by.
         sketch: What it sharpens first; nothing if not given.
-        truth: Classes and labels as `open_truth` returns them.
+        truth: What it should be, if that is known.
     """
     height, width = photograph.pixels.shape[:2]
     embeddings = []
@@ -77,7 +77,6 @@ def write_page(
         rows = np.diff(content, axis=1, prepend=np.int8(0))
         picture = _jpeg(embedding_colors(embedding[network.colors :]), 85)
         embeddings.append({"name": name, "content": _pack(rows), "scales": scales.tolist(), "picture": picture})
-    classes = truth[0] if truth else sketch.classes if sketch else None
     data: dict[str, Any] = {
         "name": photograph.name,
         "height": height,
@@ -85,9 +84,8 @@ def write_page(
         "fileSize": list(photograph.size),
         "stride": STRIDE,
         "embeddings": embeddings,
-        "classes": classes,
-        "sketch": _sketch_data(sketch),
-        "truth": _pack(truth[1]) if truth else None,
+        "sketch": sketch and _sketch_data(sketch),
+        "truth": truth and _sketch_data(truth),
     }
     parts = {
         "title": escape(photograph.name),
@@ -99,14 +97,12 @@ def write_page(
         parts[part] = "\n".join((_FOLDER / f"{name}.js").read_text("utf-8") for name in names)
     template = (_FOLDER / "page.html").read_text("utf-8")
     page = re.sub(r"<!--(\w+)-->", lambda mark: parts[mark[1]], template)
-    write_atomically(path, page.encode())
+    write_atomically(path, page.encode(errors="replace"))
 
 
-def _sketch_data(sketch: Sketch | None) -> dict[str, Any] | None:
-    if sketch is None:
-        return None
-    channels = None if sketch.channels is None else _pack(sketch.channels)
-    return {"name": sketch.name, "kind": sketch.kind, "labels": _pack(sketch.labels), "channels": channels}
+def _sketch_data(sketch: Sketch) -> dict[str, Any]:
+    values = {name: getattr(sketch, name) for name in ("name", "kind", "key", "classes")}
+    return {**values, "points": sketch.given.shape[-2:], "content": _pack(sketch.given)}
 
 
 def _pack(array: np.ndarray) -> str:
