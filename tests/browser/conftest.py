@@ -86,4 +86,4 @@ def seen_pixels(page: Any) -> np.ndarray:
 def result(page: Any, which: str = "after") -> np.ndarray:
     """Return the indices of classes before or after the filter, uint8 (H, W)."""
     height, width = page.evaluate("[height, width]")
-    return np.array(page.evaluate(f"Array.from(result.{which})"), np.uint8).reshape(height, width)
+    return np.array(page.evaluate(f"Array.from(results[0].{which})"), np.uint8).reshape(height, width)

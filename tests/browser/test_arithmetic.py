@@ -109,7 +109,7 @@ def test_labels_are_those_of_refine(visit: Any, fast: Embedding, pixels: np.ndar
     labels[20:50, 30:70], labels[60:70, 20:80], labels[5:12] = 7, 3, 1
     np.save(tmp_path / "labels.npy", labels)
     sketch = open_sketch(tmp_path / "labels.npy", pixels)
-    write_page(tmp_path / "page.html", Photograph("part.jpg", pixels, pixels.shape[:2]), {"fast": fast}, sketch)
+    write_page(tmp_path / "page.html", Photograph("part.jpg", pixels, pixels.shape[:2]), {"fast": fast}, [sketch])
     page = visit(tmp_path / "page.html")
     page.select_option("#embedding", name)
     settled(page)
@@ -133,7 +133,7 @@ def test_scores_that_are_opened_are_those_of_refine(visit: Any, fast: Embedding,
     np.save(tmp_path / "scores.npy", photograph_logits())
     page = visit(tmp_path / "page.html")
     page.set_input_files("#open", tmp_path / "scores.npy")
-    until(page, "sketch.base.name === 'scores.npy' && result")
+    until(page, "sketch.base.name === 'scores.npy' && results.length")
     settled(page)
     embedding = in_full(on_page(embed(fast, image).numpy()), image.shape[:2])
     wanted = segaware.refine(

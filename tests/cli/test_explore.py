@@ -50,7 +50,7 @@ def test_the_page_has_scores_and_truth(segaware: Segaware, photo: Path, tmp_path
     assert done.exit_code == 0 and str(out) in done.output.replace("\n", "")
     data = payload(out)
     assert (data["name"], data["height"], data["width"]) == ("photo.png", 30, 41)
-    sketch, known = data["sketch"], data["truth"]
+    sketch, known = data["sketches"][0], data["truth"]
     assert (sketch["kind"], sketch["classes"], sketch["points"]) == ("scores", [0, 7, 15], [8, 11])
     channels = unpack(sketch["content"], (3, 8, 11))
     assert channels[2, 3, 4] > 250 and channels[1, 0, 0] > 250 and channels[1, 3, 4] == 0
@@ -75,7 +75,7 @@ def test_what_is_large_is_reduced_and_says_so(
     assert "photo.png is shown reduced, from 80x50 to 40x25 pixels" in " ".join(done.output.split())
     data = payload(out)
     assert data["fileSize"] == [50, 80] and (data["height"], data["width"]) == (25, 40)
-    assert (unpack(data["sketch"]["content"], (25, 40)) == np.repeat([[0] * 20 + [1] * 20], 25, 0)).all()
+    assert (unpack(data["sketches"][0]["content"], (25, 40)) == np.repeat([[0] * 20 + [1] * 20], 25, 0)).all()
 
 
 @pytest.fixture
@@ -123,6 +123,12 @@ def test_without_truth_what_changes_most_comes_first(segaware: Segaware, folders
     assert done.exit_code == 1 and f"wrong.png: {folders / 'scores' / 'wrong.npy'}: no such file" in done.stderr
     found = captions(out / "index.html")
     assert found[0].startswith("a&<b>#1.png: ") and found[1] == "right.png: 0.0% of its pixels change"
+    options = *("--scores", folders / "scores") * 2, "--truth", folders / "truth", "--out", folders / "two"
+    assert segaware("explore", folders / "photos", *options).exit_code == 1
+    found = captions(folders / "two" / "index.html")
+    assert found[1] == "right.png: boundary IoU 1.000 before, 1.000 now; 1.000 before, 1.000 now"
+    names = [sketch["name"] for sketch in payload(folders / "two" / "pages" / "right.html")["sketches"]]
+    assert names == ["scores/right.png"] * 2
 
 
 def test_a_folder_of_photographs_alone(segaware: Segaware, fails: Callable[..., str], folders: Path) -> None:
@@ -131,6 +137,8 @@ def test_a_folder_of_photographs_alone(segaware: Segaware, fails: Callable[..., 
     error = fails("explore", folders / "photos", "--scores", folders / "photos" / "right.png", "--out", out)
     assert "--scores must be a folder" in error
     assert "no image" in fails("explore", folders, "--out", out)
+    three = ("--scores", folders / "scores") * 3
+    assert "--scores may be given twice, to compare two, got 3" in fails("explore", folders / "photos", *three)
     assert not out.exists()
     assert segaware("explore", folders / "photos", "--out", out).exit_code == 0
     assert captions(out / "index.html") == ["a&<b>#1.png", "right.png", "wrong.png"]

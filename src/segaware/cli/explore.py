@@ -16,8 +16,8 @@ from segaware.outputs import check_outputs, make_folder
 from segaware.progress import progress
 from segaware.refining import Kind
 from segaware.refining.refine_files import open_embedding
-from segaware.showcase.explore.folder import INDEX, Entry, ReadSketch, find_sources, write_index, write_pages
-from segaware.showcase.explore.inputs import open_photograph, open_sketch, open_truth, packaged_sketch
+from segaware.showcase.explore.folder import INDEX, Entry, ReadSketches, find_sources, write_index, write_pages
+from segaware.showcase.explore.inputs import open_photograph, open_sketches, open_truth, packaged_sketch
 from segaware.showcase.explore.page import write_page
 
 
@@ -27,7 +27,11 @@ def explore(
         typer.Argument(help="A photograph, or a folder of them; the cat that comes with segaware, if not given."),
     ] = None,
     scores: Annotated[
-        Path | None, typer.Option("--scores", help="What to sharpen first, as `segaware refine` reads it; or a folder.")
+        list[Path] | None,
+        typer.Option(
+            "--scores",
+            help="What to sharpen first, as `segaware refine` reads it, or a folder; given twice, both are compared.",
+        ),
     ] = None,
     kind: Annotated[
         Kind | None, typer.Option("--kind", help="What --scores holds; integers are labels, all else scores.")
@@ -50,10 +54,13 @@ def explore(
     """Write a page to look at the masks of a photograph, and to sharpen rough outlines and scores by hand."""
     is_folder = image is not None and image.is_dir()
     with errors(WHOLE if is_folder else "nothing was written"):
-        if scores is None and (kind is not None or key is not None):
+        scores = scores or []
+        if len(scores) > 2:
+            raise ValueError(f"--scores may be given twice, to compare two, got {len(scores)}")
+        if not scores and (kind is not None or key is not None):
             raise ValueError(f"--{'key' if kind is None else 'kind'} is of --scores, which is not given")
         networks = {name: open_embedding(name) for name in embedding or ["fast"]}
-        read = partial(open_sketch, kind=kind, key=key)
+        read = partial(open_sketches, kind=kind, key=key)
         if image is not None and is_folder:
             _explore_folder(image, scores, truth, read, networks, out or Path("explore"), overwrite)
         else:
@@ -62,36 +69,34 @@ def explore(
 
 def _explore_one(
     image: Path | None,
-    scores: Path | None,
+    scores: list[Path],
     truth: Path | None,
-    read: ReadSketch,
+    read: ReadSketches,
     networks: dict[str, Embedding],
     out: Path,
     overwrite: bool,
 ) -> None:
     if out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"--out must be an .html file, got {out}")
-    check_outputs([out], [path for path in (image, scores, truth) if path is not None], overwrite)
+    check_outputs([out], [path for path in (image, *scores, truth) if path is not None], overwrite)
     shown = open_photograph(image or photograph())
-    sketch = None
-    if scores is not None:
-        sketch = read(scores, shown.pixels)
-    elif image is None:
-        sketch = packaged_sketch()
+    sketches = read(scores, shown.pixels)
+    if not sketches and image is None:
+        sketches = [packaged_sketch()]
     known = open_truth(truth, shown.pixels) if truth else None
     height, width = shown.pixels.shape[:2]
     if shown.reduced:
         print(f"{shown.name} is shown reduced, from {shown.size[1]}x{shown.size[0]} to {width}x{height} pixels")
     make_folder(out.parent)
-    write_page(out, shown, networks, sketch, known)
+    write_page(out, shown, networks, sketches, known)
     print(out)
 
 
 def _explore_folder(
     folder: Path,
-    scores: Path | None,
+    scores: list[Path],
     truth: Path | None,
-    read: ReadSketch,
+    read: ReadSketches,
     networks: dict[str, Embedding],
     out: Path,
     overwrite: bool,
@@ -99,7 +104,7 @@ def _explore_folder(
     """Write the pages of a folder and their index, and list what could not be shown."""
     sources = find_sources(folder, scores, truth, out)
     index = out / INDEX
-    inputs = [path for each in sources for path in (each.photograph, each.scores, each.truth) if path is not None]
+    inputs = [path for each in sources for path in (each.photograph, *each.scores, each.truth) if path is not None]
     check_outputs([index, *(source.page for source in sources)], inputs, overwrite)
     make_folder(sources[0].page.parent)
     entries: list[Entry] = []
@@ -110,7 +115,7 @@ def _explore_folder(
             entries.append(entry)
         else:
             failed[source.photograph.name] = entry
-    sorted_by = "nothing" if scores is None else "scores" if truth is None else "truth"
+    sorted_by = "nothing" if not scores else "scores" if truth is None else "truth"
     write_index(index, folder.resolve().name, entries, failed, sorted_by)
     for name, reason in failed.items():
         print(f"segaware: {name}: {reason}", file=sys.stderr)

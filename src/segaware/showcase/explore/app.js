@@ -1,4 +1,4 @@
-// The page: settings, tools, files, and what is told of the result.
+// The page: settings, what is sharpened and how, and what is told of it.
 "use strict";
 
 const data = JSON.parse($("data").textContent);
@@ -29,8 +29,9 @@ const photograph = $("photograph");
 const stage = new Stage(height, width, stride);
 const sketch = new Sketch(height, width, stride);
 const look = new Look(stage, photograph, settings);
+let rival = null; // what is compared with the sketch
 let truth = null;
-let result = null; // labels after the filter
+let results = []; // of the sketch and its rival, {name, before, after}
 let tool = "look";
 let label = 1; // index of the class that is drawn
 
@@ -69,39 +70,67 @@ async function sharpen() {
 }
 
 async function sharpenOnce() {
-  if (sketch.isEmpty) {
-    result = null;
-    stage.clear();
-    stage.setWipe(null);
-    return showScores();
-  }
-  const own = sketch.labels();
   const {hardnesses: _, ...how} = settings();
-  const answer = await ask(filterWorker, "sharpen", {channels: sketch.channels(own), own, ...how});
-  result = {before: own, after: answer.labels};
+  const found = [];
+  let milliseconds = 0;
+  for (const source of [sketch, rival]) {
+    if (!source || source.isEmpty) continue;
+    if (source === sketch || source.result?.how !== JSON.stringify(how)) milliseconds += await sharpenOf(source, how);
+    found.push(source.result);
+  }
+  results = found;
+  showSides();
   draw();
   if (sharpenAgain) return undefined;
-  tell(`Sharpened in ${Math.round(answer.milliseconds)} ms.`);
+  if (results.length) tell(`Sharpened in ${Math.round(milliseconds)} ms.`);
   return showScores();
 }
 
+async function sharpenOf(source, how) {
+  const before = source.labels();
+  const {labels, milliseconds} = await ask(filterWorker, "sharpen", {channels: source.channels(before), own: before, ...how});
+  source.result = {name: source.base.name, before, after: labels, how: JSON.stringify(how)};
+  return milliseconds;
+}
+
+// What can be seen on the left and on the right: each result before and after.
+function showSides() {
+  $("sides").hidden = !results.length;
+  const sides = results.flatMap(({name}, i) => ["given", "sharpened"].map((when) => (results.length < 2 ? when : `${name ?? "drawn"}, ${when}`)));
+  const chosen = results.length < 2 ? [0, 1] : [1, 3];
+  ["left-side", "right-side"].forEach((id, i) => {
+    const options = sides.map((side, n) => new Option(side, n));
+    const same = sides.length && sides.join() === Array.from($(id).options, (option) => option.text).join();
+    if (same) return;
+    $(id).replaceChildren(...options);
+    $(id).value = chosen[i];
+  });
+}
+
 function draw() {
-  if (!result) return;
+  stage.setWipe(results.length ? $("wipe").valueAsNumber : null);
+  if (!results.length) return stage.clear();
   const shownTruth = $("errors").checked ? truth : null;
-  stage.drawLabels("before", result.before, shownTruth);
-  stage.drawLabels("after", result.after, shownTruth);
-  stage.setWipe($("wipe").valueAsNumber);
+  const sides = results.flatMap(({before, after}) => [before, after]);
+  for (const id of ["left", "right"]) stage.drawLabels(id, sides[$(`${id}-side`).value], shownTruth);
 }
 
 async function showScores() {
-  $("errors-choice").hidden = !truth || !result;
+  $("errors-choice").hidden = !truth || !results.length;
   const box = $("scores");
-  if (!truth || !result) {
+  if (!truth || !results.length) {
     box.textContent = truth ? "Draw something, or open scores, to compare with the truth." : "With true labels, the page "
       + "shows the IoU of what is drawn and of what is made of it.";
     return;
   }
-  const found = await ask(filterWorker, "score", {predictions: [result.before, result.after], truth, count: sketch.classes.length});
+  const predictions = results.flatMap(({before, after}) => [before, after]);
+  const found = await ask(filterWorker, "score", {predictions, truth, count: sketch.classes.length});
+  const tables = results.map(({name}, i) => scoreTable(results.length < 2 ? "" : `${name ?? "drawn"}: `, found.slice(2 * i, 2 * i + 2)));
+  box.replaceChildren(...tables);
+}
+
+// found: scores before and after.
+function scoreTable(title, found) {
   const percent = (value) => (Number.isNaN(value) ? "-" : (100 * value).toFixed(1));
   const mean = (values) => {
     const known = values.filter((value) => !Number.isNaN(value));
@@ -110,7 +139,7 @@ async function showScores() {
   const row = (name, pick) => [name, ...["iou", "boundaryIou"].flatMap((kind) => found.map((each) => percent(pick(each[kind]))))];
   const rows = sketch.classes.map((name, c) => row(`class ${name}`, (values) => values[c]));
   const table = document.createElement("table");
-  table.createCaption().textContent = "Percent, before → after";
+  table.createCaption().textContent = `${title}percent, before → after`;
   const fill = (line, cells, tag) => cells.forEach((text, i) => {
     const cell = document.createElement(i && tag === "td" ? "td" : "th");
     cell.scope = tag === "td" ? "row" : "col";
@@ -121,7 +150,7 @@ async function showScores() {
   fill(table.createTHead().insertRow(), ["", "IoU", "boundary IoU"], "th");
   const body = table.createTBody();
   for (const line of [...rows, row("mean", mean)]) fill(body.insertRow(), paired(line), "td");
-  box.replaceChildren(table);
+  return table;
 }
 
 function showClasses() {
@@ -176,10 +205,12 @@ async function start() {
   const content = {height, width, stride, rgba: context.getImageData(0, 0, width, height).data, embeddings: data.embeddings};
   showSettings();
   showClasses();
-  const [given, known] = await Promise.all([data.sketch, data.truth].map((packed) => packed && unpackSketch(packed)));
+  stage.setPicture(photograph.src);
+  const [known, given, other] = await Promise.all([data.truth, ...data.sketches].map((packed) => packed && unpackSketch(packed)));
   await Promise.all([lookWorker, filterWorker].map((worker) => ask(worker, "open", content)));
   sketch.reset(given?.classes ?? known?.classes ?? [0, 1], null);
   if (known) openTruth(known);
+  if (other) openRival(other);
   await Promise.all([open(sketch.classes, given && renumber(given, sketch.classes)), look.show()]);
   if (!given) {
     const {hardnesses: _, ...how} = settings();

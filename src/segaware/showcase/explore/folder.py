@@ -23,8 +23,8 @@ from segaware.showcase.explore.page import write_page
 from segaware.viz import Report, draw_outlines
 
 INDEX = "index.html"
-ReadSketch: TypeAlias = Callable[[Path, np.ndarray], Sketch]
-"""Reads scores, given their file and the photograph."""
+ReadSketches: TypeAlias = Callable[[Sequence[Path], np.ndarray], list[Sketch]]
+"""Reads scores, given their files and the photograph."""
 _PAGES = "pages"  # the folder of all others, among which may be one of this name
 _SIDE = 320  # of thumbnails
 _WORST = {
@@ -40,7 +40,7 @@ class Source:
     """A photograph of a folder, the files that belong to it, and the page to write."""
 
     photograph: Path
-    scores: Path | None
+    scores: list[Path]
     truth: Path | None
     page: Path
 
@@ -62,7 +62,7 @@ class Entry:
     thumbnail: np.ndarray
 
 
-def find_sources(photographs: Path, scores: Path | None, truth: Path | None, out: Path) -> list[Source]:
+def find_sources(photographs: Path, scores: Sequence[Path], truth: Path | None, out: Path) -> list[Source]:
     """Return every photograph of a folder, with the files of the same name in the other folders.
 
     A photograph without one comes with the name of what is missing.
@@ -70,18 +70,18 @@ def find_sources(photographs: Path, scores: Path | None, truth: Path | None, out
     Raises:
         DataError: If a folder is missing or has no photographs, or several files have the same name.
     """
-    for name, folder in (("--scores", scores), ("--truth", truth)):
+    for name, folder in (*(("--scores", folder) for folder in scores), ("--truth", truth)):
         if folder is not None and not folder.is_dir():
             raise DataError(f"{name} must be a folder, as {photographs} is, got {folder}")
     found = files_by_stem(photographs, IMAGE_SUFFIXES)
     if not found:
         raise DataError(f"{photographs}: no image (none of {', '.join(IMAGE_SUFFIXES)})")
-    given = files_by_stem(scores, READ_SUFFIXES) if scores else {}
+    given = [(folder, files_by_stem(folder, READ_SUFFIXES)) for folder in scores]
     known = files_by_stem(truth, (".png",)) if truth else {}
     return [
         Source(
             photograph,
-            scores and given.get(stem, scores / f"{stem}.npy"),
+            [files.get(stem, folder / f"{stem}.npy") for folder, files in given],
             truth and known.get(stem, truth / f"{stem}.png"),
             out / _PAGES / f"{stem}.html",
         )
@@ -90,7 +90,7 @@ def find_sources(photographs: Path, scores: Path | None, truth: Path | None, out
 
 
 def write_pages(
-    sources: Sequence[Source], networks: Mapping[str, Embedding], read: ReadSketch
+    sources: Sequence[Source], networks: Mapping[str, Embedding], read: ReadSketches
 ) -> Iterator[Entry | str]:
     """Write one page after the other, and yield what the index says of it, or why there is none.
 
@@ -125,22 +125,25 @@ def write_index(path: Path, title: str, entries: Sequence[Entry], failed: Mappin
     report.write(path)
 
 
-def _write(source: Source, networks: Mapping[str, Embedding], read: ReadSketch) -> Entry:
+def _write(source: Source, networks: Mapping[str, Embedding], read: ReadSketches) -> Entry:
     shown = open_photograph(source.photograph)
-    sketch = read(source.scores, shown.pixels) if source.scores else None
+    sketches = read(source.scores, shown.pixels)
     truth = open_truth(source.truth, shown.pixels) if source.truth else None
-    write_page(source.page, shown, networks, sketch, truth)
-    if sketch is None:
+    write_page(source.page, shown, networks, sketches, truth)
+    if not sketches:
         blank = np.zeros(shown.pixels.shape[:2], np.uint8)
         return Entry(source.page, shown.name, 0, draw_outlines(shown.pixels, blank, blank, _SIDE))
-    before, after = (_sharpened(sketch, shown.pixels, next(iter(networks.values())), how) for how in (0, 1))
-    thumbnail = draw_outlines(shown.pixels, before, after, _SIDE)
+    network = next(iter(networks.values()))
+    labels = [tuple(_sharpened(each, shown.pixels, network, strength) for strength in (0, 1)) for each in sketches]
+    thumbnail = draw_outlines(shown.pixels, labels[0][0], labels[0][1], _SIDE)
     if truth is None:
-        changed = float((before != after).mean())
-        return Entry(source.page, f"{shown.name}: {changed:.1%} of its pixels change", changed, thumbnail)
-    quality = [_boundary_iou(labels, truth) for labels in (before, after)]
-    caption = f"{shown.name}: boundary IoU {quality[0]:.3f} before, {quality[1]:.3f} now"
-    return Entry(source.page, caption, -math.inf if math.isnan(quality[1]) else -quality[1], thumbnail)
+        changes = [float((before != after).mean()) for before, after in labels]
+        told = " and ".join(f"{change:.1%}" for change in changes)
+        return Entry(source.page, f"{shown.name}: {told} of its pixels change", max(changes), thumbnail)
+    quality = [[_boundary_iou(each, truth) for each in pair] for pair in labels]
+    told = "; ".join(f"{before:.3f} before, {after:.3f} now" for before, after in quality)
+    badness = max(-math.inf if math.isnan(after) else -after for _, after in quality)
+    return Entry(source.page, f"{shown.name}: boundary IoU {told}", badness, thumbnail)
 
 
 def _sharpened(sketch: Sketch, pixels: np.ndarray, network: Embedding, strength: float) -> np.ndarray:

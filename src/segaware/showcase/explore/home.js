@@ -9,27 +9,41 @@ async function take(file, use) {
   }
 }
 
-function openInput(file) {
-  return take(file, async () => {
-    const found = await readInput(file);
-    const classes = united(truth ? sketch.classes : [], found.classes); // the truth's labels are indices of these
-    await open(classes, renumber(found, classes));
-    tell(`${file.name} is sharpened.`);
-  });
+// What is opened in the place of what is sharpened.
+async function openInput(file) {
+  const found = await readInput(file);
+  const classes = united(truth || rival ? sketch.classes : [], found.classes); // which these have indices of
+  await open(classes, renumber(found, classes));
+  tell(`${file.name} is sharpened.`);
+}
+
+// The same beside it, to compare.
+function openRival(found) {
+  const base = addClasses(found);
+  rival = new Sketch(height, width, stride);
+  rival.reset(sketch.classes, base);
 }
 
 function openTruth(found) {
-  sketch.classes = united(sketch.classes, found.classes);
-  truth = renumber(found, sketch.classes).labels;
-  showClasses();
+  truth = addClasses(found).labels;
 }
 
-$("open").onchange = ({target}) => target.files[0] && openInput(target.files[0]).then(() => { target.value = ""; });
-$("open-truth").onchange = ({target}) => target.files[0] && take(target.files[0], async (file) => {
-  openTruth(await readInput(file));
-  target.value = "";
-  await sharpen();
-});
+function addClasses(found) {
+  sketch.classes = united(sketch.classes, found.classes);
+  showClasses();
+  return renumber(found, sketch.classes);
+}
+
+for (const [id, use] of [
+  ["open", openInput],
+  ["open-rival", async (file) => { openRival(await readInput(file)); await sharpen(); }],
+  ["open-truth", async (file) => { openTruth(await readInput(file)); await sharpen(); }],
+]) {
+  $(id).onchange = async () => {
+    if ($(id).files[0]) await take($(id).files[0], use);
+    $(id).value = ""; // so that the same file can be opened again
+  };
+}
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("dropping");
@@ -38,7 +52,7 @@ document.addEventListener("dragleave", () => document.body.classList.remove("dro
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
-  if (event.dataTransfer.files[0]) openInput(event.dataTransfer.files[0]);
+  if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0], openInput);
 });
 
 const stem = data.name.replace(/\.[^.]*$/, "");
@@ -64,8 +78,8 @@ function cutout(labels) {
   return encodePng(pixels, height, width);
 }
 
-$("save-mask").onclick = async () => save(await labelPng(result.after), `${stem}_labels.png`);
-$("save-cutout").onclick = async () => save(await cutout(result.after), `${stem}_cutout.png`);
+$("save-mask").onclick = async () => save(await labelPng(sketch.result.after), `${stem}_labels.png`);
+$("save-cutout").onclick = async () => save(await cutout(sketch.result.after), `${stem}_cutout.png`);
 $("save-input").onclick = async () => {
   const labels = sketch.labels();
   if (!sketch.base.channels) return save(await labelPng(labels), `${stem}_drawn.png`);

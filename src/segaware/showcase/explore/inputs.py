@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,16 @@ def open_photograph(path: Path) -> Photograph:
 def packaged_sketch() -> Sketch:
     """Return what DeepLabV3 says of the photograph that comes with segaware."""
     return _to_sketch("DeepLabV3", None, read_image(photograph()), photograph_logits(), "scores")
+
+
+def open_sketches(
+    paths: Sequence[Path], image: np.ndarray, kind: Kind | None = None, key: str | None = None
+) -> list[Sketch]:
+    """Read files as `open_sketch` does; those that have the same name are called by that of their folders, too."""
+    sketches = [open_sketch(path, image, kind, key) for path in paths]
+    if len({path.name for path in paths}) == len(paths):
+        return sketches
+    return [replace(each, name=f"{path.parent.name}/{each.name}") for path, each in zip(paths, sketches, strict=True)]
 
 
 def open_sketch(path: Path, image: np.ndarray, kind: Kind | None = None, key: str | None = None) -> Sketch:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def write_page(
     path: Path,
     photograph: Photograph,
     networks: Mapping[str, Embedding],
-    sketch: Sketch | None = None,
+    sketches: Sequence[Sketch] = (),
     truth: Sketch | None = None,
 ) -> None:
     """Write the page.
@@ -65,7 +65,7 @@ def write_page(
         path: File to write, in an existing folder.
         photograph: What it shows.
         networks: The embeddings that it offers beside colour, by the names that `segaware.refine` knows them by.
-        sketch: What it sharpens first; nothing if not given.
+        sketches: What it sharpens first, and what it compares with that; nothing if not given.
         truth: What it should be, if that is known.
     """
     height, width = photograph.pixels.shape[:2]
@@ -84,7 +84,7 @@ def write_page(
         "fileSize": list(photograph.size),
         "stride": STRIDE,
         "embeddings": embeddings,
-        "sketch": sketch and _sketch_data(sketch),
+        "sketches": [_sketch_data(sketch) for sketch in sketches],
         "truth": truth and _sketch_data(truth),
     }
     parts = {
