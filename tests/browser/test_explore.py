@@ -23,7 +23,7 @@ from segaware.showcase.explore.inputs import (
     packaged_sketch,
 )
 from segaware.showcase.explore.page import write_page
-from tests.browser.conftest import result, settled, until
+from tests.browser.conftest import LOW_CONTRAST, result, settled, until
 
 OUTLINE = ((40, 290), (30, 90), (60, 10), (370, 15), (350, 120), (330, 290))  # of the cat's head, column and row
 
@@ -344,27 +344,8 @@ def test_nothing_is_wider_than_the_screen_and_text_has_contrast(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("Array.from(document.querySelectorAll('input, select, button')).filter("
                          "(e) => !(e.labels?.length || e.textContent || e.ariaLabel)).length") == 0  # fmt: skip
-    low = page.evaluate(CONTRAST)
+    low = page.evaluate(LOW_CONTRAST)
     assert low == []
-
-
-CONTRAST = """() => {
-  const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
-  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  const light = (color) => [0.2126, 0.7152, 0.0722].reduce((sum, part, i) => sum + part * linear(color[i] / 255), 0);
-  const behind = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const color = rgb(getComputedStyle(e).backgroundColor);
-      if (color.length < 4 || color[3] > 0) return color;
-    }
-  };
-  const speaks = (e) => Array.from(e.childNodes).some((node) => node.nodeType === 3 && node.data.trim());
-  const shown = Array.from(document.querySelectorAll("body *:not(script)")).filter((e) => speaks(e) && !e.disabled);
-  return shown.filter((e) => e.checkVisibility()).map((e) => {
-    const [a, b] = [rgb(getComputedStyle(e).color), behind(e)].map(light).sort((x, y) => y - x);
-    return [e.textContent.trim().slice(0, 20), (a + 0.05) / (b + 0.05)];
-  }).filter(([, ratio]) => ratio < 4.5);
-}"""
 
 
 def test_an_index_leads_to_its_pages(visit: Any, fast: Embedding, tmp_path: Path) -> None:

@@ -108,7 +108,6 @@ function showSides() {
 }
 
 function draw() {
-  stage.setWipe(results.length ? $("wipe").valueAsNumber : null);
   if (!results.length) return stage.clear();
   const shownTruth = $("errors").checked ? truth : null;
   const sides = results.flatMap(({before, after}) => [before, after]);
@@ -143,6 +142,7 @@ function scoreTable(title, found) {
   const fill = (line, cells, tag) => cells.forEach((text, i) => {
     const cell = document.createElement(i && tag === "td" ? "td" : "th");
     cell.scope = tag === "td" ? "row" : "col";
+    if (i) cell.className = "number";
     cell.textContent = text;
     line.append(cell);
   });

@@ -21,6 +21,7 @@ from segaware.atomic import write_atomically
 from segaware.nn import Embedding
 from segaware.showcase.explore.inputs import STRIDE, Photograph, Sketch
 from segaware.viz import embedding_colors
+from segaware.viz.page import read_part, render_page
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = {
@@ -89,15 +90,18 @@ def write_page(
     }
     parts = {
         "title": escape(photograph.name),
-        "style": (_FOLDER / "style.css").read_text("utf-8"),
         "photograph": _jpeg(photograph.pixels, 92),
         "data": json.dumps(data).replace("<", "\\u003c"),
     }
     for part, names in _SCRIPTS.items():
-        parts[part] = "\n".join((_FOLDER / f"{name}.js").read_text("utf-8") for name in names)
-    template = (_FOLDER / "page.html").read_text("utf-8")
-    page = re.sub(r"<!--(\w+)-->", lambda mark: parts[mark[1]], template)
-    write_atomically(path, page.encode(errors="replace"))
+        parts[part] = "\n".join(_read(f"{name}.js") for name in names)
+    parts["scripts"] += read_part("wipe.js")
+    body = re.sub(r"<!--(\w+)-->", lambda mark: parts[mark[1]], _read("page.html"))
+    write_atomically(path, render_page(f"{photograph.name} · segaware explore", body, _read("style.css")))
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text("utf-8")
 
 
 def _sketch_data(sketch: Sketch) -> dict[str, Any]:

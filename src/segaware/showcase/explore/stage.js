@@ -40,6 +40,7 @@ class Stage {
   // Lays colours of labels over the photograph, full ones where another label begins; where there is a truth to show
   // errors of, wrong pixels are red.
   drawLabels(id, labels, truth) {
+    $("panes").classList.remove("bare");
     const {width, height} = this;
     const picture = new ImageData(width, height);
     const pixels = new Uint32Array(picture.data.buffer);
@@ -60,13 +61,8 @@ class Stage {
   }
 
   clear() {
+    $("panes").classList.add("bare");
     for (const id of ["left", "right"]) $(id).getContext("2d").clearRect(0, 0, this.width, this.height);
-  }
-
-  // Where the left side ends and the right one begins, in percent of the width; null without either.
-  setWipe(percent) {
-    $("panes").style.setProperty("--wipe", `${percent ?? 0}%`);
-    set("wipe-mark", percent === null ? {} : {x1: percent * this.width / 100, x2: percent * this.width / 100, y1: 0, y2: this.height});
   }
 
   // The window of a pixel, of points at the stride; `reach` points in each direction.

@@ -111,7 +111,6 @@ $("clear").onclick = () => {
   rival = null;
   open(truth ? sketch.classes : [0, 1], null); // the truth's labels are indices of these
 };
-$("wipe").oninput = () => stage.setWipe($("wipe").valueAsNumber);
 $("apart").onchange = () => {
   stage.setApart($("apart").checked);
   $("wipe").disabled = $("apart").checked;
