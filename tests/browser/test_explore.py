@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from PIL import Image
 
 import segaware
 from segaware.data import photograph, photograph_logits, read_image, read_label
 from segaware.nn import Embedding
+from segaware.refining import Kind
 from segaware.showcase.explore.folder import find_sources, write_index, write_pages
 from segaware.showcase.explore.inputs import (
     Photograph,
@@ -252,6 +254,41 @@ def test_two_scores_are_compared(visit: Any, fast: Embedding, tmp_path: Path) ->
     page.click("#clear")
     settled(page)
     assert page.evaluate("!rival && !results.length") and not page.locator("#sides").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "kind"),
+    [("scores.npz", "b", "scores"), ("scores.npz", None, "scores"), ("labels.safetensors", "b", "labels"),
+     ("probabilities.safetensors", None, "probabilities"), ("mask.npz", None, "masks")],
+)  # fmt: skip
+def test_the_line_of_python_reads_what_the_page_was_given(
+    visit: Any, fast: Embedding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, key: str | None, kind: Kind
+) -> None:
+    shown = open_photograph(photograph())
+    soft = segaware.refine(shown.pixels, photograph_logits(), strength=0)[[0, 8]]
+    array = {
+        "scores": photograph_logits(), "probabilities": torch.from_numpy(soft).softmax(0).numpy(),
+        "labels": soft.argmax(0).astype(np.uint8), "masks": soft[1] > soft[0],
+    }[kind]  # fmt: skip
+    arrays = {"b": array} if key is None else {"a": np.zeros(3, np.float32), "b": array}
+    if name.endswith(".npz"):
+        np.savez(tmp_path / name, **arrays)
+    else:
+        safetensors.numpy.save_file(arrays, tmp_path / name)
+    (tmp_path / "chelsea.jpg").write_bytes(photograph().read_bytes())
+    write_page(tmp_path / "page.html", shown, {"fast": fast}, [open_sketch(tmp_path / name, shown.pixels, kind, key)])
+    page = visit(tmp_path / "page.html")
+    settled(page)
+    assert page.is_checked("#auto") == (kind in ("scores", "probabilities"))
+    assert ("strength=1" in page.locator("#python").text_content()) == (kind in ("labels", "masks"))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    with segaware.use_backend("reference"):
+        exec(page.locator("#python").text_content(), names)
+    refined = np.asarray(names["refined"])
+    found = np.array(page.evaluate("sketch.classes"))[result(page)]
+    assert (result(page) != result(page, "before")).mean() > 0.003
+    assert (refined != found).mean() < 0.003
 
 
 # Pixels of errors in a layer; a copy is read, for to read a canvas itself twice makes Chromium warn.

@@ -39,7 +39,8 @@ function settings() {
   const [kernelSize, dilation, iterations] = ["kernel-size", "dilation", "iterations"].map((id) => $(id).valueAsNumber);
   const embedding = $("embedding").value;
   const edges = $("edges").checked && dilation === 1; // as in refine, whose layer with a dilation is all that is done
-  return {embedding, hardness: hardnesses[embedding], hardnesses, kernelSize, dilation, iterations, edges};
+  const strength = edges && $("auto").checked ? "auto" : 1; // likewise
+  return {embedding, hardness: hardnesses[embedding], hardnesses, kernelSize, dilation, iterations, edges, strength};
 }
 
 function tell(text, problem = false) {
@@ -88,10 +89,16 @@ async function sharpenOnce() {
 
 async function sharpenOf(source, how) {
   const before = source.labels();
-  const {labels, milliseconds} = await ask(filterWorker, "sharpen", {channels: source.channels(before), own: before, ...how});
+  const channels = source.channels(before);
+  const strength = strengthOf(source, how);
+  const fine = strength === "auto" ? source.fine : null;
+  const {labels, milliseconds} = await ask(filterWorker, "sharpen", {...how, channels, fine, own: before, strength});
   source.result = {name: source.base.name, before, after: labels, how: JSON.stringify(how)};
   return milliseconds;
 }
+
+// Labels are certain, also if they are wrong.
+const strengthOf = ({base}, {strength}) => (base.channels ? strength : 1);
 
 // What can be seen on the left and on the right: each result before and after.
 function showSides() {
@@ -180,6 +187,8 @@ function showClasses() {
 
 function open(classes, base) {
   sketch.reset(classes, base);
+  $("auto").checked = sketch.isUnsure;
+  showSettings();
   label = Math.min(1, sketch.classes.length - 1);
   showClasses();
   return sharpen();
@@ -190,6 +199,7 @@ function showSettings() {
   $("hardness").nextElementSibling.textContent = hardnesses[$("embedding").value];
   for (const id of ["kernel-size", "dilation", "iterations"]) $(id).nextElementSibling.textContent = $(id).value;
   $("edges").disabled = $("dilation").valueAsNumber > 1;
+  $("auto").disabled = !settings().edges || !sketch.base.channels;
 }
 
 async function start() {

@@ -18,7 +18,8 @@ from segaware.metrics import boundary_counts, mean_boundary_iou
 from segaware.nn import Embedding
 from segaware.refining import refine
 from segaware.refining.score_files import READ_SUFFIXES
-from segaware.showcase.explore.inputs import STRIDE, Sketch, open_photograph, open_truth
+from segaware.refining.strength import Strength
+from segaware.showcase.explore.inputs import STRIDE, Sketch, is_unsure, open_photograph, open_truth
 from segaware.showcase.explore.page import write_page
 from segaware.viz import Report, draw_outlines
 
@@ -134,7 +135,10 @@ def _write(source: Source, networks: Mapping[str, Embedding], read: ReadSketches
         blank = np.zeros(shown.pixels.shape[:2], np.uint8)
         return Entry(source.page, shown.name, 0, draw_outlines(shown.pixels, blank, blank, _SIDE))
     network = next(iter(networks.values()))
-    labels = [tuple(_sharpened(each, shown.pixels, network, strength) for strength in (0, 1)) for each in sketches]
+    labels = []
+    for sketch in sketches:
+        strengths: tuple[Strength, Strength] = (0, "auto" if is_unsure(sketch, shown.pixels) else 1)
+        labels.append([_sharpened(sketch, shown.pixels, network, strength) for strength in strengths])
     thumbnail = draw_outlines(shown.pixels, labels[0][0], labels[0][1], _SIDE)
     if truth is None:
         changes = [float((before != after).mean()) for before, after in labels]
@@ -146,7 +150,7 @@ def _write(source: Source, networks: Mapping[str, Embedding], read: ReadSketches
     return Entry(source.page, f"{shown.name}: boundary IoU {told}", badness, thumbnail)
 
 
-def _sharpened(sketch: Sketch, pixels: np.ndarray, network: Embedding, strength: float) -> np.ndarray:
+def _sharpened(sketch: Sketch, pixels: np.ndarray, network: Embedding, strength: Strength) -> np.ndarray:
     """Return the class of every pixel, 255 where unknown, as the page shows it; before the filter at strength 0."""
     is_labels = sketch.kind == "labels"
     given = sketch.given if is_labels else sketch.given.astype(np.float32) / sketch.given.sum(0, dtype=np.float32)

@@ -94,33 +94,40 @@ $("copy").onclick = async () => {
 
 // The expression that reads what is sharpened, in Python.
 function pythonInput({base, isPainted}) {
-  const file = JSON.stringify(isPainted ? `${stem}_drawn.${base.channels ? "npy" : "png"}` : base.name);
-  if (!isPainted && base.name === "DeepLabV3") return "segaware.data.photograph_logits()";
-  if (file.endsWith('.npy"')) return `np.load(${file})`;
+  const name = isPainted ? `${stem}_drawn.${base.channels ? "npy" : "png"}` : base.name;
+  const file = JSON.stringify(name);
+  const of = (arrays) => (base.key ? `${arrays}[${JSON.stringify(base.key)}]` : `next(iter(${arrays}.values()))`);
+  if (name === "DeepLabV3") return "segaware.data.photograph_logits()";
+  if (name.endsWith(".npz")) return of(`np.load(${file})`);
+  if (name.endsWith(".safetensors")) return of(`safetensors.torch.load_file(${file})`);
+  if (name.toLowerCase().endsWith(".npy")) return `np.load(${file})`;
   if (isPainted || base.kind === "labels") return `segaware.data.read_label(${file}, 255)`;
   return `segaware.data.read_image(${file})[..., 0]`; // a mask of 0 and 255
 }
 
 // What gives the same labels in Python.
-function pythonLine(photo, source, {embedding, kernelSize, dilation, hardness, iterations, edges}) {
+function pythonLine(photo, source, how) {
+  const {embedding, kernelSize, dilation, hardness, iterations, edges} = how;
   if (source.isEmpty) return "# draw something first";
   const {base, isPainted} = source;
   const bundled = ["fast", "vgg", "color", "pretrained"].includes(embedding);
   const kind = isPainted ? (base.channels ? "probabilities" : "labels") : base.kind;
   const options = [
-    `kind="${kind}"${kind === "scores" || kind === "probabilities" ? ", classify=True" : ""}, strength=1, stride=${stride}`,
+    `kind="${kind}"${kind === "scores" || kind === "probabilities" ? ", classify=True" : ""}`,
+    `${strengthOf(source, how) === "auto" ? "" : "strength=1, "}stride=${stride}`,
     `embedding=${bundled ? JSON.stringify(embedding) : `segaware.nn.load_embedding(${JSON.stringify(embedding)})`}`,
     edges
       ? `kernel_size=${kernelSize}, iterations=${iterations}, hardness=${hardness}`
       : `method=segaware.BilateralFilter2d(${kernelSize}, ${dilation}, ${iterations}, ${hardness})`,
   ];
   const size = `(${photo.width}, ${photo.height}), Image.Resampling.LANCZOS`;
+  const given = pythonInput(source);
   return [
-    "import numpy as np, segaware, segaware.data",
+    `import numpy as np, ${given.includes("safetensors.torch.") ? "safetensors.torch, " : ""}segaware, segaware.data`,
     "",
     `image = segaware.data.read_image(${JSON.stringify(photo.name)})`,
     ...(photo.fileSize[0] === photo.height ? [] : ["from PIL import Image", `image = np.array(Image.fromarray(image).resize(${size}))`]),
-    `given = ${pythonInput(source)}`,
+    `given = ${given}`,
     "refined = segaware.refine(",
     "    image, given,",
     ...options.map((option) => `    ${option},`),

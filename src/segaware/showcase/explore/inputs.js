@@ -25,9 +25,9 @@ async function readInput(file) {
 }
 
 function fromProbabilities(name, kind, given, points, size) {
-  const unknown = new Uint8Array(height * width).fill(UNKNOWN);
-  const labels = classify(interpolate(given, points, size, 1), unknown);
-  return {name, kind, labels, channels: interpolate(given, points, size, stride)};
+  const fine = interpolate(given, points, size, 1);
+  const labels = classify(fine, new Uint8Array(height * width).fill(UNKNOWN));
+  return {name, kind, labels, channels: interpolate(given, points, size, stride), fine};
 }
 
 // What page.py packed, likewise.
@@ -60,6 +60,6 @@ const united = (classes, others) => [...classes, ...others.filter((value) => !cl
 function renumber({classes, base}, all) {
   const index = classes.map((value) => all.indexOf(value));
   const labels = base.labels.map((own) => (own === UNKNOWN ? UNKNOWN : index[own]));
-  const channels = base.channels && all.map((value) => base.channels[classes.indexOf(value)]);
-  return {...base, labels, channels};
+  const [channels, fine] = [base.channels, base.fine].map((each) => each && all.map((value) => each[classes.indexOf(value)]));
+  return {...base, labels, channels, fine};
 }

@@ -21,6 +21,7 @@ from segaware.refining.tiles import Span, Tile
 
 STRIDE = 2  # to the photograph, of embeddings and of the filter
 MOST_PIXELS = 2_000_000  # of a photograph; what has more is reduced
+_CERTAIN = 0.95  # and more probable: not all of the filter is taken
 _MOST_CLASSES = 32  # that a page shows
 
 
@@ -112,6 +113,13 @@ def open_sketch(path: Path, image: np.ndarray, kind: Kind | None = None, key: st
     if found.kind == "masks" and array.ndim == 2:
         array = array[None]
     return _to_sketch(path.name, key, image, array, found.kind)
+
+
+def is_unsure(sketch: Sketch, image: np.ndarray) -> bool:
+    """Return whether strength "auto" takes any of a filter; the page takes all of it otherwise."""
+    if sketch.kind == "labels":
+        return False
+    return sketch.given.shape[1:] != image.shape[:2] or sketch.given.max(0).min() <= _CERTAIN * 255
 
 
 def open_truth(path: Path, image: np.ndarray) -> Sketch:

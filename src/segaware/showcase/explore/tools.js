@@ -118,7 +118,7 @@ $("apart").onchange = () => {
 $("show").onchange = () => stage.setPicture($("show").value);
 for (const id of ["errors", "left-side", "right-side"]) $(id).onchange = draw;
 $("passes").onchange = () => look.show();
-for (const id of ["embedding", "hardness", "kernel-size", "dilation", "iterations", "edges"]) {
+for (const id of ["embedding", "hardness", "kernel-size", "dilation", "iterations", "edges", "auto"]) {
   $(id).oninput = () => {
     if (id === "hardness") hardnesses[$("embedding").value] = $("hardness").valueAsNumber;
     showSettings();

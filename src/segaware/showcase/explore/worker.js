@@ -64,15 +64,18 @@ const answers = {
     return true;
   },
 
-  // Probabilities [C][rows * columns] at the stride become labels of the image.
-  sharpen({channels, own, embedding, kernelSize, dilation, hardness, iterations, edges}) {
+  // Probabilities [C][rows * columns] at the stride become labels of the image. `fine` are those of all pixels, for
+  // strength "auto"; of what is only known at the stride, null.
+  sharpen({channels, fine, own, strength, embedding, kernelSize, dilation, hardness, iterations, edges}) {
     const {height, width, rows, columns} = images;
     const start = performance.now();
     const {masks, edgeMasks} = prepare({embedding, kernelSize, dilation, hardness, edges});
-    const sharpened = filterChannels(channels, (channel) => {
-      const full = upsample(filterChannel(masks, channel, iterations), rows, columns, height, width);
+    const enlarge = (channel) => upsample(channel, rows, columns, height, width);
+    let sharpened = filterChannels(channels, (channel) => {
+      const full = enlarge(filterChannel(masks, channel, iterations));
       return edges ? filterChannel(edgeMasks, full, 2) : full;
     });
+    if (strength === "auto") sharpened = takeWhereUnsure(fine ?? channels.map(enlarge), sharpened);
     return {labels: classify(sharpened, own), milliseconds: performance.now() - start};
   },
 
