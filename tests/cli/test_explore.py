@@ -137,6 +137,7 @@ def test_a_folder_of_photographs_alone(segaware: Segaware, fails: Callable[..., 
     error = fails("explore", folders / "photos", "--scores", folders / "photos" / "right.png", "--out", out)
     assert "--scores must be a folder" in error
     assert "no image" in fails("explore", folders, "--out", out)
+    assert "--with-model is for the page of one" in fails("explore", folders / "photos", "--with-model", folders)
     three = ("--scores", folders / "scores") * 3
     assert "--scores may be given twice, to compare two, got 3" in fails("explore", folders / "photos", *three)
     assert not out.exists()
@@ -160,6 +161,7 @@ def test_errors(fails: Callable[..., str], photo: Path, tmp_path: Path) -> None:
     error = fails("explore", photo, "--scores", tmp_path / "many.npy", "--out", out)
     assert "the page takes 1 to 32 classes, got" in error
     assert "--truth must be a .png" in fails("explore", photo, "--truth", tmp_path / "many.npy", "--out", out)
+    assert "must be the folder dist/ of the npm" in fails("explore", photo, "--with-model", tmp_path, "--out", out)
     assert "no file other" in fails("explore", photo, "--embedding", "other", "--out", out)
     assert not out.exists()
     out.write_text("mine")

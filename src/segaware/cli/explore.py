@@ -18,6 +18,7 @@ from segaware.refining import Kind
 from segaware.refining.refine_files import open_embedding
 from segaware.showcase.explore.folder import INDEX, Entry, ReadSketches, find_sources, write_index, write_pages
 from segaware.showcase.explore.inputs import open_photograph, open_sketches, open_truth, packaged_sketch
+from segaware.showcase.explore.model import open_model
 from segaware.showcase.explore.page import write_page
 
 
@@ -45,6 +46,13 @@ def explore(
         list[str] | None,
         typer.Option("--embedding", help="fast, vgg, or a network's .safetensors file; may be given several times."),
     ] = None,
+    with_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--with-model",
+            help="The folder dist/ of the npm package onnxruntime-web: the page takes other photographs then, too.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="The page to write; of a folder, the folder. explore.html or explore if not given."),
@@ -62,9 +70,11 @@ def explore(
         networks = {name: open_embedding(name) for name in embedding or ["fast"]}
         read = partial(open_sketches, kind=kind, key=key)
         if image is not None and is_folder:
+            if with_model is not None:
+                raise ValueError("--with-model is for the page of one photograph, which takes others then")
             _explore_folder(image, scores, truth, read, networks, out or Path("explore"), overwrite)
         else:
-            _explore_one(image, scores, truth, read, networks, out or Path("explore.html"), overwrite)
+            _explore_one(image, scores, truth, read, networks, with_model, out or Path("explore.html"), overwrite)
 
 
 def _explore_one(
@@ -73,6 +83,7 @@ def _explore_one(
     truth: Path | None,
     read: ReadSketches,
     networks: dict[str, Embedding],
+    with_model: Path | None,
     out: Path,
     overwrite: bool,
 ) -> None:
@@ -84,11 +95,12 @@ def _explore_one(
     if not sketches and image is None:
         sketches = [packaged_sketch()]
     known = open_truth(truth, shown.pixels) if truth else None
+    model = open_model(with_model, next(iter(networks.values()))) if with_model else None
     height, width = shown.pixels.shape[:2]
     if shown.reduced:
         print(f"{shown.name} is shown reduced, from {shown.size[1]}x{shown.size[0]} to {width}x{height} pixels")
     make_folder(out.parent)
-    write_page(out, shown, networks, sketches, known)
+    write_page(out, shown, networks, sketches, known, model)
     print(out)
 
 

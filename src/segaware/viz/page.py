@@ -6,12 +6,12 @@ from html import escape
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_POLICY = (
+POLICY = (
     "default-src 'none'; img-src data: blob:; script-src 'unsafe-inline'; worker-src blob:; style-src 'unsafe-inline'"
 )
 
 
-def render_page(title: str, body: str, style: str = "", policy: str = _POLICY) -> bytes:
+def render_page(title: str, body: str, style: str = "", policy: str = POLICY) -> bytes:
     """Return a page.
 
     Args:

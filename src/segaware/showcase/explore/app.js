@@ -2,11 +2,21 @@
 "use strict";
 
 const data = JSON.parse($("data").textContent);
-const {height, width, stride} = data;
-const workerSource = URL.createObjectURL(new Blob([$("worker").textContent], {type: "text/javascript"}));
-const [lookWorker, filterWorker] = [0, 1].map(() => new Worker(workerSource)); // a look does not wait for a filter
+const {stride} = data;
+let photo = data; // what is known of the photograph that is shown
+let {height, width} = data;
 const waiting = new Map();
 let questions = 0;
+
+function beginWorker(...sources) {
+  const worker = new Worker(URL.createObjectURL(new Blob(sources, {type: "text/javascript"})));
+  worker.onmessage = ({data: {number, answer, error}}) => {
+    const {resolve, reject} = waiting.get(number);
+    waiting.delete(number);
+    error ? reject(new Error(error)) : resolve(answer);
+  };
+  return worker;
+}
 
 function ask(worker, question, content) {
   return new Promise((resolve, reject) => {
@@ -15,20 +25,12 @@ function ask(worker, question, content) {
   });
 }
 
-for (const worker of [lookWorker, filterWorker]) {
-  worker.onmessage = ({data: {number, answer, error}}) => {
-    const {resolve, reject} = waiting.get(number);
-    waiting.delete(number);
-    error ? reject(new Error(error)) : resolve(answer);
-  };
-}
-
-const names = [...data.embeddings.map((each) => each.name), "color"];
-const hardnesses = Object.fromEntries(names.map((name) => [name, name === "color" ? 1.76 : 1])); // as refine's defaults
-const photograph = $("photograph");
+// Two, so that a look does not wait for a filter.
+const [lookWorker, filterWorker] = [0, 1].map(() => beginWorker($("shared").textContent, $("worker").textContent));
+const hardnesses = {color: 1.76}; // of each embedding, at first as refine's defaults
 const stage = new Stage(height, width, stride);
-const sketch = new Sketch(height, width, stride);
-const look = new Look(stage, photograph, settings);
+let sketch = new Sketch(height, width, stride);
+const look = new Look(stage, settings);
 let rival = null; // what is compared with the sketch
 let truth = null;
 let results = []; // of the sketch and its rival, {name, before, after}
@@ -55,7 +57,7 @@ async function sharpen() {
   $("undo").disabled = !sketch.done.length;
   $("redo").disabled = !sketch.undone.length;
   for (const id of ["save-mask", "save-cutout", "save-input", "clear", "wipe"]) $(id).disabled = sketch.isEmpty;
-  $("python").textContent = pythonLine(data, sketch, settings());
+  $("python").textContent = pythonLine(photo, sketch, settings());
   sharpenAgain = true;
   if (sharpening) return;
   sharpening = true;
@@ -202,22 +204,32 @@ function showSettings() {
   $("auto").disabled = !settings().edges || !sketch.base.channels;
 }
 
-async function start() {
-  $("about").textContent = `${width} x ${height} pixels` + (data.fileSize[0] === height ? "." : `, reduced from ${data.fileSize[1]} x ${data.fileSize[0]}.`);
-  for (const name of names) $("embedding").add(new Option(name === "color" ? "colour" : name, name));
-  $("show").add(new Option("photograph", photograph.src));
-  for (const each of data.embeddings) $("show").add(new Option(`embedding ${each.name} (PCA)`, each.picture));
-  await photograph.decode();
+// Shows a photograph, as page.py describes it; `source` is its picture.
+async function show(newPhoto, source) {
+  while (sharpening) await new Promise((done) => setTimeout(done, 20)); // what comes of it is of another size
+  photo = newPhoto;
+  ({height, width} = photo);
+  stage.resize(height, width);
+  sketch = new Sketch(height, width, stride);
+  [truth, rival] = [null, null];
   const canvas = Object.assign(document.createElement("canvas"), {width, height});
   const context = canvas.getContext("2d", {willReadFrequently: true});
-  context.drawImage(photograph, 0, 0, width, height);
-  look.photograph = canvas; // the picture on the stage may be another one
-  const content = {height, width, stride, rgba: context.getImageData(0, 0, width, height).data, embeddings: data.embeddings};
+  context.drawImage(source, 0, 0, width, height);
+  look.open(canvas);
+  const content = {height, width, stride, rgba: context.getImageData(0, 0, width, height).data, embeddings: photo.embeddings};
+  const opened = Promise.all([lookWorker, filterWorker].map((worker) => ask(worker, "open", content)));
+  $("name").textContent = photo.name;
+  $("about").textContent = `${width} x ${height} pixels` + (photo.fileSize[0] === height ? "." : `, reduced from ${photo.fileSize[1]} x ${photo.fileSize[0]}.`);
+  const names = [...photo.embeddings.map((each) => each.name), "color"];
+  for (const name of names) hardnesses[name] ??= 1;
+  $("embedding").replaceChildren(...names.map((name) => new Option(name === "color" ? "colour" : name, name)));
+  const pictures = photo.embeddings.filter((each) => each.picture).map((each) => new Option(`embedding ${each.name} (PCA)`, each.picture));
+  $("show").replaceChildren(new Option("photograph", source.src), ...pictures);
+  stage.setPicture(source.src);
   showSettings();
   showClasses();
-  stage.setPicture(photograph.src);
-  const [known, given, other] = await Promise.all([data.truth, ...data.sketches].map((packed) => packed && unpackSketch(packed)));
-  await Promise.all([lookWorker, filterWorker].map((worker) => ask(worker, "open", content)));
+  const [known, given, other] = await Promise.all([photo.truth, ...photo.sketches].map((packed) => packed && unpackSketch(packed)));
+  await opened;
   sketch.reset(given?.classes ?? known?.classes ?? [0, 1], null);
   if (known) openTruth(known);
   if (other) openRival(other);
@@ -226,5 +238,12 @@ async function start() {
     const {hardnesses: _, ...how} = settings();
     ask(filterWorker, "prepare", how);
   }
+}
+
+async function start() {
+  const source = $("photograph").cloneNode();
+  await source.decode();
+  $("photograph-choice").hidden = !data.model;
+  await show(data, source);
   document.body.dataset.ready = "yes";
 }

@@ -36,6 +36,7 @@ function addClasses(found) {
 
 for (const [id, use] of [
   ["open", openInput],
+  ["open-photograph", openPhotograph],
   ["open-rival", async (file) => { openRival(await readInput(file)); await sharpen(); }],
   ["open-truth", async (file) => { openTruth(await readInput(file)); await sharpen(); }],
 ]) {
@@ -52,10 +53,12 @@ document.addEventListener("dragleave", () => document.body.classList.remove("dro
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
-  if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0], openInput);
+  const file = event.dataTransfer.files[0];
+  if (file) take(file, async () => (await isPhotograph(file) ? openPhotograph(file) : openInput(file)));
 });
 
-const stem = data.name.replace(/\.[^.]*$/, "");
+// The photograph's name without its ending.
+const stem = () => photo.name.replace(/\.[^.]*$/, "");
 
 function save(blob, name) {
   const link = Object.assign(document.createElement("a"), {href: URL.createObjectURL(blob), download: name});
@@ -78,15 +81,15 @@ function cutout(labels) {
   return encodePng(pixels, height, width);
 }
 
-$("save-mask").onclick = async () => save(await labelPng(sketch.result.after), `${stem}_labels.png`);
-$("save-cutout").onclick = async () => save(await cutout(sketch.result.after), `${stem}_cutout.png`);
+$("save-mask").onclick = async () => save(await labelPng(sketch.result.after), `${stem()}_labels.png`);
+$("save-cutout").onclick = async () => save(await cutout(sketch.result.after), `${stem()}_cutout.png`);
 $("save-input").onclick = async () => {
   const labels = sketch.labels();
-  if (!sketch.base.channels) return save(await labelPng(labels), `${stem}_drawn.png`);
+  if (!sketch.base.channels) return save(await labelPng(labels), `${stem()}_drawn.png`);
   const channels = sketch.channels(labels);
   const numbers = new Float32Array(channels.length * channels[0].length);
   channels.forEach((channel, c) => numbers.set(channel, c * channel.length));
-  return save(encodeNpy(numbers, [channels.length, Math.ceil(height / stride), Math.ceil(width / stride)]), `${stem}_drawn.npy`);
+  return save(encodeNpy(numbers, [channels.length, Math.ceil(height / stride), Math.ceil(width / stride)]), `${stem()}_drawn.npy`);
 };
 $("copy").onclick = async () => {
   await navigator.clipboard.writeText($("python").textContent).then(() => tell("Copied."), () => tell("This browser does not let a page copy.", true));
@@ -94,7 +97,7 @@ $("copy").onclick = async () => {
 
 // The expression that reads what is sharpened, in Python.
 function pythonInput({base, isPainted}) {
-  const name = isPainted ? `${stem}_drawn.${base.channels ? "npy" : "png"}` : base.name;
+  const name = isPainted ? `${stem()}_drawn.${base.channels ? "npy" : "png"}` : base.name;
   const file = JSON.stringify(name);
   const of = (arrays) => (base.key ? `${arrays}[${JSON.stringify(base.key)}]` : `next(iter(${arrays}.values()))`);
   if (name === "DeepLabV3") return "segaware.data.photograph_logits()";

@@ -20,13 +20,18 @@ from torch import Tensor
 from segaware.atomic import write_atomically
 from segaware.nn import Embedding
 from segaware.showcase.explore.inputs import STRIDE, Photograph, Sketch
+from segaware.showcase.explore.model import Model
 from segaware.viz import embedding_colors
-from segaware.viz.page import read_part, render_page
+from segaware.viz.page import POLICY, read_part, render_page
 
 _FOLDER = Path(__file__).parent
+# A page with a model loads a module that is in it, and compiles WebAssembly.
+_MODEL_POLICY = POLICY.replace("script-src", "script-src 'wasm-unsafe-eval' blob:")
 _SCRIPTS = {
-    "worker": ("shared", "filter", "scores", "worker"),
-    "scripts": ("shared", "files", "inputs", "stage", "sketch", "look", "app", "tools", "home"),
+    "shared": ("shared",),
+    "worker": ("filter", "scores", "worker"),
+    "embedder": ("embedder",),
+    "scripts": ("shared", "files", "inputs", "stage", "sketch", "look", "app", "tools", "model", "home"),
 }
 
 
@@ -59,6 +64,7 @@ def write_page(
     networks: Mapping[str, Embedding],
     sketches: Sequence[Sketch] = (),
     truth: Sketch | None = None,
+    model: Model | None = None,
 ) -> None:
     """Write the page.
 
@@ -68,6 +74,7 @@ def write_page(
         networks: The embeddings that it offers beside colour, by the names that `segaware.refine` knows them by.
         sketches: What it sharpens first, and what it compares with that; nothing if not given.
         truth: What it should be, if that is known.
+        model: With what the page embeds other photographs, as the first of `networks`; they cannot be opened without.
     """
     height, width = photograph.pixels.shape[:2]
     embeddings = []
@@ -77,7 +84,9 @@ def write_page(
         # Differences to the row above, which wrap around, are smaller numbers: a fifth less to keep.
         rows = np.diff(content, axis=1, prepend=np.int8(0))
         picture = _jpeg(embedding_colors(embedding[network.colors :]), 85)
-        embeddings.append({"name": name, "content": _pack(rows), "scales": scales.tolist(), "picture": picture})
+        embeddings.append(
+            {"name": name, "content": _pack(rows.tobytes()), "scales": scales.tolist(), "picture": picture}
+        )
     data: dict[str, Any] = {
         "name": photograph.name,
         "height": height,
@@ -87,6 +96,8 @@ def write_page(
         "embeddings": embeddings,
         "sketches": [_sketch_data(sketch) for sketch in sketches],
         "truth": truth and _sketch_data(truth),
+        "model": model
+        and {"name": next(iter(networks)), **{key: _pack(part) for key, part in model._asdict().items()}},
     }
     parts = {
         "title": escape(photograph.name),
@@ -97,7 +108,8 @@ def write_page(
         parts[part] = "\n".join(_read(f"{name}.js") for name in names)
     parts["scripts"] += read_part("wipe.js")
     body = re.sub(r"<!--(\w+)-->", lambda mark: parts[mark[1]], _read("page.html"))
-    write_atomically(path, render_page(f"{photograph.name} · segaware explore", body, _read("style.css")))
+    policy = _MODEL_POLICY if model else POLICY
+    write_atomically(path, render_page(f"{photograph.name} · segaware explore", body, _read("style.css"), policy))
 
 
 def _read(name: str) -> str:
@@ -106,11 +118,11 @@ def _read(name: str) -> str:
 
 def _sketch_data(sketch: Sketch) -> dict[str, Any]:
     values = {name: getattr(sketch, name) for name in ("name", "kind", "key", "classes")}
-    return {**values, "points": sketch.given.shape[-2:], "content": _pack(sketch.given)}
+    return {**values, "points": sketch.given.shape[-2:], "content": _pack(sketch.given.tobytes())}
 
 
-def _pack(array: np.ndarray) -> str:
-    return base64.b64encode(zlib.compress(array.tobytes())).decode()
+def _pack(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 9)).decode()
 
 
 def _jpeg(pixels: np.ndarray, quality: int) -> str:

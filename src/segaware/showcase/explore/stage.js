@@ -9,9 +9,14 @@ const $ = (id) => document.getElementById(id);
 
 class Stage {
   constructor(height, width, stride) {
-    Object.assign(this, {height, width, stride});
+    this.stride = stride;
     this.element = $("stage");
     this.panes = [this.element, $("twin")]; // the second one shows the right side, if that is apart
+    this.resize(height, width);
+  }
+
+  resize(height, width) {
+    Object.assign(this, {height, width});
     $("panes").style.setProperty("--proportion", width / height);
     for (const id of ["left", "right"]) Object.assign($(id), {width, height});
     for (const svg of document.querySelectorAll("svg.layer")) svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
