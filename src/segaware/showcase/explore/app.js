@@ -56,7 +56,7 @@ let sharpenAgain = false;
 async function sharpen() {
   $("undo").disabled = !sketch.done.length;
   $("redo").disabled = !sketch.undone.length;
-  for (const id of ["save-mask", "save-cutout", "save-input", "clear", "wipe"]) $(id).disabled = sketch.isEmpty;
+  for (const id of ["save-mask", "save-cutout", "save-input", "clear"]) $(id).disabled = sketch.isEmpty;
   $("python").textContent = pythonLine(photo, sketch, settings());
   sharpenAgain = true;
   if (sharpening) return;
