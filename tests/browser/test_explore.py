@@ -15,12 +15,10 @@ import segaware
 from segaware.data import photograph, photograph_logits, read_image, read_label
 from segaware.nn import Embedding
 from segaware.refining import Kind
-from segaware.showcase.explore.folder import find_sources, write_index, write_pages
 from segaware.showcase.explore.inputs import (
     Photograph,
     open_photograph,
     open_sketch,
-    open_sketches,
     open_truth,
     packaged_sketch,
 )
@@ -208,54 +206,6 @@ def test_scores_that_are_corrected_and_truth_that_is_dropped(
     assert page.evaluate("sketch.classes") == [0, 8, 1] and (result(page, "before") == 2).any()
 
 
-def test_two_scores_are_compared(visit: Any, fast: Embedding, tmp_path: Path) -> None:
-    shown = open_photograph(photograph())
-    truth = (np.array(Image.fromarray(packaged_sketch().given[1]).resize((451, 300))) > 127).astype(np.uint8)
-    Image.fromarray(truth).save(tmp_path / "truth.png")
-    for name, shift in (("a", 0), ("b", 12)):
-        (tmp_path / name).mkdir()
-        Image.fromarray(np.roll(truth, shift, 0)).save(tmp_path / name / "cat.png")
-    sketches = open_sketches([tmp_path / name / "cat.png" for name in "ab"], shown.pixels)
-    write_page(
-        tmp_path / "page.html", shown, {"fast": fast}, sketches, open_truth(tmp_path / "truth.png", shown.pixels)
-    )
-    page = visit(tmp_path / "page.html")
-    settled(page)
-    assert page.locator("#left-side option").all_text_contents() == [
-        f"{name}/cat.png, {when}" for name in "ab" for when in ("given", "sharpened")
-    ]
-    captions = [f"{name}/cat.png: percent, before → after" for name in "ab"]
-    assert page.locator("#scores caption").all_text_contents() == captions
-    first, second = (page.locator("#scores table").nth(n).locator("tbody tr").all_inner_texts() for n in (0, 1))
-    assert first[0].startswith("class 0\t100.0 → ") and first[0].split("\t")[2].startswith("100.0 → ")
-    for labels in ("before", "after"):
-        found = np.array(page.evaluate(f"Array.from(results[1].{labels})")).reshape(truth.shape)
-        iou = 100 * ((found == 1) & (truth == 1)).sum() / ((found == 1) | (truth == 1)).sum()
-        assert f"{iou:.1f}" in second[1].split("\t")[1]
-    page.check("#errors")
-    left, right = (page.evaluate(COUNT_RED, side) for side in ("left", "right"))
-    assert left < right
-    page.select_option("#left-side", "2")
-    assert page.evaluate(COUNT_RED, "left") > left
-    # Apart, the second photograph is looked at and drawn on as the first one is.
-    page.check("#apart")
-    page.locator("#twin").scroll_into_view_if_needed()
-    boxes = [page.locator(f"#{pane}").bounding_box() for pane in ("stage", "twin")]
-    assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"] and page.locator("#twin #right").count() == 1
-    page.mouse.move(boxes[1]["x"] + boxes[1]["width"] / 2, boxes[1]["y"] + boxes[1]["height"] / 4)
-    settled(page)
-    row, column = page.evaluate("look.pixel")
-    assert abs(row - 75) <= 1 and abs(column - 225) <= 1
-    page.uncheck("#apart")
-    assert page.locator("#stage #right").count() == 1
-    page.set_input_files("#open-rival", tmp_path / "a" / "cat.png")
-    until(page, "rival.base.name === 'cat.png'")
-    settled(page)
-    page.click("#clear")
-    settled(page)
-    assert page.evaluate("!rival && !results.length") and not page.locator("#sides").is_visible()
-
-
 @pytest.mark.parametrize(
     ("name", "key", "kind"),
     [("scores.npz", "b", "scores"), ("scores.npz", None, "scores"), ("labels.safetensors", "b", "labels"),
@@ -289,16 +239,6 @@ def test_the_line_of_python_reads_what_the_page_was_given(
     found = np.array(page.evaluate("sketch.classes"))[result(page)]
     assert (result(page) != result(page, "before")).mean() > 0.003
     assert (refined != found).mean() < 0.003
-
-
-# Pixels of errors in a layer; a copy is read, for to read a canvas itself twice makes Chromium warn.
-COUNT_RED = """(id) => {
-  const context = new OffscreenCanvas(width, height).getContext("2d", {willReadFrequently: true});
-  context.drawImage($(id), 0, 0);
-  const {data} = context.getImageData(0, 0, width, height);
-  const pixels = Array.from({length: width * height}, (_, i) => data.subarray(4 * i, 4 * i + 2));
-  return pixels.filter(([red, green]) => red > 200 && green < 60).length;
-}"""
 
 
 # A boolean array of 2x3, of which the first is true.
@@ -383,18 +323,3 @@ def test_nothing_is_wider_than_the_screen_and_text_has_contrast(
                          "(e) => !(e.labels?.length || e.textContent || e.ariaLabel)).length") == 0  # fmt: skip
     low = page.evaluate(LOW_CONTRAST)
     assert low == []
-
-
-def test_an_index_leads_to_its_pages(visit: Any, fast: Embedding, tmp_path: Path) -> None:
-    for name in ("a & <b>#1?", "c"):
-        pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.png")
-    sources = find_sources(tmp_path / "photos", [], None, tmp_path)
-    (tmp_path / "pages").mkdir()
-    entries = list(write_pages(sources, {"fast": fast}, open_sketches))
-    write_index(tmp_path / "index.html", "photos", entries, {}, "nothing")
-    page = visit(tmp_path / "index.html", ready="h1")
-    page.click("text=a & <b>#1?.png")
-    page.wait_for_selector("body[data-ready]")
-    assert page.locator("h1").text_content() == "a & <b>#1?.png"
