@@ -30,6 +30,8 @@ test-browser: install
 	command -v chromium && command -v firefox-esr || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get; then apt-get update -qq && apt-get install -qq -y chromium firefox-esr; fi || \
 	echo "the browsers that are missing could not be installed"
+	command -v npm && npm install --silent --ignore-scripts --prefix .venv/onnxruntime-web onnxruntime-web@1.30.0 || \
+	echo "onnxruntime-web could not be installed"
 	$(BIN)/python -m pytest tests/browser -rs
 
 # On a machine with a GPU, whose PyTorch is a build for it: `make test-gpu TORCH=torch`.

@@ -14,7 +14,7 @@ from segaware.showcase.explore.page import write_page
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as session:
         path = Path(folder) / "cat.html"
-        write_page(path, open_photograph(photograph()), {"fast": load_embedding()}, packaged_sketch())
+        write_page(path, open_photograph(photograph()), {"fast": load_embedding()}, [packaged_sketch()])
         browser = session.chromium.launch(executable_path=shutil.which("chromium"), chromium_sandbox=False)
         page = browser.new_page(viewport={"width": 1180, "height": 960}, color_scheme="light")
         page.goto(path.as_uri())

@@ -30,7 +30,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
                 files.append(File.generated(config, f"tutorials/{picture.name}", content=picture.read_bytes()))
     with tempfile.TemporaryDirectory() as folder:
         shown = Path(folder) / "cat.html"
-        write_page(shown, open_photograph(photograph()), {"fast": load_embedding()}, packaged_sketch())
+        write_page(shown, open_photograph(photograph()), {"fast": load_embedding()}, [packaged_sketch()])
         files.append(File.generated(config, shown.name, content=shown.read_bytes()))
     return files
 

@@ -44,7 +44,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
     problems: list[str] = []
     contexts = []
 
-    def open_page(path: Path, **options: Any) -> Any:
+    def open_page(path: Path, ready: str = "body[data-ready]", **options: Any) -> Any:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
@@ -53,7 +53,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
         page.on("request", lambda request: requests.append(request.url))
         requests: list[str] = []
         page.goto(path.as_uri())
-        page.wait_for_selector("body[data-ready]", timeout=120_000)
+        page.wait_for_selector(ready, timeout=120_000)
         page.requests = requests
         return page
 
@@ -86,4 +86,24 @@ def seen_pixels(page: Any) -> np.ndarray:
 def result(page: Any, which: str = "after") -> np.ndarray:
     """Return the indices of classes before or after the filter, uint8 (H, W)."""
     height, width = page.evaluate("[height, width]")
-    return np.array(page.evaluate(f"Array.from(result.{which})"), np.uint8).reshape(height, width)
+    return np.array(page.evaluate(f"Array.from(results[0].{which})"), np.uint8).reshape(height, width)
+
+
+# Texts with less contrast to what is behind them than 4.5, the AA of WCAG.
+LOW_CONTRAST = """() => {
+  const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
+  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = (color) => [0.2126, 0.7152, 0.0722].reduce((sum, part, i) => sum + part * linear(color[i] / 255), 0);
+  const behind = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const color = rgb(getComputedStyle(e).backgroundColor);
+      if (color.length < 4 || color[3] > 0) return color;
+    }
+  };
+  const speaks = (e) => Array.from(e.childNodes).some((node) => node.nodeType === 3 && node.data.trim());
+  const shown = Array.from(document.querySelectorAll("body *:not(script)")).filter((e) => speaks(e) && !e.disabled);
+  return shown.filter((e) => e.checkVisibility()).map((e) => {
+    const [a, b] = [rgb(getComputedStyle(e).color), behind(e)].map(light).sort((x, y) => y - x);
+    return [e.textContent.trim().slice(0, 20), (a + 0.05) / (b + 0.05)];
+  }).filter(([, ratio]) => ratio < 4.5);
+}"""

@@ -15,6 +15,7 @@ from segaware.data import photograph, photograph_logits, read_image
 from segaware.metrics import boundary_counts
 from segaware.nn import ColorEmbedding, Embedding
 from segaware.ops import attention_mask, embedding_distance, segaware_filter2d
+from segaware.refining.strength import Strength
 from segaware.showcase.explore.inputs import Photograph, open_sketch
 from segaware.showcase.explore.page import embed, quantize, write_page
 from tests.browser.conftest import result, seen_pixels, settled, until
@@ -109,7 +110,7 @@ def test_labels_are_those_of_refine(visit: Any, fast: Embedding, pixels: np.ndar
     labels[20:50, 30:70], labels[60:70, 20:80], labels[5:12] = 7, 3, 1
     np.save(tmp_path / "labels.npy", labels)
     sketch = open_sketch(tmp_path / "labels.npy", pixels)
-    write_page(tmp_path / "page.html", Photograph("part.jpg", pixels, pixels.shape[:2]), {"fast": fast}, sketch)
+    write_page(tmp_path / "page.html", Photograph("part.jpg", pixels, pixels.shape[:2]), {"fast": fast}, [sketch])
     page = visit(tmp_path / "page.html")
     page.select_option("#embedding", name)
     settled(page)
@@ -127,20 +128,28 @@ def test_labels_are_those_of_refine(visit: Any, fast: Embedding, pixels: np.ndar
     assert (found != wanted).sum() == 0
 
 
-def test_scores_that_are_opened_are_those_of_refine(visit: Any, fast: Embedding, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "strength"), [("coarse", "auto"), ("coarse", 1), ("full", "auto")])
+def test_scores_that_are_opened_are_those_of_refine(
+    visit: Any, fast: Embedding, tmp_path: Path, size: str, strength: Strength
+) -> None:
     image = read_image(photograph())
     write_page(tmp_path / "page.html", Photograph("cat.jpg", image, image.shape[:2]), {"fast": fast})
-    np.save(tmp_path / "scores.npy", photograph_logits())
+    scores = photograph_logits()
+    if size == "full":
+        scores = segaware.refine(image, scores, strength=0)[[0, 8, 12]] * 2
+    np.save(tmp_path / "scores.npy", scores)
     page = visit(tmp_path / "page.html")
     page.set_input_files("#open", tmp_path / "scores.npy")
-    until(page, "sketch.base.name === 'scores.npy' && result")
+    until(page, "sketch.base.name === 'scores.npy' && results.length")
+    assert page.is_checked("#auto")
+    page.set_checked("#auto", strength == "auto")
     settled(page)
     embedding = in_full(on_page(embed(fast, image).numpy()), image.shape[:2])
     wanted = segaware.refine(
-        seen_pixels(page), photograph_logits(), strength=1, stride=2, embedding=embedding, classify=True
+        seen_pixels(page), scores, embedding=embedding, classify=True, strength=strength, stride=2, iterations=8
     )
-    assert page.evaluate("sketch.classes") == [0, 8]
-    assert (np.array([0, 8])[result(page)] != wanted).sum() <= 1  # a tie
+    found = np.array(page.evaluate("sketch.classes"))[result(page)]
+    assert (found != wanted).sum() <= 1  # a tie
 
 
 def test_iou_is_that_of_the_metrics(visit: Any, fast: Embedding, tmp_path: Path) -> None:

@@ -7,15 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from PIL import Image
 
 import segaware
 from segaware.data import photograph, photograph_logits, read_image, read_label
 from segaware.nn import Embedding
-from segaware.showcase.explore.inputs import Photograph, open_photograph, open_sketch, open_truth, packaged_sketch
+from segaware.refining import Kind
+from segaware.showcase.explore.inputs import (
+    Photograph,
+    open_photograph,
+    open_sketch,
+    open_truth,
+    packaged_sketch,
+)
 from segaware.showcase.explore.page import write_page
-from tests.browser.conftest import result, settled, until
+from tests.browser.conftest import LOW_CONTRAST, result, settled, until
 
 OUTLINE = ((40, 290), (30, 90), (60, 10), (370, 15), (350, 120), (330, 290))  # of the cat's head, column and row
 
@@ -87,7 +95,7 @@ def test_an_outline_is_sharpened_and_taken_home(
 def test_undo_redo_erase_and_clear(visit: Any, empty: Path) -> None:
     page = visit(empty)
     drag(page, (100, 100), (200, 100))  # looks
-    assert page.evaluate("sketch.isEmpty && result === null")
+    assert page.evaluate("sketch.isEmpty && !results.length")
     page.check("input[value=brush]", force=True)
     drag(page, (100, 100), (200, 100))
     one = result(page, "before")
@@ -142,15 +150,13 @@ def test_looking_draws_window_masks_and_profile(visit: Any, empty: Path) -> None
 def test_truth_is_scored(visit: Any, fast: Embedding, tmp_path: Path) -> None:
     shown = open_photograph(photograph())
     sketch = packaged_sketch()
-    truth = np.where(sketch.labels == 1, 255, 0).astype(np.uint8)
-    truth = np.roll(truth, 5, 0)
+    cat = np.array(Image.fromarray(sketch.given[1]).resize((451, 300))) > 127
+    truth = np.roll(np.where(cat, 255, 0).astype(np.uint8), 5, 0)
     Image.fromarray(truth).save(tmp_path / "truth.png")
-    np.save(tmp_path / "mask.npy", sketch.labels == 1)
+    np.save(tmp_path / "mask.npy", cat)
     mask = open_sketch(tmp_path / "mask.npy", shown.pixels, "masks")
     assert mask.classes == [0, 1]
-    write_page(
-        tmp_path / "page.html", shown, {"fast": fast}, mask, open_truth(tmp_path / "truth.png", shown.pixels, [0, 1])
-    )
+    write_page(tmp_path / "page.html", shown, {"fast": fast}, [mask], open_truth(tmp_path / "truth.png", shown.pixels))
     page = visit(tmp_path / "page.html")
     settled(page)
     rows = page.locator("#scores tbody tr").all_inner_texts()
@@ -163,7 +169,7 @@ def test_truth_is_scored(visit: Any, fast: Embedding, tmp_path: Path) -> None:
     page.check("#errors")
     wrong = np.argwhere((after == 1) != right)
     row, column = wrong[len(wrong) // 2].tolist()
-    red = page.evaluate(f"Array.from($('after').getContext('2d').getImageData({column}, {row}, 1, 1).data)")
+    red = page.evaluate(f"Array.from($('right').getContext('2d').getImageData({column}, {row}, 1, 1).data)")
     assert red[0] > 200 and red[1] < 60
 
 
@@ -173,7 +179,7 @@ def test_scores_that_are_corrected_and_truth_that_is_dropped(
     np.save(tmp_path / "scores.npy", photograph_logits())
     page = visit(empty)
     page.set_input_files("#open", tmp_path / "scores.npy")
-    until(page, "sketch.base.name === 'scores.npy' && result")
+    until(page, "sketch.base.name === 'scores.npy' && results.length")
     settled(page)
     page.check("input[value=brush]", force=True)
     drag(page, (400, 200), (440, 280))  # into the background
@@ -195,9 +201,44 @@ def test_scores_that_are_corrected_and_truth_that_is_dropped(
     page.click("#clear")
     settled(page)
     page.evaluate(DROP)
-    until(page, "sketch.base.name === 'mask.npy' && result")
+    until(page, "sketch.base.name === 'mask.npy' && results.length")
     settled(page)
     assert page.evaluate("sketch.classes") == [0, 8, 1] and (result(page, "before") == 2).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "kind"),
+    [("scores.npz", "b", "scores"), ("scores.npz", None, "scores"), ("labels.safetensors", "b", "labels"),
+     ("probabilities.safetensors", None, "probabilities"), ("mask.npz", None, "masks")],
+)  # fmt: skip
+def test_the_line_of_python_reads_what_the_page_was_given(
+    visit: Any, fast: Embedding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, key: str | None, kind: Kind
+) -> None:
+    shown = open_photograph(photograph())
+    soft = segaware.refine(shown.pixels, photograph_logits(), strength=0)[[0, 8]]
+    array = {
+        "scores": photograph_logits(), "probabilities": torch.from_numpy(soft).softmax(0).numpy(),
+        "labels": soft.argmax(0).astype(np.uint8), "masks": soft[1] > soft[0],
+    }[kind]  # fmt: skip
+    arrays = {"b": array} if key is None else {"a": np.zeros(3, np.float32), "b": array}
+    if name.endswith(".npz"):
+        np.savez(tmp_path / name, **arrays)
+    else:
+        safetensors.numpy.save_file(arrays, tmp_path / name)
+    (tmp_path / "chelsea.jpg").write_bytes(photograph().read_bytes())
+    write_page(tmp_path / "page.html", shown, {"fast": fast}, [open_sketch(tmp_path / name, shown.pixels, kind, key)])
+    page = visit(tmp_path / "page.html")
+    settled(page)
+    assert page.is_checked("#auto") == (kind in ("scores", "probabilities"))
+    assert ("strength=1" in page.locator("#python").text_content()) == (kind in ("labels", "masks"))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    with segaware.use_backend("reference"):
+        exec(page.locator("#python").text_content(), names)
+    refined = np.asarray(names["refined"])
+    found = np.array(page.evaluate("sketch.classes"))[result(page)]
+    assert (result(page) != result(page, "before")).mean() > 0.003
+    assert (refined != found).mean() < 0.003
 
 
 # A boolean array of 2x3, of which the first is true.
@@ -216,7 +257,7 @@ def test_names_of_files_are_text(visit: Any, fast: Embedding, tmp_path: Path) ->
     write_page(tmp_path / "page.html", Photograph(name, pixels, (40, 60)), {"fast": fast})
     page = visit(tmp_path / "page.html")
     assert page.locator("h1").text_content() == name
-    assert page.locator("img").count() == 1
+    assert page.locator("img").count() == 2  # the photograph, and its place beside it
     file = tmp_path / "<img src=x onerror=alert(1)>.png"
     Image.fromarray(np.zeros((9, 70), np.uint8)).save(file)
     page.set_input_files("#open", file)
@@ -280,24 +321,5 @@ def test_nothing_is_wider_than_the_screen_and_text_has_contrast(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("Array.from(document.querySelectorAll('input, select, button')).filter("
                          "(e) => !(e.labels?.length || e.textContent || e.ariaLabel)).length") == 0  # fmt: skip
-    low = page.evaluate(CONTRAST)
+    low = page.evaluate(LOW_CONTRAST)
     assert low == []
-
-
-CONTRAST = """() => {
-  const rgb = (text) => text.match(/[0-9.]+/g).map(Number);
-  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  const light = (color) => [0.2126, 0.7152, 0.0722].reduce((sum, part, i) => sum + part * linear(color[i] / 255), 0);
-  const behind = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const color = rgb(getComputedStyle(e).backgroundColor);
-      if (color.length < 4 || color[3] > 0) return color;
-    }
-  };
-  const speaks = (e) => Array.from(e.childNodes).some((node) => node.nodeType === 3 && node.data.trim());
-  const shown = Array.from(document.querySelectorAll("body *:not(script)")).filter((e) => speaks(e) && !e.disabled);
-  return shown.filter((e) => e.checkVisibility()).map((e) => {
-    const [a, b] = [rgb(getComputedStyle(e).color), behind(e)].map(light).sort((x, y) => y - x);
-    return [e.textContent.trim().slice(0, 20), (a + 0.05) / (b + 0.05)];
-  }).filter(([, ratio]) => ratio < 4.5);
-}"""

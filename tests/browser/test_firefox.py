@@ -27,7 +27,7 @@ document.addEventListener("securitypolicyviolation", (event) => problems.push(ev
 const watch = setInterval(() => {
   if (!document.body?.dataset.ready || sharpening) return;
   clearInterval(watch);
-  const changed = result.after.filter((label, i) => label !== result.before[i]).length;
+  const changed = results[0].after.filter((label, i) => label !== results[0].before[i]).length;
   const masks = look.shown.values.map((each) => each.reduce((a, b) => a + b) / each.length);
   fetch("/report", {method: "POST", body: JSON.stringify({problems, changed, masks, status: $("status").textContent})});
 }, 200);
@@ -36,7 +36,7 @@ const watch = setInterval(() => {
 
 @pytest.mark.skipif(FIREFOX is None, reason="wants Firefox: apt-get install firefox-esr")
 def test_firefox_opens_it(fast: Embedding, tmp_path: Path) -> None:
-    write_page(tmp_path / "page.html", open_photograph(photograph()), {"fast": fast}, packaged_sketch())
+    write_page(tmp_path / "page.html", open_photograph(photograph()), {"fast": fast}, [packaged_sketch()])
     page = (tmp_path / "page.html").read_text("utf-8")
     assert page.count("default-src 'none'") == 1  # nothing is fetched but what this test adds
     page = page.replace("default-src 'none'", "default-src 'none'; connect-src 'self'").replace(

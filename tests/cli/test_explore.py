@@ -5,6 +5,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,14 @@ def test_the_page_has_scores_and_truth(segaware: Segaware, photo: Path, tmp_path
     )
     assert done.exit_code == 0 and str(out) in done.output.replace("\n", "")
     data = payload(out)
-    assert (data["name"], data["height"], data["width"], data["classes"]) == ("photo.png", 30, 41, [0, 7, 15, 3])
-    labels = unpack(data["sketch"]["labels"], (30, 41))
-    assert labels[0, 0] == 1 and labels[14, 22] == 2 and labels[-1, -1] == 0
-    channels = unpack(data["sketch"]["channels"], (3, 15, 21))
-    assert channels[2, 7, 11] > 250 and channels[1, 7, 11] == 0
-    assert (unpack(data["truth"], (30, 41)) == np.select([truth == 15, truth == 3, truth == 255], [2, 3, 255], 0)).all()
+    assert (data["name"], data["height"], data["width"]) == ("photo.png", 30, 41)
+    sketch, known = data["sketches"][0], data["truth"]
+    assert (sketch["kind"], sketch["classes"], sketch["points"]) == ("scores", [0, 7, 15], [8, 11])
+    channels = unpack(sketch["content"], (3, 8, 11))
+    assert channels[2, 3, 4] > 250 and channels[1, 0, 0] > 250 and channels[1, 3, 4] == 0
+    assert (known["kind"], known["classes"]) == ("labels", [0, 3, 15])
+    wanted = np.select([truth == 3, truth == 15, truth == 255], [1, 2, 255], 0)
+    assert (unpack(known["content"], (30, 41)) == wanted).all()
     embedding = data["embeddings"][0]
     assert embedding["name"] == "fast" and len(embedding["scales"]) == 19
     assert unpack(embedding["content"], (19, 15, 21), np.int8).any()
@@ -72,7 +75,75 @@ def test_what_is_large_is_reduced_and_says_so(
     assert "photo.png is shown reduced, from 80x50 to 40x25 pixels" in " ".join(done.output.split())
     data = payload(out)
     assert data["fileSize"] == [50, 80] and (data["height"], data["width"]) == (25, 40)
-    assert (unpack(data["sketch"]["labels"], (25, 40)) == np.repeat([[0] * 20 + [1] * 20], 25, 0)).all()
+    assert (unpack(data["sketches"][0]["content"], (25, 40)) == np.repeat([[0] * 20 + [1] * 20], 25, 0)).all()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """A folder of photographs, of scores and of truth: one is right, one blurred, one wrong, one damaged."""
+    rng = np.random.default_rng(0)
+    for folder in ("photos", "scores", "truth"):
+        (tmp_path / folder).mkdir()
+    truth = np.zeros((40, 60), np.uint8)
+    truth[:, 25:] = 1
+    pixels = np.where(truth[..., None] > 0, 200, 50) + rng.integers(0, 9, (40, 60, 3))
+    for name, shift in (("right", 0), ("a&<b>#1", 2), ("wrong", 20), ("damaged", 0)):
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photos" / f"{name}.png")
+        Image.fromarray(np.roll(truth, shift, 1)).save(tmp_path / "scores" / f"{name}.png")
+        Image.fromarray(truth).save(tmp_path / "truth" / f"{name}.png")
+    (tmp_path / "photos" / "damaged.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def captions(page: Path) -> list[str]:
+    return [unescape(text) for text in re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text("utf-8"))]
+
+
+def test_a_folder_has_an_index_and_the_worst_comes_first(segaware: Segaware, folders: Path) -> None:
+    out = folders / "out"
+    options = "--scores", folders / "scores", "--truth", folders / "truth", "--out", out
+    done = segaware("explore", folders / "photos", *options)
+    assert done.exit_code == 1 and "damaged.png: " in done.stderr and "writing pages: 4/4 pages" in done.stderr
+    assert sorted(path.name for path in (out / "pages").iterdir()) == ["a&<b>#1.html", "right.html", "wrong.html"]
+    found = captions(out / "index.html")
+    assert [text.split(".png")[0] for text in found] == ["wrong", "a&<b>#1", "right"]
+    assert found[2] == "right.png: boundary IoU 1.000 before, 1.000 now"
+    before, after = map(float, re.findall(r"\d\.\d+", found[1]))
+    assert before < after
+    text = (out / "index.html").read_text("utf-8")
+    assert 'href="pages/a%26%3Cb%3E%231.html"' in text and "<td>damaged.png</td>" in text
+    assert payload(out / "pages" / "right.html")["truth"]["classes"] == [0, 1]
+
+
+def test_without_truth_what_changes_most_comes_first(segaware: Segaware, folders: Path) -> None:
+    (folders / "photos" / "damaged.png").unlink()
+    (folders / "scores" / "wrong.png").unlink()
+    out = folders / "out"
+    done = segaware("explore", folders / "photos", "--scores", folders / "scores", "--out", out)
+    assert done.exit_code == 1 and f"wrong.png: {folders / 'scores' / 'wrong.npy'}: no such file" in done.stderr
+    found = captions(out / "index.html")
+    assert found[0].startswith("a&<b>#1.png: ") and found[1] == "right.png: 0.0% of its pixels change"
+    options = *("--scores", folders / "scores") * 2, "--truth", folders / "truth", "--out", folders / "two"
+    assert segaware("explore", folders / "photos", *options).exit_code == 1
+    found = captions(folders / "two" / "index.html")
+    assert found[1] == "right.png: boundary IoU 1.000 before, 1.000 now; 1.000 before, 1.000 now"
+    names = [sketch["name"] for sketch in payload(folders / "two" / "pages" / "right.html")["sketches"]]
+    assert names == ["scores/right.png"] * 2
+
+
+def test_a_folder_of_photographs_alone(segaware: Segaware, fails: Callable[..., str], folders: Path) -> None:
+    (folders / "photos" / "damaged.png").unlink()
+    out = folders / "out"
+    error = fails("explore", folders / "photos", "--scores", folders / "photos" / "right.png", "--out", out)
+    assert "--scores must be a folder" in error
+    assert "no image" in fails("explore", folders, "--out", out)
+    assert "--with-model is for the page of one" in fails("explore", folders / "photos", "--with-model", folders)
+    three = ("--scores", folders / "scores") * 3
+    assert "--scores may be given twice, to compare two, got 3" in fails("explore", folders / "photos", *three)
+    assert not out.exists()
+    assert segaware("explore", folders / "photos", "--out", out).exit_code == 0
+    assert captions(out / "index.html") == ["a&<b>#1.png", "right.png", "wrong.png"]
+    assert "pass --overwrite" in fails("explore", folders / "photos", "--out", out)
 
 
 def test_errors(fails: Callable[..., str], photo: Path, tmp_path: Path) -> None:
@@ -90,6 +161,7 @@ def test_errors(fails: Callable[..., str], photo: Path, tmp_path: Path) -> None:
     error = fails("explore", photo, "--scores", tmp_path / "many.npy", "--out", out)
     assert "the page takes 1 to 32 classes, got" in error
     assert "--truth must be a .png" in fails("explore", photo, "--truth", tmp_path / "many.npy", "--out", out)
+    assert "must be the folder dist/ of the npm" in fails("explore", photo, "--with-model", tmp_path, "--out", out)
     assert "no file other" in fails("explore", photo, "--embedding", "other", "--out", out)
     assert not out.exists()
     out.write_text("mine")

@@ -118,7 +118,7 @@ def test_compare(fails: Fails, tmp_path: Path) -> None:
     out = tmp_path / "a.png"
     out.write_bytes(b"somebody's")
     assert "a.png is there already; pass --overwrite" in fails("compare", NAME, "demo/control", "--out", out)
-    assert "must end in .png, got" in fails("compare", NAME, "demo/control", "--out", tmp_path / "a.npz")
+    assert "--out must end in .html or .png, got" in fails("compare", NAME, "demo/control", "--out", tmp_path / "a.npz")
     assert "there is no folder" in fails("compare", NAME, "demo/control", "--out", tmp_path / "none/a.png")
     assert out.read_bytes() == b"somebody's"
     line = fails("compare", NAME, "demo/embedding", "--out", tmp_path / "b.png")

@@ -7,11 +7,11 @@ import torch
 from safetensors import safe_open
 
 from segaware.data import VOC, VOC_ANIMALS, coarse_scores, read_image, write_png
-from segaware.experiments.comparison import draw_comparison
+from segaware.experiments.comparison import draw_comparison, write_comparison
 from segaware.experiments.evaluation import evaluate
 from segaware.experiments.export import export_embedding
 from segaware.experiments.run import load_network, train
-from segaware.experiments.tasks.segmentation import panels as drawn
+from segaware.experiments.tasks import panels as drawn
 from segaware.experiments.tasks.segmentation.scores import SegmentationScores
 from segaware.experiments.workspace import Workspace
 from segaware.metrics import mean_iou
@@ -117,6 +117,10 @@ def test_pictures_of_gains_and_losses(
     assert all(len(row) == 7 for row in captions)
     write_png(tmp_path / "picture.png", picture)
     assert (read_image(tmp_path / "picture.png") == picture).all() and picture.shape[0] > 2 * SIZE[0]
+    write_comparison(tmp_path / "page.html", names, recipes, Workspace(trained, root), 1, 1)
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<h2>") == 2 and f"<h2>val{int(gains.argmax())}: +" in page
+    assert page.count('<input type="range"') == 4 and page.count("<img") == 2 * (4 + 3 + 1)
     with pytest.raises(RecipeError, match=r"embedding holds no scores\.npz"):
         draw_comparison((BILINEAR, EMBEDDING), recipes, Workspace(trained, root), 1)
 

@@ -27,8 +27,8 @@ def test_page_has_table_curve_predictions_and_masks(tmp_path: Path, monkeypatch:
     )
     page = (tmp_path / "index.html").read_text()
     assert "<td>DeepLab</td>" in page and "58.5" in page
-    # One curve, predictions and masks of six scenes, and two pictures of a photograph; all inside the page.
-    assert page.count("data:image/png;base64,") == page.count("<img") == 15
+    # One curve, predictions and masks of six scenes, and five pictures of a photograph; all inside the page.
+    assert page.count("data:image/png;base64,") == page.count("<img") == 18
     pictures = read_image(tmp_path / "predictions.png")
     first = read_image_of_scene(0)
     assert (pictures[24 : 24 + 192 : 2, 0:192:2] == first).all()  # the first panel: the scene, enlarged twice

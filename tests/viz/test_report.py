@@ -67,8 +67,8 @@ def test_all_text_is_escaped_and_nothing_is_loaded(tmp_path):
     report.gallery([(evil, picture())])
     text = written(report, tmp_path)
     page = Page(text)
-    assert not page.of("script", "link", "iframe")
-    assert "<script" not in text and "http" not in text and "@import" not in text and "url(" not in text
+    assert not page.of("script", "iframe") and page.of("link") == [{"rel": "icon", "href": "data:,"}]
+    assert "<script" not in text and "://" not in text and "@import" not in text and "url(" not in text
     assert page.text.count(evil) == 10  # title twice, two paragraphs, heading, head, cell and caption, two captions
     assert [image["alt"] for image in page.of("img")] == [evil, evil]
     assert all(image["src"].startswith("data:image/png;base64,") for image in page.of("img"))
@@ -142,12 +142,26 @@ def test_bad_input_is_named(call, message):
 def test_choices_are_photographs_with_a_box_and_a_button_that_saves(tmp_path):
     report = Report("title", "introduction")
     flat = np.full((200, 300, 3), 90, np.uint8)
-    report.choices([("first", 12, flat), ("second", 'a"<b>.png', flat)], "rejected.json")
+    report.choices([("first", 12, flat, flat), ("second", 'a"<b>.png', flat, flat // 2)], "rejected.json")
     text = written(report, tmp_path)
     page = Page(text)
-    assert [json.loads(box["data-value"]) for box in page.of("input")] == [12, 'a"<b>.png']
-    assert all(box["type"] == "checkbox" and "checked" in box for box in page.of("input"))
-    assert [image["alt"] for image in page.of("img")] == ["first", "second"]
+    boxes, sliders = page.of("input")[1::2], page.of("input")[::2]
+    assert [json.loads(box["data-value"]) for box in boxes] == [12, 'a"<b>.png']
+    assert all(box["type"] == "checkbox" and "checked" in box for box in boxes)
+    assert [slider["data-stack"] for slider in sliders] == [stack["id"] for stack in page.of("div") if "id" in stack]
+    assert [image["alt"] for image in page.of("img")][:3] == ["first: after", "first: before", "second: after"]
     source = page.of("img")[0]["src"].removeprefix("data:image/jpeg;base64,")
     np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(base64.b64decode(source, validate=True)))), flat)
     assert len(page.of("button")) == 1 and 'link.download = "rejected.json"' in text
+
+
+def test_before_and_after_are_one_over_the_other(tmp_path):
+    report = Report("title", "introduction")
+    report.before_after(picture(), picture(seed=1), "<pair>")
+    page = Page(written(report, tmp_path))
+    after, before = page.of("img")
+    np.testing.assert_array_equal(decoded(before), picture())
+    np.testing.assert_array_equal(decoded(after), picture(seed=1))
+    assert before["class"] == "left small" and before["alt"] == "<pair>: before"
+    with pytest.raises(ValueError, match=r"'p' must have one size, got \(3, 4, 3\) and \(2, 4, 3\)"):
+        report.before_after(picture(), picture(2), "p")

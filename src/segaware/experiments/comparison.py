@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 from segaware.experiments.build import open_data
 from segaware.experiments.run import load_network
 from segaware.experiments.tasks import ImageScores, Task, task_of
+from segaware.experiments.tasks.panels import Panels
 from segaware.experiments.workspace import Workspace
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe
-from segaware.viz import stack
+from segaware.viz import Report, stack
 
 
 def draw_comparison(
@@ -36,6 +38,26 @@ def draw_comparison(
     Raises:
         RecipeError: If a recipe has no scores, they are of other images, or the recipes are of different tasks.
     """
+    return stack([panels.picture() for panels in _compared(names, recipes, workspace, count, reduce)])
+
+
+def write_comparison(
+    path: Path, names: tuple[str, str], recipes: tuple[Recipe, Recipe], workspace: Workspace, count: int, reduce: int
+) -> None:
+    """Write the same as a page, an .html file in a folder that is there: predictions before and after a slider."""
+    report = Report(
+        f"{names[1]} beside {names[0]}",
+        f"The {count} images on which {names[1]} gains most, then those on which it loses most. What {names[0]} "
+        "predicts is on the left of the dashed lines, which sliders move.",
+    )
+    for panels in _compared(names, recipes, workspace, count, reduce):
+        panels.add_to(report)
+    report.write(path)
+
+
+def _compared(
+    names: tuple[str, str], recipes: tuple[Recipe, Recipe], workspace: Workspace, count: int, reduce: int
+) -> Iterator[Panels]:
     task, other = (_task(name, recipe) for name, recipe in zip(names, recipes, strict=True))
     if task.name != other.name:
         raise RecipeError(f"{names[0]} and {names[1]} are of different stages: nothing to compare")
@@ -46,12 +68,8 @@ def draw_comparison(
     order = gains.argsort(descending=True, stable=True).tolist()
     networks = [load_network(n, r, workspace.weights(n))[0] for n, r in zip(names, recipes, strict=True)]
     samples = open_data(recipes[1], "val", workspace.data_root, recipes[1].evaluation.images)
-    return stack(
-        [
-            task.panels(samples[index], index, recipes, networks, f"{gains[index]:+.3f}", reduce)
-            for index in (*order[:count], *order[-count:])
-        ]
-    )
+    for index in (*order[:count], *order[-count:]):
+        yield task.panels(samples[index], index, recipes, networks, f"{gains[index]:+.3f}", reduce)
 
 
 def _task(name: str, recipe: Recipe) -> Task[Any, Any]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -20,13 +20,14 @@ from segaware.data.coco_masks import decode_mask, mask_box
 from segaware.outputs import check_outputs, make_folder
 from segaware.viz import Report, draw_outlines
 
+Pictures: TypeAlias = tuple[np.ndarray, np.ndarray]
 INDEX = "index.html"
 _SHOWN = 100
 _MARGIN = 0.2  # around an object, as a part of its size
 _TEXT = (
-    "Orange: the border as it was, where it has moved. Blue: the border as it is now. Remove the check mark of what is "
-    "worse than before, save rejected.json, and give the same command with --reject rejected.json: it puts back what "
-    "is listed there, and refines nothing anew."
+    "Left of the dashed line and orange: borders as they were. Right and blue: as they are now. Sliders move the line. "
+    "Remove the check mark of what is worse than before, save rejected.json, and give the same command with --reject "
+    "rejected.json: it puts back what is listed there, and refines nothing anew."
 )
 
 
@@ -38,13 +39,13 @@ class Change:
         overlap: How much of it is the same, from 0 to 1.
         value: What `rejected.json` calls it.
         caption: What it is, and how it has changed.
-        draw: Makes its picture.
+        draw: Makes pictures of it before and after.
     """
 
     overlap: float
     value: Any
     caption: str
-    draw: Callable[[], np.ndarray]
+    draw: Callable[[], Pictures]
 
 
 def write_report(folder: Path, changes: Iterable[Change]) -> None:
@@ -52,7 +53,7 @@ def write_report(folder: Path, changes: Iterable[Change]) -> None:
     changed = [change for change in changes if change.overlap < 1]
     shown = heapq.nsmallest(_SHOWN, changed, key=lambda change: change.overlap)
     report = Report("What changed most", f"{len(shown)} of {len(changed)} that have changed. {_TEXT}")
-    report.choices([(change.caption, change.value, change.draw()) for change in shown], "rejected.json")
+    report.choices([(change.caption, change.value, *change.draw()) for change in shown], "rejected.json")
     make_folder(folder)
     report.write(folder / INDEX)
 
@@ -138,21 +139,26 @@ def _read_labels(labels: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
         return np.array(before.resize(after.size, Image.Resampling.NEAREST)), np.array(after)
 
 
-def _draw_labels(image: Path, labels: Path, out: Path) -> np.ndarray:
-    return draw_outlines(read_image(image), *_read_labels(labels, out))
+def _draw_labels(image: Path, labels: Path, out: Path) -> Pictures:
+    return _draw_pair(read_image(image), *_read_labels(labels, out))
 
 
-def _draw_segments(photograph: Path, pair: tuple[Any, Any], folders: tuple[Path, Path]) -> np.ndarray:
+def _draw_segments(photograph: Path, pair: tuple[Any, Any], folders: tuple[Path, Path]) -> Pictures:
     pixels = read_image(photograph)
     before, after = (read_segments(folder / a["file_name"], a, pixels) for folder, a in zip(folders, pair, strict=True))
-    return draw_outlines(pixels, before, after)
+    return _draw_pair(pixels, before, after)
 
 
-def _draw_masks(photograph: Path, pair: tuple[Any, Any]) -> np.ndarray:
+def _draw_masks(photograph: Path, pair: tuple[Any, Any]) -> Pictures:
     """Draw an object, with a margin."""
     pixels = read_image(photograph)
     before, after = (decode_mask(annotation["segmentation"], *pixels.shape[:2]) for annotation in pair)
     left, top, width, height = mask_box(before | after)
     margin = round(_MARGIN * max(width, height)) + 4
     crop = np.s_[max(top - margin, 0) : top + height + margin, max(left - margin, 0) : left + width + margin]
-    return draw_outlines(pixels[crop], before[crop], after[crop])
+    return _draw_pair(pixels[crop], before[crop], after[crop])
+
+
+def _draw_pair(pixels: np.ndarray, before: np.ndarray, after: np.ndarray) -> Pictures:
+    nothing = np.zeros_like(before)
+    return draw_outlines(pixels, before, nothing), draw_outlines(pixels, nothing, after)

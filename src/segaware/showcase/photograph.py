@@ -22,18 +22,25 @@ _HARDNESS, _REACH = 1.0, 16
 
 
 @torch.inference_mode()
-def draw_photograph() -> tuple[np.ndarray, np.ndarray]:
-    """Return two pictures, uint8 (H, W, 3): a network's prediction sharpened, and the masks of some pixels."""
+def draw_photograph() -> tuple[list[tuple[str, np.ndarray]], np.ndarray]:
+    """Return the photograph, its embedding, a network's prediction and the same sharpened, and masks of some pixels.
+
+    Returns:
+        Four pictures of one size, uint8 (H, W, 3), with captions; and one of the masks.
+    """
     pixels = read_image(photograph())
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     network = load_embedding()
     embedding = network(image)
     logits = photograph_logits()
     predicted, sharpened = (refine(pixels, logits, strength=s, classify=True) for s in (0, "auto"))
-    panels = [("photograph", pixels), ("embedding (PCA)", embedding_colors(embedding[0, network.colors :]))]
-    for caption, label in (("DeepLabV3, interpolated", predicted), ("sharpened", sharpened)):
-        panels.append((caption, _darken(pixels, label)))
-    return side_by_side(panels), draw_masks(pixels, _POINTS, {"mask": (embedding, _HARDNESS)}, _REACH)
+    panels = [
+        ("photograph", pixels),
+        ("embedding (PCA)", embedding_colors(embedding[0, network.colors :])),
+        ("DeepLabV3, interpolated", _darken(pixels, predicted)),
+        ("sharpened", _darken(pixels, sharpened)),
+    ]
+    return panels, draw_masks(pixels, _POINTS, {"mask": (embedding, _HARDNESS)}, _REACH)
 
 
 def draw_refinements() -> np.ndarray:

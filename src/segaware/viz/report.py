@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -16,33 +16,28 @@ from PIL import Image
 from segaware.atomic import write_atomically
 from segaware.data.images import PNG_SIGNATURE
 from segaware.viz.colors import require_picture
+from segaware.viz.page import read_part, render_page
+
+Kind: TypeAlias = Literal["png", "jpeg"]
 
 SMALL = 160  # pixels; narrower pictures are shown this wide, with hard pixel edges
 
-STYLE = """
-:root { color-scheme: light; }
-body { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; background: #fff; color: #1f2328;
-       font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.75rem; line-height: 1.25; margin: 0.5rem 0; }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 0.75rem; padding-bottom: 0.25rem; border-bottom: 1px solid #d8dee4; }
-.introduction { color: #57606a; }
-.scroll { overflow-x: auto; margin: 1.25rem 0; }
-table { border-collapse: collapse; overflow-wrap: normal; }
-caption { text-align: left; padding-bottom: 0.4rem; }
-th, td { padding: 0.35rem 0.8rem; text-align: left; border-bottom: 1px solid #d8dee4; }
-th { border-bottom: 2px solid #afb8c1; }
-tbody tr:nth-child(even) { background: #f6f8fa; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-figure { margin: 1.25rem 0; }
-caption, figcaption { font-size: 0.9rem; color: #57606a; }
-img { display: block; max-width: 100%; height: auto; }
-img.small { width: SMALLpx; image-rendering: pixelated; }
-.gallery { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-end; margin: 1.25rem 0; }
-.gallery figure { margin: 0; width: min-content; max-width: 100%; }
-.gallery img { max-width: min(26rem, calc(100vw - 2rem)); }
-label { display: block; color: #1f2328; }
-button { font: inherit; padding: 0.3rem 0.8rem; }
-""".replace("SMALL", str(SMALL))
+_STYLE = f"""
+body {{ max-width: 62rem; padding-bottom: 4rem; }}
+h1 {{ margin: 0.5rem 0; }}
+h2 {{ font-size: 1.25rem; margin: 2.5rem 0 0.75rem; padding-bottom: 0.25rem; border-bottom: 1px solid var(--line); }}
+.introduction {{ color: var(--dim); max-width: 70ch; }}
+.scroll {{ overflow-x: auto; margin: 1.25rem 0; }}
+tbody tr:nth-child(even) {{ background: var(--panel); }}
+figure {{ margin: 1.25rem 0; }}
+figure .stack {{ width: fit-content; max-width: 100%; }}
+figure input[type="range"] {{ display: block; width: 100%; }}
+img {{ display: block; max-width: 100%; height: auto; background: #fff; }}
+img.small {{ width: {SMALL}px; image-rendering: pixelated; }}
+.gallery {{ display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-end; margin: 1.25rem 0; }}
+.gallery figure {{ margin: 0; width: min-content; max-width: 100%; }}
+.gallery img {{ max-width: min(26rem, calc(100vw - 2rem)); }}
+"""
 
 # Saves a list of the values of all boxes that are not checked.
 _SAVE = """<p><button type="button" id="save">Save NAME</button></p>
@@ -72,8 +67,9 @@ class Report:
     """
 
     def __init__(self, title: str, introduction: str) -> None:
-        self._title = escape(title)
-        self._parts = [f"<h1>{self._title}</h1>", f'<p class="introduction">{escape(introduction)}</p>']
+        self._title = title
+        self._pairs = 0  # of pictures, which sliders compare
+        self._parts = [f"<h1>{escape(title)}</h1>", f'<p class="introduction">{escape(introduction)}</p>']
 
     def heading(self, text: str) -> None:
         """Begin a section."""
@@ -132,25 +128,71 @@ class Report:
         figures = "\n".join(_figure(picture, caption) for caption, picture in pictures)
         self._parts.append(f'<div class="gallery">\n{figures}\n</div>')
 
-    def choices(self, pictures: Sequence[tuple[str, Any, np.ndarray]], file_name: str) -> None:
+    def links(self, pictures: Sequence[tuple[str, str, np.ndarray]]) -> None:
+        """Add photographs in rows, of which each leads to another page. They are compressed, as JPEG.
+
+        Args:
+            pictures: of each, a caption; a relative address, whose special characters are escaped as `%XX`; and a
+                uint8 array of shape (H, W, 3).
+
+        Raises:
+            ValueError: a picture has another type or shape.
+        """
+        figures = [
+            f'<a href="{escape(address)}">{_figure(picture, caption, "jpeg")}</a>'
+            for caption, address, picture in pictures
+        ]
+        self._parts.append('<div class="gallery">\n' + "\n".join(figures) + "\n</div>")
+
+    def before_after(self, before: np.ndarray, after: np.ndarray, caption: str) -> None:
+        """Add two pictures of one size, one over the other: a slider moves the line on whose left the first is seen.
+
+        Args:
+            before: uint8 array of shape (H, W, 3).
+            after: likewise.
+            caption: what they show.
+
+        Raises:
+            ValueError: a picture has another type or shape, or they differ in size.
+        """
+        self._parts.append(self._pair(before, after, caption, "png"))
+
+    def choices(self, pictures: Sequence[tuple[str, Any, np.ndarray, np.ndarray]], file_name: str) -> None:
         """Add photographs in rows, each with a box to uncheck, and a button that saves what is not checked as JSON.
 
         They are compressed, as JPEG. A page has one such part.
 
         Args:
-            pictures: of each, a caption; the value that the saved list has of it, a number or text; and a uint8 array
-                of shape (H, W, 3).
+            pictures: of each, a caption; the value that the saved list has of it, a number or text; and what
+                `before_after` takes.
             file_name: of the saved file, without characters that HTML would have to escape.
 
         Raises:
             ValueError: a picture has another type or shape.
         """
         figures = []
-        for caption, value, picture in pictures:
+        for caption, value, before, after in pictures:
             box = f'<input type="checkbox" checked data-value="{escape(json.dumps(value))}">'
-            figures.append(_figure(picture, caption, f"<label>{box} accept</label>"))
+            choice = f'<label class="check">{box} accept</label>'
+            figures.append(self._pair(before, after, caption, "jpeg", choice))
         self._parts.append(_SAVE.replace("NAME", file_name))
         self._parts.append('<div class="gallery">\n' + "\n".join(figures) + "\n</div>")
+
+    def _pair(self, before: np.ndarray, after: np.ndarray, caption: str, kind: Kind, choice: str = "") -> str:
+        if before.shape != after.shape:
+            raise ValueError(f"pictures {caption!r} must have one size, got {before.shape} and {after.shape}")
+        self._pairs += 1
+        # The second picture has its room on the page, and the first one lies over it.
+        images = _image(after, f"{caption}: after", kind) + _image(before, f"{caption}: before", kind, "left")
+        slider = (
+            f'<input type="range" class="wipe" data-stack="pair{self._pairs}" min="0" max="100" value="50" '
+            f'aria-label="Before on the left, after on the right: {escape(caption)}">'
+        )
+        text = f"{choice}{escape(caption)}"
+        return (
+            f'<figure><div class="stack" id="pair{self._pairs}">{images}</div>{slider}'
+            f"<figcaption>{text}</figcaption></figure>"
+        )
 
     def write(self, path: Path) -> None:
         """Write the page; an older file stays as it is if that fails.
@@ -161,18 +203,15 @@ class Report:
         Raises:
             FileNotFoundError: the folder does not exist.
         """
-        head = (
-            '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{self._title}</title>\n<style>{STYLE}</style>"
-        )
-        body = "\n".join(self._parts)
-        page = f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
-        write_atomically(path, page.encode())
+        script = f"\n<script>\n{read_part('wipe.js')}</script>" if self._pairs else ""
+        write_atomically(path, render_page(self._title, "\n".join(self._parts) + script, _STYLE))
 
 
-def _figure(picture: np.ndarray | bytes, caption: str, choice: str = "") -> str:
-    """Return a figure; one with a choice is a photograph, and compressed."""
-    kind = "jpeg" if choice else "png"
+def _figure(picture: np.ndarray | bytes, caption: str, kind: Kind = "png") -> str:
+    return f"<figure>{_image(picture, caption, kind)}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _image(picture: np.ndarray | bytes, caption: str, kind: Kind, name: str = "") -> str:
     if isinstance(picture, bytes):
         if not picture.startswith(PNG_SIGNATURE):
             raise ValueError(f"picture {caption!r} must be the content of a PNG file, it begins with {picture[:8]!r}")
@@ -183,10 +222,10 @@ def _figure(picture: np.ndarray | bytes, caption: str, choice: str = "") -> str:
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, format=kind, quality=90)
         content, width = buffer.getvalue(), picture.shape[1]
-    small = ' class="small"' if width < SMALL else ""
+    names = f"{name} small" if width < SMALL else name
+    mark = f' class="{names.strip()}"' if names else ""
     source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    text = escape(caption)
-    return f'<figure><img{small} alt="{text}" src="{source}"><figcaption>{choice}{text}</figcaption></figure>'
+    return f'<img{mark} alt="{escape(caption)}" src="{source}">'
 
 
 def _table_row(tag: str, cells: Sequence[str], numeric: Sequence[bool]) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 
 from segaware.experiments.tasks.embedding import EmbeddingTask
 from segaware.experiments.tasks.flow.task import FlowTask
+from segaware.experiments.tasks.panels import Panels
 from segaware.experiments.tasks.scores import ImageScores
 from segaware.experiments.tasks.segmentation.task import MultiscaleTask, SegmentationTask, SharpeningTask
 from segaware.experiments.tasks.task import Task
 from segaware.recipes.schema import Recipe
 from segaware.recipes.stages import register_stage
 
-__all__ = ["ImageScores", "Task", "named_task", "register_task", "task_of"]
+__all__ = ["ImageScores", "Panels", "Task", "named_task", "register_task", "task_of"]
 
 _TASKS: dict[str, Task[Any, Any]] = {
     "embedding": EmbeddingTask(),

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
-import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from segaware.devices import default_device
+from segaware.experiments.tasks.panels import Panels
 from segaware.experiments.tasks.scores import ImageScores, Predictor
 from segaware.recipes.files import RecipeError
 from segaware.recipes.schema import Recipe
@@ -177,7 +177,7 @@ class Task(ABC, Generic[RecipeT, ScoresT]):
         networks: Sequence[nn.Module],
         caption: str,
         reduce: int,
-    ) -> np.ndarray:
+    ) -> Panels:
         """Draw what two trained networks predict for a sample, and their errors.
 
         Args:
@@ -187,9 +187,6 @@ class Task(ABC, Generic[RecipeT, ScoresT]):
             networks: Their networks, on the CPU.
             caption: What to say of the second's errors.
             reduce: Show every so many-th pixel.
-
-        Returns:
-            Picture, uint8 (H, W, 3).
         """
         self._unscored()
 

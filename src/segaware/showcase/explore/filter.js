@@ -4,6 +4,8 @@
 
 const EDGE_HARDNESS = 17; // of the filter over colours that moves borders onto the pixel: segaware.nn.edge_filter
 
+const UNSURE = 0.1; // margin to certainty of pixels that take all of a filter
+
 // The half of a window that comes after its centre, in reading order: [rows down, columns right] of every tap.
 function halfWindow(kernelSize, dilation) {
   const reach = (kernelSize - 1) / 2;
@@ -119,6 +121,18 @@ function upsample(input, height, width, fullHeight, fullWidth) {
     }
   }
   return output;
+}
+
+// What strength="auto" takes of a filter: all where probabilities are unsure, nothing where they are certain. `filtered`
+// is overwritten. See segaware.nn.certainty_gate.
+function takeWhereUnsure(before, filtered) {
+  for (let i = 0; i < filtered[0].length; i++) {
+    let most = 0;
+    for (const channel of before) if (channel[i] > most) most = channel[i];
+    const taken = Math.min(Math.max((2 - 2 * most) / UNSURE, 0), 1);
+    for (let c = 0; c < filtered.length; c++) filtered[c][i] = before[c][i] + taken * (filtered[c][i] - before[c][i]);
+  }
+  return filtered;
 }
 
 // What a pixel sees of its surroundings after some passes of the filter, the weights of Eq. 4 multiplied out; they sum

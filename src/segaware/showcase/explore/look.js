@@ -16,8 +16,13 @@ function spread({weights, top, left, height, width}, [row, column], taps, dilati
 }
 
 class Look {
-  constructor(stage, photograph, settings) {
-    Object.assign(this, {stage, photograph, settings, pixel: [stage.height >> 1, stage.width >> 1], busy: false, again: false});
+  constructor(stage, settings) {
+    Object.assign(this, {stage, settings, busy: false, again: false});
+  }
+
+  // Looks at a photograph, from its middle; the picture on the stage may be another one.
+  open(photograph) {
+    Object.assign(this, {photograph, pixel: [this.stage.height >> 1, this.stage.width >> 1]});
   }
 
   // Shows the pixel [row, column] as soon as the worker has answered; of several, the newest.

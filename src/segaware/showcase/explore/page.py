@@ -7,7 +7,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,18 @@ from torch import Tensor
 from segaware.atomic import write_atomically
 from segaware.nn import Embedding
 from segaware.showcase.explore.inputs import STRIDE, Photograph, Sketch
+from segaware.showcase.explore.model import Model
 from segaware.viz import embedding_colors
+from segaware.viz.page import POLICY, read_part, render_page
 
 _FOLDER = Path(__file__).parent
+# A page with a model loads a module that is in it, and compiles WebAssembly.
+_MODEL_POLICY = POLICY.replace("script-src", "script-src 'wasm-unsafe-eval' blob:")
 _SCRIPTS = {
-    "worker": ("shared", "filter", "scores", "worker"),
-    "scripts": ("shared", "files", "stage", "sketch", "look", "app", "tools", "home"),
+    "shared": ("shared",),
+    "worker": ("filter", "scores", "worker"),
+    "embedder": ("embedder",),
+    "scripts": ("shared", "files", "inputs", "stage", "sketch", "look", "app", "tools", "model", "home"),
 }
 
 
@@ -56,8 +62,9 @@ def write_page(
     path: Path,
     photograph: Photograph,
     networks: Mapping[str, Embedding],
-    sketch: Sketch | None = None,
-    truth: tuple[list[int], np.ndarray] | None = None,
+    sketches: Sequence[Sketch] = (),
+    truth: Sketch | None = None,
+    model: Model | None = None,
 ) -> None:
     """Write the page.
 
@@ -65,8 +72,9 @@ def write_page(
         path: File to write, in an existing folder.
         photograph: What it shows.
         networks: The embeddings that it offers beside colour, by the names that `segaware.refine` knows them by.
-        sketch: What it sharpens first; nothing if not given.
-        truth: Classes and labels as `open_truth` returns them.
+        sketches: What it sharpens first, and what it compares with that; nothing if not given.
+        truth: What it should be, if that is known.
+        model: With what the page embeds other photographs, as the first of `networks`; they cannot be opened without.
     """
     height, width = photograph.pixels.shape[:2]
     embeddings = []
@@ -76,8 +84,9 @@ def write_page(
         # Differences to the row above, which wrap around, are smaller numbers: a fifth less to keep.
         rows = np.diff(content, axis=1, prepend=np.int8(0))
         picture = _jpeg(embedding_colors(embedding[network.colors :]), 85)
-        embeddings.append({"name": name, "content": _pack(rows), "scales": scales.tolist(), "picture": picture})
-    classes = truth[0] if truth else sketch.classes if sketch else None
+        embeddings.append(
+            {"name": name, "content": _pack(rows.tobytes()), "scales": scales.tolist(), "picture": picture}
+        )
     data: dict[str, Any] = {
         "name": photograph.name,
         "height": height,
@@ -85,32 +94,35 @@ def write_page(
         "fileSize": list(photograph.size),
         "stride": STRIDE,
         "embeddings": embeddings,
-        "classes": classes,
-        "sketch": _sketch_data(sketch),
-        "truth": _pack(truth[1]) if truth else None,
+        "sketches": [_sketch_data(sketch) for sketch in sketches],
+        "truth": truth and _sketch_data(truth),
+        "model": model
+        and {"name": next(iter(networks)), **{key: _pack(part) for key, part in model._asdict().items()}},
     }
     parts = {
         "title": escape(photograph.name),
-        "style": (_FOLDER / "style.css").read_text("utf-8"),
         "photograph": _jpeg(photograph.pixels, 92),
         "data": json.dumps(data).replace("<", "\\u003c"),
     }
     for part, names in _SCRIPTS.items():
-        parts[part] = "\n".join((_FOLDER / f"{name}.js").read_text("utf-8") for name in names)
-    template = (_FOLDER / "page.html").read_text("utf-8")
-    page = re.sub(r"<!--(\w+)-->", lambda mark: parts[mark[1]], template)
-    write_atomically(path, page.encode())
+        parts[part] = "\n".join(_read(f"{name}.js") for name in names)
+    parts["scripts"] += read_part("wipe.js")
+    body = re.sub(r"<!--(\w+)-->", lambda mark: parts[mark[1]], _read("page.html"))
+    policy = _MODEL_POLICY if model else POLICY
+    write_atomically(path, render_page(f"{photograph.name} · segaware explore", body, _read("style.css"), policy))
 
 
-def _sketch_data(sketch: Sketch | None) -> dict[str, Any] | None:
-    if sketch is None:
-        return None
-    channels = None if sketch.channels is None else _pack(sketch.channels)
-    return {"name": sketch.name, "kind": sketch.kind, "labels": _pack(sketch.labels), "channels": channels}
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text("utf-8")
 
 
-def _pack(array: np.ndarray) -> str:
-    return base64.b64encode(zlib.compress(array.tobytes())).decode()
+def _sketch_data(sketch: Sketch) -> dict[str, Any]:
+    values = {name: getattr(sketch, name) for name in ("name", "kind", "key", "classes")}
+    return {**values, "points": sketch.given.shape[-2:], "content": _pack(sketch.given.tobytes())}
+
+
+def _pack(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content, 9)).decode()
 
 
 def _jpeg(pixels: np.ndarray, quality: int) -> str:

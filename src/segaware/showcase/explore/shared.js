@@ -35,3 +35,14 @@ function classify(channels, own) {
   }
   return labels;
 }
+
+// Answers questions in a worker.
+function serve(answers) {
+  self.onmessage = async ({data: {number, question, content}}) => {
+    try {
+      self.postMessage({number, answer: await answers[question](content)});
+    } catch (error) {
+      self.postMessage({number, error: String(error)});
+    }
+  };
+}

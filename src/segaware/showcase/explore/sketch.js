@@ -2,10 +2,12 @@
 "use strict";
 
 const ERASED = 254; // painted: unknown again
+const CERTAIN = 0.95; // and more probable: not all of the filter is taken
 const MOST_UNDONE = 30;
 
 class Sketch {
-  // base: {name, kind, labels, channels}; channels [C](h * w) at the stride, null where labels say it all.
+  // base: {name, kind, key, labels, channels, fine}; channels [C](h * w) at the stride, and `fine` ones at all pixels,
+  // are nothing where labels say it all. A class that the file does not know has no channel.
   constructor(height, width, stride) {
     Object.assign(this, {height, width, stride});
     this.reset([0, 1], null);
@@ -25,6 +27,17 @@ class Sketch {
 
   get isEmpty() {
     return !this.isPainted && this.base.name === null;
+  }
+
+  // Whether pixels are not certain, so that strength="auto" takes any of the filter.
+  get isUnsure() {
+    const {fine, labels} = this.base;
+    return Boolean(fine) && labels.some((_, i) => fine.every((channel) => !(channel?.[i] > CERTAIN)));
+  }
+
+  // The probabilities of all pixels; null where those at the stride say it.
+  get fine() {
+    return this.isPainted || !this.base.fine ? null : this.classes.map((_, c) => this.base.fine[c] ?? new Float32Array(this.height * this.width));
   }
 
   // Before a stroke, so that it can be undone.

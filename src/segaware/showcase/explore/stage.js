@@ -9,25 +9,43 @@ const $ = (id) => document.getElementById(id);
 
 class Stage {
   constructor(height, width, stride) {
-    Object.assign(this, {height, width, stride});
+    this.stride = stride;
     this.element = $("stage");
-    this.element.style.aspectRatio = `${width} / ${height}`;
-    this.element.style.maxWidth = `calc(max(78vh, 20rem) * ${width / height})`;
-    for (const id of ["before", "after"]) Object.assign($(id), {width, height});
-    $("marks").setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.panes = [this.element, $("twin")]; // the second one shows the right side, if that is apart
+    this.resize(height, width);
+  }
+
+  resize(height, width) {
+    Object.assign(this, {height, width});
+    $("panes").style.setProperty("--proportion", width / height);
+    for (const id of ["left", "right"]) Object.assign($(id), {width, height});
+    for (const svg of document.querySelectorAll("svg.layer")) svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   }
 
   // The pixel [row, column] under a pointer, within the photograph.
   at(event) {
-    const box = this.element.getBoundingClientRect();
+    const box = event.currentTarget.getBoundingClientRect();
     const row = Math.floor((event.clientY - box.top) / box.height * this.height);
     const column = Math.floor((event.clientX - box.left) / box.width * this.width);
     return [Math.min(Math.max(row, 0), this.height - 1), Math.min(Math.max(column, 0), this.width - 1)];
   }
 
+  // Shows the picture under everything else.
+  setPicture(source) {
+    for (const pane of this.panes) pane.querySelector("img").src = source;
+  }
+
+  // Whether the two sides lie on a photograph each.
+  setApart(isApart) {
+    $("panes").classList.toggle("apart", isApart);
+    $("twin").hidden = !isApart;
+    (isApart ? $("twin").querySelector("svg") : $("left").nextElementSibling).before($("right"));
+  }
+
   // Lays colours of labels over the photograph, full ones where another label begins; where there is a truth to show
   // errors of, wrong pixels are red.
   drawLabels(id, labels, truth) {
+    $("panes").classList.remove("bare");
     const {width, height} = this;
     const picture = new ImageData(width, height);
     const pixels = new Uint32Array(picture.data.buffer);
@@ -48,13 +66,8 @@ class Stage {
   }
 
   clear() {
-    for (const id of ["before", "after"]) $(id).getContext("2d").clearRect(0, 0, this.width, this.height);
-  }
-
-  // Where before ends and after begins, in percent of the width; null without either.
-  setWipe(percent) {
-    this.element.style.setProperty("--wipe", `${percent ?? 0}%`);
-    set("wipe-mark", percent === null ? {} : {x1: percent * this.width / 100, x2: percent * this.width / 100, y1: 0, y2: this.height});
+    $("panes").classList.add("bare");
+    for (const id of ["left", "right"]) $(id).getContext("2d").clearRect(0, 0, this.width, this.height);
   }
 
   // The window of a pixel, of points at the stride; `reach` points in each direction.

@@ -40,19 +40,21 @@ function end() {
 function choose(name) {
   if (drawing) end();
   tool = name;
-  stage.element.dataset.tool = name;
+  $("panes").dataset.tool = name;
   document.querySelector(`input[name="tool"][value="${name}"]`).checked = true;
   stage.markTip(null, 0);
 }
 
-stage.element.addEventListener("pointerdown", (event) => {
-  if (event.button) return;
-  if (event.pointerType !== "touch" || tool !== "look") stage.element.setPointerCapture(event.pointerId);
-  begin(stage.at(event));
-});
-stage.element.addEventListener("pointermove", (event) => move(stage.at(event)));
-for (const name of ["pointerup", "pointercancel"]) stage.element.addEventListener(name, end);
-stage.element.addEventListener("pointerleave", () => stage.markTip(null, 0));
+for (const pane of stage.panes) {
+  pane.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    if (event.pointerType !== "touch" || tool !== "look") pane.setPointerCapture(event.pointerId);
+    begin(stage.at(event));
+  });
+  pane.addEventListener("pointermove", (event) => move(stage.at(event)));
+  for (const name of ["pointerup", "pointercancel"]) pane.addEventListener(name, end);
+  pane.addEventListener("pointerleave", () => stage.markTip(null, 0));
+}
 
 const ARROWS = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]};
 const TOOL_KEYS = {l: "look", o: "outline", b: "brush", e: "eraser", p: "profile"};
@@ -105,12 +107,18 @@ document.addEventListener("keydown", (event) => {
 for (const input of document.querySelectorAll('input[name="tool"]')) input.onchange = () => choose(input.value);
 $("undo").onclick = undo;
 $("redo").onclick = redo;
-$("clear").onclick = () => open(truth ? sketch.classes : [0, 1], null); // the truth's labels are indices of these
-$("wipe").oninput = () => result && stage.setWipe($("wipe").valueAsNumber);
-$("show").onchange = () => { photograph.src = $("show").value; };
-$("errors").onchange = draw;
+$("clear").onclick = () => {
+  rival = null;
+  open(truth ? sketch.classes : [0, 1], null); // the truth's labels are indices of these
+};
+$("apart").onchange = () => {
+  stage.setApart($("apart").checked);
+  $("wipe").disabled = $("apart").checked;
+};
+$("show").onchange = () => stage.setPicture($("show").value);
+for (const id of ["errors", "left-side", "right-side"]) $(id).onchange = draw;
 $("passes").onchange = () => look.show();
-for (const id of ["embedding", "hardness", "kernel-size", "dilation", "iterations", "edges"]) {
+for (const id of ["embedding", "hardness", "kernel-size", "dilation", "iterations", "edges", "auto"]) {
   $(id).oninput = () => {
     if (id === "hardness") hardnesses[$("embedding").value] = $("hardness").valueAsNumber;
     showSettings();

@@ -7,12 +7,17 @@ const kept = new Map(); // masks of whole images by their settings: one of the e
 // Features of a pixel are taken four at a time.
 const fourfold = (channels) => 4 * Math.ceil(channels / 4);
 
-// Undoes what page.py does: planes of int8, of which all but the first row are differences to the row above.
-async function unpackEmbedding({content, scales}, height, width) {
-  const planes = new Int8Array((await unpack(content)).buffer);
-  const channels = fourfold(scales.length);
+// Undoes what page.py does: planes of int8, of which all but the first row are differences to the row above. Planes that
+// come from a model are numbers as they are.
+async function unpackEmbedding({content, scales, numbers}, height, width) {
   const pixels = height * width;
+  const channels = fourfold(numbers ? numbers.length / pixels : scales.length);
   const data = new Float32Array(pixels * channels);
+  if (numbers) {
+    numbers.forEach((value, i) => { data[i % pixels * channels + Math.floor(i / pixels)] = value; });
+    return {data, channels, height, width};
+  }
+  const planes = new Int8Array((await unpack(content)).buffer);
   for (let c = 0; c < scales.length; c++) {
     const plane = planes.subarray(c * pixels, (c + 1) * pixels);
     for (let i = 0; i < pixels; i++) {
@@ -55,24 +60,28 @@ function prepare({embedding, kernelSize, dilation, hardness, edges}) {
   };
 }
 
-const answers = {
+serve({
   async open({height, width, stride, rgba, embeddings}) {
     const [rows, columns] = [Math.ceil(height / stride), Math.ceil(width / stride)];
+    kept.clear();
     Object.assign(images, {height, width, rows, columns, maps: {color: colorsAtStride(rgba, height, width, stride, 10)}});
     images.colors = colorsAtStride(rgba, height, width, 1, 1);
     for (const each of embeddings) images.maps[each.name] = await unpackEmbedding(each, rows, columns);
     return true;
   },
 
-  // Probabilities [C][rows * columns] at the stride become labels of the image.
-  sharpen({channels, own, embedding, kernelSize, dilation, hardness, iterations, edges}) {
+  // Probabilities [C][rows * columns] at the stride become labels of the image. `fine` are those of all pixels, for
+  // strength "auto"; of what is only known at the stride, null.
+  sharpen({channels, fine, own, strength, embedding, kernelSize, dilation, hardness, iterations, edges}) {
     const {height, width, rows, columns} = images;
     const start = performance.now();
     const {masks, edgeMasks} = prepare({embedding, kernelSize, dilation, hardness, edges});
-    const sharpened = filterChannels(channels, (channel) => {
-      const full = upsample(filterChannel(masks, channel, iterations), rows, columns, height, width);
+    const enlarge = (channel) => upsample(channel, rows, columns, height, width);
+    let sharpened = filterChannels(channels, (channel) => {
+      const full = enlarge(filterChannel(masks, channel, iterations));
       return edges ? filterChannel(edgeMasks, full, 2) : full;
     });
+    if (strength === "auto") sharpened = takeWhereUnsure(fine ?? channels.map(enlarge), sharpened);
     return {labels: classify(sharpened, own), milliseconds: performance.now() - start};
   },
 
@@ -99,12 +108,4 @@ const answers = {
     const masks = computeMasks(images.maps[embedding], kernelSize, dilation, hardness);
     return {output: channels.map((channel) => filterChannel(masks, channel, iterations)), ...masks};
   },
-};
-
-self.onmessage = async ({data: {number, question, content}}) => {
-  try {
-    self.postMessage({number, answer: await answers[question](content)});
-  } catch (error) {
-    self.postMessage({number, error: String(error)});
-  }
-};
+});

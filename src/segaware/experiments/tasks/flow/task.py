@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -23,6 +22,7 @@ from segaware.experiments.tasks.flow.panels import draw_pairs
 from segaware.experiments.tasks.flow.scores import DISPLACEMENTS, FlowScores, count_errors, flow_row
 from segaware.experiments.tasks.flow.tables import draw_errors, flow_cells, flow_scores_cells
 from segaware.experiments.tasks.networks import build_embedding, optimization
+from segaware.experiments.tasks.panels import Panels
 from segaware.experiments.tasks.task import Cells, Task
 from segaware.metrics import mean_flow_errors
 from segaware.models import FlowNetC, FlowNetS, SegAwareFlowNetS, VariationalRefinement
@@ -142,6 +142,6 @@ class FlowTask(Task[FlowRecipe, FlowScores]):
         networks: Sequence[nn.Module],
         caption: str,
         reduce: int,
-    ) -> np.ndarray:
+    ) -> Panels:
         """Draw the first image, the flow, both estimates, their errors and the second's embedding."""
         return draw_pairs(sample, [recipe.title for recipe in recipes], networks, caption, reduce)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from segaware.data import Sample
-from segaware.viz import colorize, embedding_colors, error_map, image_picture, side_by_side, stack
+from segaware.experiments.tasks.panels import Captioned, Panels
+from segaware.viz import colorize, embedding_colors, error_map, image_picture
 from segaware.viz.masks import draw_masks, points_inside
 
 _POINTS, _REACH = 3, 16  # masks that are shown, and how far they reach, in pixels
@@ -24,7 +25,7 @@ def draw_images(
     network: nn.Module,
     caption: str,
     reduce: int,
-) -> np.ndarray:
+) -> Panels:
     """Draw an image, two predictions, their errors, and the embedding and masks of the network that made the second.
 
     Args:
@@ -36,26 +37,26 @@ def draw_images(
             a CRF.
         caption: What to say of the second's errors.
         reduce: Show every so many-th pixel.
-
-    Returns:
-        Picture, uint8 (H', W', 3).
     """
     picture, truth = image_picture(sample.image), sample.label.numpy()
-    panels = [
-        (sample.name, picture),
-        ("truth", colorize(truth, palette)),
-        *((title, colorize(p, palette)) for title, p in zip(titles, predictions, strict=True)),
-        *((f"errors, {kind}", error_map(p, truth)) for kind, p in zip(("first", caption), predictions, strict=True)),
-    ]
+    kinds = ("first", caption)
     embed = getattr(network, "embedding", None)
     embedding = None if embed is None else embed(sample.image[None])
-    if embedding is not None:
-        panels.append(("embedding (PCA)", embedding_colors(embedding[0])))
-    row = side_by_side([(title, panel[::reduce, ::reduce]) for title, panel in panels])
+
+    def shrink(title: str, panel: np.ndarray) -> Captioned:
+        return title, panel[::reduce, ::reduce]
+
+    panels = Panels(
+        [shrink(sample.name, picture), shrink("truth", colorize(truth, palette))],
+        [shrink(title, colorize(p, palette)) for title, p in zip(titles, predictions, strict=True)],
+        [shrink(f"errors, {kind}", error_map(p, truth)) for kind, p in zip(kinds, predictions, strict=True)],
+        [] if embedding is None else [shrink("embedding (PCA)", embedding_colors(embedding[0]))],
+    )
     if embedding is None:
-        return row
+        return panels
     refinement = network.get_submodule("refinement")
     points = points_inside(truth, _POINTS, _REACH)
     if not points or not (hardness := [h.item() for n, h in refinement.named_parameters() if n.endswith("hardness")]):
-        return row
-    return stack([row, draw_masks(picture, points, {"mask": (embedding, hardness[0])}, _REACH, len(truth) // reduce)])
+        return panels
+    masks = {"mask": (embedding, hardness[0])}
+    return panels._replace(masks=draw_masks(picture, points, masks, _REACH, len(truth) // reduce))

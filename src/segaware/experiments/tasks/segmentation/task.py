@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -15,6 +14,7 @@ from torch.utils.data import Dataset
 from segaware.data import COARSE_STRIDE, PredictedSample, Sample, coarse_scores, dataset
 from segaware.devices import default_device
 from segaware.experiments.tasks.networks import build_embedding, optimization
+from segaware.experiments.tasks.panels import Panels
 from segaware.experiments.tasks.scores import Predictor
 from segaware.experiments.tasks.segmentation.cached import cached_part, cached_predictor, with_cache
 from segaware.experiments.tasks.segmentation.matting import ClosedFormMatting
@@ -151,7 +151,7 @@ class SegmentationTask(Task[AnySegmentationRecipe, SegmentationScores]):
         networks: Sequence[nn.Module],
         caption: str,
         reduce: int,
-    ) -> np.ndarray:
+    ) -> Panels:
         """Draw the image, both predictions, their errors, the second's embedding and some of its masks."""
         tensors: dict[str, Any] = {
             name: part[None] for name, part in sample._asdict().items() if isinstance(part, Tensor)
