@@ -145,7 +145,7 @@ def choose_backend(
     requested: Backend | None,
     device: torch.device,
     missing: Mapping[str, str] | None = None,
-    automatic: Backend | None = None,
+    automatic: Kernels | None = None,
 ) -> Backend:
     """Return the backend of one call: what it asks for, else what `use_backend` set, else the fastest for the device.
 
@@ -153,22 +153,24 @@ def choose_backend(
         requested: What the call asks for.
         device: Of its tensors.
         missing: Backends that have no kernels for the call, and the reason.
-        automatic: What is taken if nothing is asked for, in place of the fastest.
+        automatic: What is taken if nothing is asked for, and never replaced, in place of the fastest.
 
     Raises:
         ValueError: If there is no such backend.
         RuntimeError: If it was asked for and cannot run; it is never replaced in silence.
     """
-    backend = requested or _choice.backend or automatic
-    if backend is None:
-        fastest: dict[str, Kernels] = {"cpu": "numba", "cuda": "triton"}
-        kernels = fastest.get(device.type)
-        problem = "no kernels run there" if kernels is None else (missing or {}).get(kernels) or _problem(kernels)
-        if not torch.compiler.is_compiling():
-            _log_choice(device.type, kernels, problem)
-        return "reference" if kernels is None or problem is not None else kernels
-    check_backend(backend, device.type, missing)
-    return backend
+    backend = requested or _choice.backend
+    if backend is not None:
+        check_backend(backend, device.type, missing)
+        return backend
+    fastest: dict[str, Kernels] = {"cpu": "numba", "cuda": "triton"}
+    kernels = automatic or fastest.get(device.type)
+    problem = "no kernels run there" if kernels is None else (missing or {}).get(kernels) or _problem(kernels)
+    if automatic is not None:
+        check_backend(automatic, device.type, missing)
+    if not torch.compiler.is_compiling():
+        _log_choice(device.type, kernels, problem)
+    return "reference" if kernels is None or problem is not None else kernels
 
 
 @functools.cache

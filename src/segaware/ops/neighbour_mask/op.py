@@ -30,9 +30,9 @@ def neighbour_mask(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Te
         tensor([0.5000, 0.0000, 0.5000])
     """
     overwrite = overwrite and not torch.is_grad_enabled()
+    chosen = choose_backend(None, distance.device)
     # The kernel has no gradient.
-    has_kernel = distance.dtype == torch.float32 and not torch.is_grad_enabled()
-    if has_kernel and choose_backend(None, distance.device) == "numba":
+    if chosen == "numba" and distance.dtype == torch.float32 and not torch.is_grad_enabled():
         mask = distance if overwrite else distance.clone(memory_format=torch.contiguous_format)
         library.neighbour_mask_(mask, hardness, rows, columns)
         return mask
