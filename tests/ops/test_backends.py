@@ -15,7 +15,6 @@ import torch
 from segaware import embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
 from segaware.ops import _backends, mean_field, segaware_median2d, segaware_upsample
 from segaware.ops._parallel import jit, kernel, parallel_for
-from segaware.ops.convolution.op import _missing
 
 IMAGE, MASK = torch.rand(1, 2, 5, 5), torch.rand(1, 9, 5, 5)
 CALLS = {
@@ -212,20 +211,6 @@ def test_triton_s_versions_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         problem("3.2.0", (9, 0)) == "it needs Triton 3.4 or newer, got 3.2.0" and chosen(device="cuda") == "reference"
     )
     assert problem("3.7.1", (7, 5)) == "it needs a GPU of compute capability 8.0 or more, got 7.5"
-
-
-def test_narrow_groups_have_no_triton_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default the reference runs them on a GPU; asked for, Triton says why it cannot."""
-    monkeypatch.setattr(_backends, "_problems", {"numba": None, "triton": None})
-    image, mask = torch.rand(1, 32, 5, 5), torch.rand(1, 9, 5, 5)
-    for filters, groups, in_group in ((32, 32, "1 and 1"), (4, 2, "16 and 2"), (64, 4, "8 and 16")):
-        weight = torch.rand(filters, 32 // groups, 3, 3)
-        with pytest.raises(RuntimeError, match=f"need 16 or more channels and filters in a group, got {in_group}"):
-            segaware_conv2d(image, weight, mask, padding=1, groups=groups, backend="triton")
-        assert _backends.choose_backend(None, torch.device("cuda"), _missing(weight, groups)) == "reference"
-    for filters, groups in ((4, 1), (32, 2)):
-        weight = torch.rand(filters, 32 // groups, 3, 3)
-        assert _backends.choose_backend(None, torch.device("cuda"), _missing(weight, groups)) == "triton"
 
 
 def test_operators_without_triton_kernels() -> None:

@@ -52,6 +52,9 @@ def test_kernels_become_machine_code(architecture: int, unit: str, shared: int, 
         "convolution._triton.input_gradient._input_gradient",
         "convolution._triton.input_gradient._mask_gradient",
         "convolution._triton.weight_gradient._weight_gradient",
+        "convolution._triton.narrow._forward",
+        "convolution._triton.narrow._input_gradient",
+        "convolution._triton.narrow._weight_gradient",
         "distance._triton._forward",
         "distance._triton._backward",
         "filtering._triton._weighted_sums",
@@ -70,3 +73,5 @@ def test_kernels_become_machine_code(architecture: int, unit: str, shared: int, 
     products = [k for k in kernels if k["dtype"] == "bfloat16" and k["matrix_unit"] == unit and k["copies_of_16_bytes"]]
     # Forward, input and weight: large and small tiles, and offsets of 64 bits.
     assert len(products) >= 8
+    depthwise = [k for k in kernels if ".narrow." in k["kernel"] and k["dtype"] == "bfloat16"]
+    assert len(depthwise) >= 6 and all(k["loads_of_16_bytes"] for k in depthwise)

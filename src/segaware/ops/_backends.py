@@ -17,9 +17,6 @@ from segaware.ops._choice import Backend as Backend
 
 Kernels: TypeAlias = Literal["numba", "triton"]
 
-# Channels or filters of a group, of a convolution in groups, that are too few for Triton's matrix products.
-NARROW = 16
-
 _LOGGER = logging.getLogger(__name__)
 
 _problems: dict[str, str | None] = {}
@@ -84,8 +81,7 @@ def backend_notes() -> dict[str, str]:
     if _problem("triton") is None:
         how = "interpreted, on CPU tensors, where it is asked for" if _interpreted() else "chosen for CUDA tensors"
         notes["triton"] += (
-            f": {how}; compiled at the first call; convolutions with fewer than {NARROW} channels or filters per group "
-            "and weighted medians run as the reference, and dense CRFs on the CPU"
+            f": {how}; compiled at the first call; weighted medians run as the reference, and dense CRFs on the CPU"
         )
     return notes
 

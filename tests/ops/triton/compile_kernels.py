@@ -18,7 +18,7 @@ from triton.runtime.jit import JITFunction
 
 from segaware.ops import _launch
 from segaware.ops.convolution import _triton as convolution
-from segaware.ops.convolution._triton import input_gradient
+from segaware.ops.convolution._triton import input_gradient, narrow
 from segaware.ops.distance import _triton as distance
 from segaware.ops.filtering import _triton as filtering
 from segaware.ops.upsampling import _triton as upsampling
@@ -69,18 +69,23 @@ def compile_only(self: JITFunction, *arguments: Any, grid: Any, warmup: bool, **
         "shared_bytes": kernel.metadata.shared,
         "matrix_unit": "wgmma" if "wgmma.mma_async" in ptx else "mma" if "mma.sync" in ptx else None,
         "copies_of_16_bytes": "cp.async.cg" in ptx,
+        "loads_of_16_bytes": "ld.global.v4" in ptx,
     }
     print(json.dumps(result), flush=True)
 
 
 def launch_convolution(
-    dtype: torch.dtype, channels: int, filters: int, side: int, images: int, groups: int = 1, stride: int = 1
-) -> None:
-    window = Window.of(3, stride, 2, 2)
+    dtype: torch.dtype, channels: int, filters: int, side: int, images: int, groups: int = 1, stride: int = 1,
+    kernel_size: int = 3,
+) -> None:  # fmt: skip
+    window = Window.of(kernel_size, stride, kernel_size - 1, 2)
     input = torch.empty(images, channels, side, side, dtype=dtype)
     size = window.output_size(input)
-    grad, mask = torch.empty(images, filters, *size, dtype=dtype), torch.empty(images, 9, *size)
-    weight, bias = torch.empty(filters, channels // groups, 3, 3, dtype=dtype), torch.empty(filters, dtype=dtype)
+    grad, mask = torch.empty(images, filters, *size, dtype=dtype), torch.empty(images, window.size, *size)
+    weight, bias = (
+        torch.empty(filters, channels // groups, *window.kernel_size, dtype=dtype),
+        torch.empty(filters, dtype=dtype),
+    )
     convolution.forward(input, weight, mask, bias, window, groups, "mean")
     convolution.backward(grad, input, weight, mask, window, groups, "mean", [True] * 4)
 
@@ -114,6 +119,8 @@ def launch_everything() -> None:
     for size in ((128, 128, 81, 8), (512, 512, 41, 1), (21, 20, 9, 1)):  # a large and a small tile, and odd sizes
         launch_convolution(torch.bfloat16, *size)
     launch_convolution(torch.bfloat16, 64, 32, 41, 2, groups=2, stride=2)
+    launch_convolution(torch.bfloat16, 96, 96, 40, 8, groups=96, kernel_size=7)
+    launch_convolution(torch.float32, 48, 24, 41, 1, groups=12, stride=2)
     for dtype, metric in ((torch.float32, "l1"), (torch.bfloat16, "euclidean"), (torch.float32, "sqeuclidean")):
         launch_distance(dtype, Window.of(3, padding="same"), metric)
         launch_distance(dtype, Window.of((2, 3), 2, 1), metric)
@@ -126,9 +133,10 @@ def launch_everything() -> None:
     launch_distance(torch.float32, Window.of(1, padding="same"), "l1", channels=1, side=1)
     launch_filter(torch.float32, "exclude", channels=1, side=1, kernel_size=1)
     launch_upsampling(torch.float32, channels=1, dim=1, points=1, radius=1)
-    for module in (_launch, input_gradient, distance, filtering, upsampling):
+    for module in (_launch, input_gradient, narrow, distance, filtering, upsampling):
         module.index_type = lambda *sizes: triton.language.int64  # type: ignore[attr-defined]
     launch_convolution(torch.bfloat16, 128, 128, 81, 8)
+    launch_convolution(torch.bfloat16, 96, 96, 40, 8, groups=96)
     launch_distance(torch.float32, Window.of(3, padding="same"), "l1")
     launch_filter(torch.float32, "exclude")
     launch_upsampling(torch.float32)

@@ -1,5 +1,7 @@
 """Eq. 7 on a GPU: implicit matrix products, whose left factor is gathered tap by tap and never stored.
 
+Groups too narrow for matrix units, as those of depthwise convolution, have kernels of their own (narrow.py).
+
 Images are channels-last here, so that what a pixel sees at a tap is a run of channels. With s_i = K / sum_k m_ik (or
 as `normalize` says), for tiles of pixels:
 
@@ -25,11 +27,18 @@ from torch import Tensor
 
 from segaware.ops._launch import on_device_of
 from segaware.ops.arguments import compute_dtype, is_channels_last
+from segaware.ops.convolution._triton import narrow
 from segaware.ops.convolution._triton.input_gradient import backward_input
 from segaware.ops.convolution._triton.output import compute_output
 from segaware.ops.convolution._triton.weight_gradient import backward_weight
 from segaware.ops.convolution.reference import Normalize
 from segaware.ops.window import Window
+
+_NARROW = 16  # channels or filters of a group, fewer than which leave most of a matrix unit idle
+
+
+def _is_narrow(weight: Tensor, groups: int) -> bool:
+    return groups > 1 and min(weight.shape[0] // groups, weight.shape[1]) < _NARROW
 
 
 def _numerator(window: Window, normalize: Normalize) -> int:
@@ -52,7 +61,8 @@ def forward(
 ) -> Tensor:
     """Return Eq. 7, channels-last if the input or the weight is, as conv2d."""
     with on_device_of(input):
-        output = compute_output(
+        compute = narrow.compute_output if _is_narrow(weight, groups) else compute_output
+        output = compute(
             _channels_last(input), _channels_last(weight), mask.contiguous(), bias, window, groups,
             _numerator(window, normalize),
         )  # fmt: skip
@@ -71,13 +81,16 @@ def backward(
         total = mask.sum(1, dtype=compute_dtype(input))
         numerator = _numerator(window, normalize)
         scale = numerator / total if numerator else torch.ones_like(total)
+        is_narrow = _is_narrow(weight, groups)
         if needed[0] or needed[2]:
-            grad_input, grad_mask = backward_input(
+            gather = narrow.backward_input if is_narrow else backward_input
+            grad_input, grad_mask = gather(
                 *images, filters, mask, scale, window, groups, normalize != "none", needed[2]
             )
             grad_input = _in_format(grad_input, input) if needed[0] else grad.new_empty(0)
         if needed[1]:
-            grad_weight = _in_format(backward_weight(*images, filters, mask, scale, window, groups), weight)
+            add_up = narrow.backward_weight if is_narrow else backward_weight
+            grad_weight = _in_format(add_up(*images, filters, mask, scale, window, groups), weight)
         if needed[3]:
             grad_bias = grad.sum((0, 2, 3))
     return grad_input, grad_weight, grad_mask, grad_bias

@@ -135,7 +135,7 @@ def backward_input(
     """Return both gradients, that of the input channels-last; `scale` are all s_i (N, Ho, Wo)."""
     problem, (filters, group_channels) = Problem.of(input, window), weight.shape[:2]
     images, group_filters = input.shape[0], filters // groups
-    grad_input, grad_mask = torch.empty_like(input), torch.empty_like(mask if with_mask else mask[:0])
+    grad_input = torch.empty_like(input)
     sizes = images * groups, problem.plane, group_channels, group_filters
     tile = choose_tile(TILES, "input gradient", precision_of(input), *sizes)
     row_blocks, column_blocks = triton.cdiv(problem.plane, tile.rows), triton.cdiv(group_channels, tile.columns)
@@ -146,11 +146,17 @@ def backward_input(
             grad, input, weight, mask, scale, grad_input, parts, problem, filters, groups, row_blocks, column_blocks,
             mask.numel(), with_mask=with_mask, **numbers,
         )  # fmt: skip
+    return grad_input, sum_parts(parts, mask, problem, normalized)
+
+
+def sum_parts(parts: Tensor, mask: Tensor, problem: Problem, normalized: bool) -> Tensor:
+    """Return the gradient of the mask, given what every block of channels gives to it, or nothing if there are none."""
+    grad_mask = torch.empty_like(mask if len(parts) else mask[:0])
     if grad_mask.numel() > 0:
         row_blocks = triton.cdiv(problem.pixels, _MASK_PIXELS)
-        _mask_gradient[(images * row_blocks,)](
+        _mask_gradient[(mask.shape[0] * row_blocks,)](
             parts, mask, grad_mask, problem, parts.shape[0], mask.numel(), row_blocks, normalized=normalized,
-            accumulator=tl.float64 if scale.dtype == torch.float64 else tl.float32,
+            accumulator=tl.float64 if parts.dtype == torch.float64 else tl.float32,
             index=index_type(image_size(mask)), rows=_MASK_PIXELS,
         )  # fmt: skip
-    return grad_input, grad_mask
+    return grad_mask
