@@ -34,7 +34,7 @@ def test_written_where_the_kernels_read(segaware: Callable[..., Result], found: 
     file = tmp_path / "cache/segaware/tiles-A-Card.json"
     result = segaware("tune")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0] == f"{KEY}: (64, 64, 32, 4, 3), 1 ms"
+    assert result.stdout.splitlines()[0] == f"{KEY}: (64, 64, 32, 4, 3, 'product'), 1 ms"
     assert result.stdout.splitlines()[-1] == str(file)
     assert _tuned_tiles.read_tiles(file, FACTS) == {KEY: Tile(64, 64, 32, 4, 3)}
     # What was found of other layers is kept.

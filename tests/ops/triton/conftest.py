@@ -32,13 +32,13 @@ def wide_offsets(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     import triton.language as tl
 
     from segaware.ops import _launch
-    from segaware.ops.convolution._triton import input_gradient, narrow
+    from segaware.ops.convolution._triton import masks, narrow
     from segaware.ops.distance import _triton as distance
     from segaware.ops.filtering import _triton as filtering
     from segaware.ops.upsampling import _triton as upsampling
 
     def widen() -> None:
-        for module in (_launch, input_gradient, narrow, distance, filtering, upsampling):
+        for module in (_launch, masks, narrow, distance, filtering, upsampling):
             monkeypatch.setattr(module, "index_type", lambda *sizes: tl.int64)
 
     return widen

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from segaware.ops._launch import PROGRAMS, Problem, Tile, accumulator_type, image_size, index_type
-from segaware.ops.convolution._triton.input_gradient import sum_parts
+from segaware.ops.convolution._triton.masks import sum_parts
 from segaware.ops.window import Window
 
 # Rows are pixels, columns filters or channels, at most; depth is the taps unrolled, or of a program that has several.
@@ -71,8 +71,8 @@ def _forward(
 
 @triton.jit
 def _input_gradient(
-    grad, input, weight, mask, scale, grad_input, parts, problem, filters, group_channels, group_filters, row_blocks,
-    column_blocks, part_size, with_mask: tl.constexpr, accumulator: tl.constexpr, index: tl.constexpr,
+    grad, input, weight, scaled_mask, scale, grad_input, parts, problem, filters, group_channels, group_filters,
+    row_blocks, column_blocks, part_size, with_mask: tl.constexpr, accumulator: tl.constexpr, index: tl.constexpr,
     rows: tl.constexpr, columns: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
     """Compute a tile of the input's gradient, pixels by channels of any groups, and what these give to the mask's.
@@ -82,7 +82,7 @@ def _input_gradient(
     program = tl.program_id(0)
     image = (program // column_blocks // row_blocks).to(tl.int64)
     grad += image * problem.pixels * filters
-    mask += image * problem.taps * problem.pixels
+    scaled_mask += image * problem.taps * problem.pixels
     scale += image * problem.pixels
     parts += (program % column_blocks).to(tl.int64) * part_size + image * problem.taps * problem.pixels
     pixel = (program // column_blocks % row_blocks * rows + tl.arange(0, rows)).to(index)
@@ -113,18 +113,18 @@ def _input_gradient(
             )
             product += seen.to(accumulator) * taken.to(accumulator)[None, :]
         at = tl.cast(tap, index) * problem.pixels + window
-        factor = tl.load(mask + at, mask=inside, other=0).to(accumulator)
-        window_scale = tl.load(scale + window, mask=inside, other=0)
+        factor = tl.load(scaled_mask + at, mask=inside, other=0)
         if with_mask:
+            window_scale = tl.load(scale + window, mask=inside, other=0)
             tl.store(parts + at, window_scale * tl.sum(product * own, 1), mask=inside)
-        result += (factor * window_scale)[:, None] * product
+        result += factor[:, None] * product
     tl.store(grad_input + place, result.to(grad_input.dtype.element_ty), mask=exists[:, None] & kept[None, :])
 
 
 @triton.jit
 def _weight_gradient(
-    grad, input, mask, scale, parts, problem, filters, group_channels, group_filters, images, tap_blocks, column_blocks,
-    pixel_blocks, shares, part_size, accumulator: tl.constexpr, index: tl.constexpr, rows: tl.constexpr,
+    grad, input, scaled_mask, parts, problem, filters, group_channels, group_filters, images, tap_blocks,
+    column_blocks, pixel_blocks, shares, part_size, accumulator: tl.constexpr, index: tl.constexpr, rows: tl.constexpr,
     columns: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
     """Compute a part of the gradient, that of a share of pixels: some filters at some taps of a row of the window.
@@ -152,11 +152,8 @@ def _weight_gradient(
         x = (pixel % problem.out_width * problem.stride_x)[None, :] + right[:, None]
         inside = ((pixel < problem.pixels) & (y >= 0) & (y < problem.height))[None, :] & is_tap[:, None]
         inside &= (x >= 0) & (x < problem.width)
-        factor = tl.load(
-            mask + image * problem.taps * problem.pixels + tap[:, None] * problem.pixels + pixel[None, :],
-            mask=inside, other=0,
-        ).to(accumulator)  # fmt: skip
-        factor *= tl.load(scale + image * problem.pixels + pixel, mask=pixel < problem.pixels, other=0)[None, :]
+        at = (image * problem.taps + tap[:, None]) * problem.pixels + pixel[None, :]
+        factor = tl.load(scaled_mask + at, mask=inside, other=0)
         gradient = tl.load(
             grad + (image * problem.pixels + pixel[:, None]) * filters + filter[None, :],
             mask=(pixel < problem.pixels)[:, None] & kept[None, :], other=0,
@@ -189,10 +186,10 @@ def compute_output(
 
 
 def backward_input(
-    grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, scale: Tensor, window: Window, groups: int,
-    normalized: bool, with_mask: bool,
+    grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, scaled_mask: Tensor, scale: Tensor, window: Window,
+    groups: int, normalized: bool, with_mask: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return the gradients of input and mask, that of the input channels-last; `scale` are all s_i (N, Ho, Wo)."""
+    """Return the gradients of input and mask, as `input_gradient.backward_input`."""
     problem, (filters, group_channels), tile = Problem.of(input, window), weight.shape[:2], TILES["input gradient"]
     images, columns = input.shape[0], min(tile.columns, triton.next_power_of_2(problem.channels))
     grad_input = torch.empty_like(input)
@@ -200,17 +197,17 @@ def backward_input(
     parts = scale.new_empty(column_blocks if with_mask else 0, *mask.shape)
     if input.numel() > 0:
         _input_gradient[(images * row_blocks * column_blocks,)](
-            grad, input, weight, mask, scale, grad_input, parts, problem, filters, group_channels, filters // groups,
-            row_blocks, column_blocks, mask.numel(), with_mask, accumulator_type(input),
+            grad, input, weight, scaled_mask, scale, grad_input, parts, problem, filters, group_channels,
+            filters // groups, row_blocks, column_blocks, mask.numel(), with_mask, accumulator_type(input),
             _index_type(input, grad, mask, weight), tile.rows, columns, tile.depth, num_warps=tile.warps,
         )  # fmt: skip
     return grad_input, sum_parts(parts, mask, problem, normalized)
 
 
 def backward_weight(
-    grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, scale: Tensor, window: Window, groups: int
+    grad: Tensor, input: Tensor, weight: Tensor, scaled_mask: Tensor, window: Window, groups: int
 ) -> Tensor:
-    """Return the gradient, channels-last; `scale` are all s_i (N, Ho, Wo)."""
+    """Return the gradient, channels-last; `scaled_mask` are all s_i m_ik."""
     problem, (filters, group_channels), tile = Problem.of(input, window), weight.shape[:2], TILES["weight gradient"]
     depth = min(tile.depth, triton.next_power_of_2(problem.kernel_width))
     columns = min(tile.columns, triton.next_power_of_2(filters))
@@ -220,11 +217,11 @@ def backward_weight(
     tiles = column_blocks * tap_blocks * problem.kernel_height * group_channels
     # As many as fill a GPU, of shapes alone, so that every GPU adds in the same order.
     shares = max(1, min(triton.cdiv(8 * PROGRAMS, tiles), images * pixel_blocks // _LEAST_BLOCKS))
-    parts = scale.new_empty(shares, *weight.permute(0, 2, 3, 1).shape)
+    parts = scaled_mask.new_empty(shares, *weight.permute(0, 2, 3, 1).shape)
     _weight_gradient[(tiles * shares,)](
-        grad, input, mask, scale, parts, problem, filters, group_channels, filters // groups, images, tap_blocks,
+        grad, input, scaled_mask, parts, problem, filters, group_channels, filters // groups, images, tap_blocks,
         column_blocks, pixel_blocks, shares, weight.numel(), accumulator_type(input),
-        _index_type(input, grad, mask, weight), rows, columns, depth, num_warps=tile.warps,
+        _index_type(input, grad, scaled_mask, weight), rows, columns, depth, num_warps=tile.warps,
     )  # fmt: skip
     return parts.sum(0).to(weight.dtype).permute(0, 3, 1, 2)
 
