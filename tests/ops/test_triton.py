@@ -81,5 +81,6 @@ def test_kernels_become_machine_code(architecture: int, unit: str, shared: int, 
         assert ".output." in kernel["kernel"] or kernel["plain_loads"] == 0, kernel  # that sums up the mask before
         if unit == "wgmma":
             assert kernel["factor_in_registers"] and 0 not in kernel["pending"][:-1], kernel
-    depthwise = [k for k in kernels if ".narrow." in k["kernel"] and k["dtype"] == "bfloat16"]
-    assert len(depthwise) >= 6 and all(k["loads_of_16_bytes"] for k in depthwise)
+    for folder, least in ((".narrow.", 6), ("distance.", 4)):
+        direct = [k for k in kernels if folder in k["kernel"] and k["dtype"] == "bfloat16"]
+        assert len(direct) >= least and all(k["loads_of_16_bytes"] for k in direct), direct

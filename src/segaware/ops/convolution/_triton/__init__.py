@@ -26,8 +26,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from segaware.ops._launch import Problem, on_device_of
-from segaware.ops.arguments import compute_dtype, is_channels_last
+from segaware.ops._launch import Problem, channels_last, in_format, on_device_of
+from segaware.ops.arguments import compute_dtype
 from segaware.ops.convolution._triton import narrow
 from segaware.ops.convolution._triton.input_gradient import backward_input
 from segaware.ops.convolution._triton.masks import scale_mask
@@ -48,16 +48,6 @@ def _numerator(window: Window, normalize: Normalize) -> int:
     return {"mean": window.size, "sum": 1, "none": 0}[normalize]
 
 
-def _channels_last(tensor: Tensor) -> Tensor:
-    """Return a tensor in channels-last order of memory, even where a size of 1 makes that the contiguous one too."""
-    return tensor.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-
-
-def _in_format(tensor: Tensor, *like: Tensor) -> Tensor:
-    """Return a channels-last tensor in the format of others: channels-last if one of them is."""
-    return tensor if any(map(is_channels_last, like)) else tensor.contiguous()
-
-
 def forward(
     input: Tensor, weight: Tensor, mask: Tensor, bias: Tensor | None, window: Window, groups: int, normalize: Normalize
 ) -> Tensor:
@@ -65,10 +55,10 @@ def forward(
     with on_device_of(input):
         compute = narrow.compute_output if _is_narrow(weight, groups) else compute_output
         output = compute(
-            _channels_last(input), _channels_last(weight), mask.contiguous(), bias, window, groups,
+            channels_last(input), channels_last(weight), mask.contiguous(), bias, window, groups,
             _numerator(window, normalize),
         )  # fmt: skip
-        return _in_format(output, input, weight)
+        return in_format(output, input, weight)
 
 
 def backward(
@@ -78,8 +68,8 @@ def backward(
     """Return the gradients of input, weight, mask and bias; empty tensors for those that are not needed."""
     grad_input, grad_weight, grad_mask, grad_bias = (grad.new_empty(0) for _ in range(4))
     with on_device_of(input):
-        images = _channels_last(grad), _channels_last(input)
-        filters, mask = _channels_last(weight), mask.contiguous()
+        images = channels_last(grad), channels_last(input)
+        filters, mask = channels_last(weight), mask.contiguous()
         scaled_mask, scale = scale_mask(
             mask, Problem.of(input, window), _numerator(window, normalize), compute_dtype(input)
         )
@@ -89,10 +79,10 @@ def backward(
             grad_input, grad_mask = gather(
                 *images, filters, mask, scaled_mask, scale, window, groups, normalize != "none", needed[2]
             )
-            grad_input = _in_format(grad_input, input) if needed[0] else grad.new_empty(0)
+            grad_input = in_format(grad_input, input) if needed[0] else grad.new_empty(0)
         if needed[1]:
             add_up = narrow.backward_weight if is_narrow else backward_weight
-            grad_weight = _in_format(add_up(*images, filters, scaled_mask, window, groups), weight)
+            grad_weight = in_format(add_up(*images, filters, scaled_mask, window, groups), weight)
         if needed[3]:
             grad_bias = grad.sum((0, 2, 3))
     return grad_input, grad_weight, grad_mask, grad_bias
