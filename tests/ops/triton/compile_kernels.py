@@ -24,6 +24,7 @@ from segaware.ops.convolution import _triton as convolution
 from segaware.ops.convolution._triton import input_gradient, masks, narrow, output
 from segaware.ops.distance import _triton as distance
 from segaware.ops.filtering import _triton as filtering
+from segaware.ops.masking import _triton as masking
 from segaware.ops.upsampling import _triton as upsampling
 from segaware.ops.upsampling.taps import places
 from segaware.ops.window import Window
@@ -124,6 +125,11 @@ def launch_filter(dtype: torch.dtype, border: str, channels: int = 21, side: int
     filtering.backward(output, input, mask, output, total, window, border, [True, True])
 
 
+def launch_mask(dtype: torch.dtype) -> None:
+    tensor, hardness = torch.empty(1, 9, 40, 40, dtype=dtype), torch.ones(())
+    masking.backward(masking.forward(tensor, hardness), tensor, hardness)
+
+
 def launch_upsampling(dtype: torch.dtype, channels: int = 21, dim: int = 64, points: int = 5, radius: int = 2) -> None:
     side = 8 * points
     values, coarse = (torch.empty(1, c, points, points, dtype=dtype) for c in (channels, dim))
@@ -147,6 +153,8 @@ def launch_everything() -> None:
     for dtype, metric in ((torch.float32, "l1"), (torch.bfloat16, "euclidean"), (torch.float32, "sqeuclidean")):
         launch_distance(dtype, Window.of(3, padding="same"), metric)
         launch_distance(dtype, Window.of((2, 3), 2, 1), metric)
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        launch_mask(dtype)
     launch_filter(torch.float32, "exclude")
     launch_filter(torch.bfloat16, "zero")
     launch_upsampling(torch.float32)
@@ -156,7 +164,7 @@ def launch_everything() -> None:
     launch_distance(torch.float32, Window.of(1, padding="same"), "l1", channels=1, side=1)
     launch_filter(torch.float32, "exclude", channels=1, side=1, kernel_size=1)
     launch_upsampling(torch.float32, channels=1, dim=1, points=1, radius=1)
-    for module in (_launch, masks, narrow, distance, filtering, upsampling):
+    for module in (_launch, masks, narrow, distance, filtering, masking, upsampling):
         module.index_type = lambda *sizes: triton.language.int64  # type: ignore[attr-defined]
     launch_convolution(torch.bfloat16, 128, 128, 81, 8)
     launch_convolution(torch.bfloat16, 96, 96, 40, 8, groups=96)
