@@ -50,6 +50,14 @@ def test_written_elsewhere(segaware: Callable[..., Result], found: list[str], tm
     assert file.is_file() and not (tmp_path / "cache").exists()
 
 
+def test_quick(segaware: Callable[..., Result], found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, tried = [], []
+    monkeypatch.setattr(search, "_steps", lambda layer, *which: measured.append(which) or (None,))
+    monkeypatch.setattr(search, "_fastest", lambda *a: tried.append(a[2]) or (Tile(64, 64, 32, 4, 3), 0.001))
+    assert segaware("tune", "--quick").exit_code == 0
+    assert set(measured) == {(8, "bfloat16", 0)} and tried == [search.candidates(KEY, quick=True)]
+
+
 def test_bad_folder(fails: Callable[..., str], found: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert f"{tmp_path}/file" in fails("tune", "--out", tmp_path / "file" / "tiles.json")

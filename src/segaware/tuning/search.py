@@ -48,8 +48,11 @@ def random_tensors(layer: Layer, batch: int, seed: int) -> tuple[Tensor, Tensor,
     return input, weight, torch.rand(batch, 9, layer.side, layer.side, generator=generator)
 
 
-def candidates(key: str) -> list[Tile]:
-    """Return the tiles that are tried for a key: all whose accumulators fit the registers of their warps."""
+def candidates(key: str, quick: bool = False) -> list[Tile]:
+    """Return the tiles that are tried for a key: all whose accumulators fit the registers of their warps.
+
+    If `quick`, the likeliest: those that fill these registers, and read long runs of channels.
+    """
     has_forms = key.startswith(("forward ", "input gradient "))
     return [
         Tile(rows, columns, depth, warps, stages, masked)
@@ -60,6 +63,7 @@ def candidates(key: str) -> list[Tile]:
         for stages in (3, 4)
         for masked in (get_args(Masked) if has_forms else ("product",))
         if rows * columns // (32 * warps) <= 64
+        and not (quick and (rows * columns // (32 * warps) < 64 or depth < 64 or stages > 3))
     ]
 
 
@@ -70,6 +74,7 @@ def tune(
     batches: Sequence[int] = (1, 8, 32),
     precisions: Sequence[Precision] = ("bfloat16", "TF32"),
     tiles: Sequence[Tile] | None = None,
+    quick: bool = False,
 ) -> Iterator[str]:
     """Find the fastest tile of every kernel of every layer; yield a line about each, and write them to a file.
 
@@ -80,6 +85,7 @@ def tune(
         batches: Numbers of images to measure each with.
         precisions: Of the products.
         tiles: What to try; `candidates` of each kernel if not given.
+        quick: Whether these are the likeliest alone.
 
     Raises:
         ValueError: If no tile of those to try can run.
@@ -96,7 +102,7 @@ def tune(
                             if key in found:  # a step computes what those before it do
                                 continue
                             found.add(key)
-                            fastest[key], took = _fastest(step, key, candidates(key) if tiles is None else tiles)
+                            fastest[key], took = _fastest(step, key, candidates(key, quick) if tiles is None else tiles)
                             write_json(out, {"measured": measured, "tiles": fastest})
                             yield f"{key}: {tuple(fastest[key])}, {1e3 * took:.4g} ms"
 

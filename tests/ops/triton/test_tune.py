@@ -61,3 +61,5 @@ def test_candidates_fit_registers() -> None:
         tiles = search.candidates(key)
         assert len(tiles) == len(set(tiles)) > 20 and all(t.rows * t.columns / (32 * t.warps) <= 64 for t in tiles)
         assert len({t.masked for t in tiles}) == forms
+        quick = search.candidates(key, quick=True)
+        assert set(quick) < set(tiles) and len(quick) == 4 * forms
