@@ -23,7 +23,7 @@ def random_arguments(batch: int, kernel_size: tuple[int, int], height: int, widt
 
 def masked(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     mask = distance.clone()
-    neighbour_mask_(mask, hardness, rows, columns)
+    neighbour_mask_(mask, hardness, rows, columns, "numba")
     return mask
 
 
@@ -69,7 +69,7 @@ def test_the_number_of_threads_changes_nothing(with_threads) -> None:  # type: i
 
 
 def test_the_operator_is_registered_properly() -> None:
-    torch.library.opcheck(neighbour_mask_, random_arguments(1, (3, 3), 4, 5))
+    torch.library.opcheck(neighbour_mask_, (*random_arguments(1, (3, 3), 4, 5), "numba"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -25,6 +25,7 @@ from segaware.ops.convolution._triton import input_gradient, masks, narrow, outp
 from segaware.ops.distance import _triton as distance
 from segaware.ops.filtering import _triton as filtering
 from segaware.ops.masking import _triton as masking
+from segaware.ops.neighbour_mask import _triton as neighbour_mask
 from segaware.ops.upsampling import _triton as upsampling
 from segaware.ops.upsampling.taps import places
 from segaware.ops.window import Window
@@ -130,6 +131,11 @@ def launch_mask(dtype: torch.dtype) -> None:
     masking.backward(masking.forward(tensor, hardness), tensor, hardness)
 
 
+def launch_neighbour_mask(side: int = 65, kernel_size: int = 13) -> None:
+    lines = torch.empty(kernel_size, side)
+    neighbour_mask.mask(torch.empty(8, kernel_size**2, side, side), torch.ones(()), lines, lines)
+
+
 def launch_upsampling(dtype: torch.dtype, channels: int = 21, dim: int = 64, points: int = 5, radius: int = 2) -> None:
     side = 8 * points
     values, coarse = (torch.empty(1, c, points, points, dtype=dtype) for c in (channels, dim))
@@ -157,6 +163,7 @@ def launch_everything() -> None:
         launch_mask(dtype)
     launch_filter(torch.float32, "exclude")
     launch_filter(torch.bfloat16, "zero")
+    launch_neighbour_mask()
     launch_upsampling(torch.float32)
     launch_upsampling(torch.bfloat16, radius=1)
     # Triton takes sizes of 1 for constants.
@@ -164,7 +171,7 @@ def launch_everything() -> None:
     launch_distance(torch.float32, Window.of(1, padding="same"), "l1", channels=1, side=1)
     launch_filter(torch.float32, "exclude", channels=1, side=1, kernel_size=1)
     launch_upsampling(torch.float32, channels=1, dim=1, points=1, radius=1)
-    for module in (_launch, masks, narrow, distance, filtering, masking, upsampling):
+    for module in (_launch, masks, narrow, distance, filtering, masking, neighbour_mask, upsampling):
         module.index_type = lambda *sizes: triton.language.int64  # type: ignore[attr-defined]
     launch_convolution(torch.bfloat16, 128, 128, 81, 8)
     launch_convolution(torch.bfloat16, 96, 96, 40, 8, groups=96)

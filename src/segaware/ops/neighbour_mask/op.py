@@ -31,9 +31,9 @@ def neighbour_mask(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Te
     """
     overwrite = overwrite and not torch.is_grad_enabled()
     chosen = choose_backend(None, distance.device)
-    # The kernel has no gradient.
-    if chosen == "numba" and distance.dtype == torch.float32 and not torch.is_grad_enabled():
+    # The kernels have no gradient.
+    if chosen != "reference" and distance.dtype == torch.float32 and not torch.is_grad_enabled():
         mask = distance if overwrite else distance.clone(memory_format=torch.contiguous_format)
-        library.neighbour_mask_(mask, hardness, rows, columns)
+        library.neighbour_mask_(mask, hardness, rows, columns, chosen)
         return mask
     return reference.neighbour_mask(distance, hardness, rows, columns, overwrite)
