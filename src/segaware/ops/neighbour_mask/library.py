@@ -9,7 +9,9 @@ from segaware.ops._library import fake, operator
 
 
 @operator(mutates=["distance"])
-def neighbour_mask_(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor, backend: str) -> None:
+def neighbour_mask_(
+    distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor, backend: str = "numba"
+) -> None:  # the default is for programs that were exported before there was another
     """Replace distances (N, KH * KW, H, W), contiguous and float32, by exp(-hardness * d + rows + columns) in [0, 1].
 
     That is over its largest value at the pixel. `rows` (KH, H) and `columns` (KW, W) belong to the rows and columns of
