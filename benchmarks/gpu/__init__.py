@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.gpu import layers, networks, operators
+from benchmarks.gpu import depthwise, layers, networks, operators
 from benchmarks.harness.plan import Measurement, Settings
 
 
@@ -11,6 +11,7 @@ def plan(settings: Settings) -> list[Measurement]:
     return [
         *operators.ceilings_plan(settings),
         *layers.plan(settings),
+        *depthwise.plan(settings),
         *operators.plan(settings),
         *networks.plan(settings),
     ]

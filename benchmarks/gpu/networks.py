@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from benchmarks.gpu import card
 from benchmarks.groups.network import CLASSES, GIVEN, PLAIN, WHOLE, deeplab
-from benchmarks.harness.measure import Samples, interleave, summarize
+from benchmarks.harness.measure import Goal, Samples, interleave, summarize
 from benchmarks.harness.plan import Contender, Measurement, Settings
 from segaware.tuning import gpu
 from segaware.tuning.gpu import Precision
@@ -46,7 +46,7 @@ def _measure(
             time = times[kind]
             peaks[kind] = time if isinstance(time, str) else Samples(None, [card.peak_megabytes(run)])
     return [
-        summarize(title, "ms", times, (PLAIN,)),
+        summarize(title, "ms", times, (PLAIN,), [Goal((GIVEN,), (PLAIN,), 1.6 if training else 1.3)]),
         summarize(f"{title}: peak memory above weights and inputs", "MB", peaks, (PLAIN,)),
     ]
 

@@ -16,7 +16,7 @@ import segaware
 from benchmarks.architectures import find_libraries
 from benchmarks.gpu import card
 from benchmarks.harness.fresh import measure_fresh
-from benchmarks.harness.measure import Samples, interleave, summarize, wall_clock
+from benchmarks.harness.measure import Goal, Samples, interleave, summarize, wall_clock
 from benchmarks.harness.plan import Group, Measurement, Settings
 from segaware.nn import segaware_conv
 from segaware.tuning import gpu
@@ -25,8 +25,10 @@ HARDNESS = 0.05
 ORIGINAL, CONVERTED, GIVEN, UNFOLD = "original", "converted", "converted, given embedding", "converted, by unfold"
 EMBEDDING = "embedding network alone"
 VARIANTS = (CONVERTED, ORIGINAL, GIVEN, UNFOLD, EMBEDDING)  # the first is what unfold is compared with
+GRAPH = "one CUDA graph"  # of a variant, without Python and launches
 # Of two ways to sum up to some thousand products, relative to the largest value.
 TOLERANCES = {"cpu": 1e-4, "cuda": 1e-1}
+_LIMIT = 1.4  # times the original's time, on a GPU and with the embedding given
 
 
 class Scores(nn.Module):
@@ -180,8 +182,14 @@ def _measure(settings: Settings, model: str, device: str, size: int) -> list[dic
     title = f"{model}, {size}x{size}, {'bfloat16' if device == 'cuda' else 'float32'}"
     runs = {variant: contender(settings, model, variant, device, size) for variant in VARIANTS}
     clock = gpu.clock if device == "cuda" else wall_clock
+    timed = dict(runs)
+    goals = []
+    if device == "cuda":
+        graphs = {variant: f"{variant}, {GRAPH}" for variant in (ORIGINAL, GIVEN)}
+        timed |= {title: gpu.captured(runs[variant]) for variant, title in graphs.items()}
+        goals = [Goal((names[GIVEN],), (names[ORIGINAL],), _LIMIT) for names in ({v: v for v in VARIANTS}, graphs)]
     times = interleave(
-        runs, settings.seconds, settings.seed, same={UNFOLD: 0}, clock=clock, tolerance=TOLERANCES[device]
+        timed, settings.seconds, settings.seed, same={UNFOLD: 0}, clock=clock, tolerance=TOLERANCES[device]
     )
     memory: dict[str, Samples | str] = {}
     for variant, run in runs.items():
@@ -191,6 +199,6 @@ def _measure(settings: Settings, model: str, device: str, size: int) -> list[dic
             values = measure_fresh(contender, settings, None, model=model, variant=variant, device=device, size=size)
             memory[variant] = values if isinstance(values, str) else Samples(None, [values["peak"]])
     return [
-        summarize(f"{title}, forward", "ms", times, (ORIGINAL,)),
+        summarize(f"{title}, forward", "ms", times, (ORIGINAL,), goals),
         summarize(f"{title}, peak memory", "MB", memory, (ORIGINAL,)),
     ]

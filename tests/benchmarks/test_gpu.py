@@ -11,7 +11,8 @@ import pytest
 import torch
 from typer.testing import Result
 
-from benchmarks.gpu import card, layers, networks, operators
+from benchmarks.gpu import card, depthwise, layers, networks, operators
+from benchmarks.groups import conversion
 from benchmarks.groups.distance import Window
 from benchmarks.harness.measure import wall_clock
 from benchmarks.harness.plan import Measurement, Settings
@@ -21,6 +22,7 @@ from segaware.tuning import gpu
 from segaware.tuning.search import Layer
 
 Bench = Callable[..., Result]
+NETWORK = "DeepLab, 21 classes, 9x9, batch 2, channels_last, autocast to bfloat16"
 TINY = (Layer("tiny", 4, 6, 12, 2), Layer("wide", 128, 8, 5, 1))
 
 
@@ -28,6 +30,7 @@ def plan(settings: Settings) -> list[Measurement]:
     return [
         *operators.ceilings_plan(settings),
         *layers.plan(settings, TINY),
+        *depthwise.plan(settings, (depthwise.Depthwise(4, 3, 9),)),
         *operators.plan(settings, (Window(3, 9, 1, faster=50, channels=8),), kernel_size=3, side=9, crf_side=5),
         *networks.plan(settings, width=0.0625, sides=(9,)),
     ]
@@ -50,9 +53,9 @@ def cpu_as_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     }.items():
         monkeypatch.setattr(card, name, value)
     monkeypatch.setattr(Settings, "seconds", 0.0001)
-    for module in (operators, networks):
+    for module in (depthwise, operators, networks):
         monkeypatch.setattr(module, "_BATCH", 2)
-    for module in (layers, operators):
+    for module in (depthwise, layers, operators):
         monkeypatch.setattr(module, "_CALLS", 1)
     monkeypatch.setitem(GROUPS, "gpu", replace(GROUPS["gpu"], plan=plan))
     threads = torch.get_num_threads()
@@ -67,9 +70,9 @@ def test_end_to_end(bench: Bench, cpu_as_gpu: None, tmp_path: Path) -> None:
     values = json.loads((tmp_path / "gpu.json").read_text())
     assert {"card", "driver", "commit", "torch", "date", "seed"} <= values["measured"].keys()
     cases = {case["title"]: case for case in values["cases"]}
-    # 2 ceilings; 2 layers at 3 batches in 3 precisions, both ways; their memory; 2 distances, attention and CRF; and
-    # networks at one size in 2 precisions, both ways, each with time and memory.
-    assert len(cases) == 2 + 2 * 3 * 3 * 2 + 2 + 2 + 2 + 2 * 2 * 2
+    # 2 ceilings; 2 layers at 3 batches in 3 precisions, both ways; their memory; a depthwise one; 2 distances,
+    # attention and CRF; and networks at one size in 2 precisions, both ways, each with time and memory.
+    assert len(cases) == 2 + 2 * 3 * 3 * 2 + 2 + 2 + 2 + 2 + 2 * 2 * 2
     problems = {row["title"]: row["problem"] for case in cases.values() for row in case["rows"] if "problem" in row}
     assert problems.keys() <= {"NATTEN: dot products, softmax and sum"}, problems
 
@@ -82,10 +85,34 @@ def test_end_to_end(bench: Bench, cpu_as_gpu: None, tmp_path: Path) -> None:
         "unfold",
         "segaware, channels_last, called from Python",
     ]
-    goals = [goal for row in case["rows"] if "goals" in row for goal in row["goals"]]
-    assert [(goal["limit"], goal["faster"]) for goal in goals] == [(5, True), (1.3, False)]
+    wide = "wide: 128 to 8 channels, 5x5, dilation 1"
+    for title, goals in {
+        f"{wide}, batch 8, bfloat16, forward": {(5, True), (1.25, False)},
+        f"{wide}, batch 8, bfloat16, forward + backward": {(5, True), (1.5, False)},
+        f"{wide}, batch 8, TF32, forward": {(5, True), (1.4, False)},
+        f"{wide}, batch 1, bfloat16, forward": {(5, True)},
+        "depthwise 3x3, 4 channels, 9x9, batch 2, bfloat16, forward": {(1.5, False)},
+        "distances, 3x3, dilation 1, 8 channels, 9x9, batch 2, float32": {(2, False), (4, False), (5, True)},
+        "SegAwareCRF, 21 classes, 5x5, batch 2, distances of 64 channels included": {(1, False)},
+        f"{NETWORK}, inference": {(1.3, False)},
+        f"{NETWORK}, training step": {(1.6, False)},
+    }.items():
+        rows = [row for row in cases[title]["rows"] if "goals" in row]
+        assert {(goal["limit"], goal["faster"]) for row in rows for goal in row["goals"]} == goals, title
     assert case["floor_ms"] == pytest.approx(case["rows"][-1]["value"]["median"])
     assert cases["ceilings of the card: arithmetic"]["unit"] == "TFLOP/s"
+
+
+def test_converted_networks_beside_the_original_and_in_graphs(
+    cpu_as_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "contender", lambda *_: lambda: torch.ones(1, 1, 3, 3))
+    time, memory = conversion._measure(Settings(), "timm resnet50", "cuda", 16)
+    graphs = [f"{variant}, one CUDA graph" for variant in (conversion.ORIGINAL, conversion.GIVEN)]
+    assert [row["title"] for row in time["rows"]] == [*conversion.VARIANTS, *graphs]
+    goals = {row["title"]: [(g["to"], g["limit"]) for g in row["goals"]] for row in time["rows"] if row["goals"]}
+    assert goals == {conversion.GIVEN: [(conversion.ORIGINAL, 1.4)], graphs[1]: [(graphs[0], 1.4)]}
+    assert len(memory["rows"]) == len(conversion.VARIANTS)
 
 
 def test_least_work() -> None:
@@ -105,7 +132,9 @@ def test_floor() -> None:
 
 def test_short_form() -> None:
     titles = [m.title for m in layers.plan(Settings(), TINY)]
-    assert len(titles) == 2 * 2 * 2 + 2 and not any("batch 32" in t or "TF32" in t for t in titles)
+    # In TF32 the batch that goals are for.
+    assert len(titles) == 3 * 2 * 2 + 2 and not any("batch 32" in t for t in titles)
+    assert {t.split(", ")[3] for t in titles if "TF32" in t} == {"batch 8"}
     assert len(networks.plan(Settings())) == 2
 
 

@@ -34,7 +34,7 @@ def test_written_where_the_kernels_read(segaware: Callable[..., Result], found: 
     file = tmp_path / "cache/segaware/tiles-A-Card.json"
     result = segaware("tune")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0] == f"{KEY}: (64, 64, 32, 4, 3), 1 ms"
+    assert result.stdout.splitlines()[0] == f"{KEY}: (64, 64, 32, 4, 3, 'product'), 1 ms"
     assert result.stdout.splitlines()[-1] == str(file)
     assert _tuned_tiles.read_tiles(file, FACTS) == {KEY: Tile(64, 64, 32, 4, 3)}
     # What was found of other layers is kept.
@@ -48,6 +48,14 @@ def test_written_elsewhere(segaware: Callable[..., Result], found: list[str], tm
     file = tmp_path / "folder/tiles.json"
     assert segaware("tune", "--out", file).exit_code == 0
     assert file.is_file() and not (tmp_path / "cache").exists()
+
+
+def test_quick(segaware: Callable[..., Result], found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, tried = [], []
+    monkeypatch.setattr(search, "_steps", lambda layer, *which: measured.append(which) or (None,))
+    monkeypatch.setattr(search, "_fastest", lambda *a: tried.append(a[2]) or (Tile(64, 64, 32, 4, 3), 0.001))
+    assert segaware("tune", "--quick").exit_code == 0
+    assert set(measured) == {(8, "bfloat16", 0)} and tried == [search.candidates(KEY, quick=True)]
 
 
 def test_bad_folder(fails: Callable[..., str], found: list[str], tmp_path: Path) -> None:

@@ -62,6 +62,16 @@ def test_page(generate: ModuleType, folder: Path) -> None:
     assert places == sorted(places)
 
 
+def test_earlier_figures_are_kept_with_their_commit(generate: ModuleType, folder: Path) -> None:
+    earlier = json.loads((folder / "layers.json").read_text())
+    earlier["measured"]["commit"] = "0123456789"
+    (folder / "earlier").mkdir()
+    (folder / "earlier/layers_0123456.json").write_text(json.dumps(earlier))
+    page = generate.benchmarks_page(folder)
+    assert "## Title of layers\n" in page and page.count("| conv1_2 | segaware | 3 ms |") == 2
+    assert "## Title of layers, commit 0123456\n\nEarlier figures: kernels have changed since. About layers." in page
+
+
 def test_page_without_measurements(generate: ModuleType, tmp_path: Path) -> None:
     assert generate.benchmarks_page(tmp_path).startswith("# Benchmarks\n")
 

@@ -15,7 +15,6 @@ import torch
 from segaware import embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
 from segaware.ops import _backends, mean_field, segaware_median2d, segaware_upsample
 from segaware.ops._parallel import jit, kernel, parallel_for
-from segaware.ops.convolution.op import _missing
 
 IMAGE, MASK = torch.rand(1, 2, 5, 5), torch.rand(1, 9, 5, 5)
 CALLS = {
@@ -226,22 +225,8 @@ def test_rocm_is_not_taken_for_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_narrow_groups_have_no_triton_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default the reference runs them on a GPU; asked for, Triton says why it cannot."""
-    monkeypatch.setattr(_backends, "_problems", {"numba": None, "triton": None})
-    image, mask = torch.rand(1, 32, 5, 5), torch.rand(1, 9, 5, 5)
-    for filters, groups, in_group in ((32, 32, "1 and 1"), (4, 2, "16 and 2"), (64, 4, "8 and 16")):
-        weight = torch.rand(filters, 32 // groups, 3, 3)
-        with pytest.raises(RuntimeError, match=f"need 16 or more channels and filters in a group, got {in_group}"):
-            segaware_conv2d(image, weight, mask, padding=1, groups=groups, backend="triton")
-        assert _backends.choose_backend(None, torch.device("cuda"), _missing(weight, groups)) == "reference"
-    for filters, groups in ((4, 1), (32, 2)):
-        weight = torch.rand(filters, 32 // groups, 3, 3)
-        assert _backends.choose_backend(None, torch.device("cuda"), _missing(weight, groups)) == "triton"
-
-
 def test_operators_without_triton_kernels() -> None:
-    with pytest.raises(RuntimeError, match='backend "triton" cannot run: this operator has no such kernels'):
+    with pytest.raises(RuntimeError, match='"triton" cannot run: the permutohedral lattice has no GPU kernel'):
         mean_field(torch.zeros(2, 4), [torch.zeros(1, 4)], [1.0], 1, backend="triton")
 
 

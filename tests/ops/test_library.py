@@ -24,7 +24,9 @@ SCHEMAS = [
     "upsample_backward(Tensor grad, Tensor input, Tensor embedding, Tensor coarse_embedding, Tensor hardness, "
     "Tensor rows, Tensor columns, Tensor output, SymInt radius, str backend, bool[] needed) -> "
     "(Tensor, Tensor, Tensor, Tensor)",
-    "neighbour_mask_(Tensor(a0!) distance, Tensor hardness, Tensor rows, Tensor columns) -> ()",
+    'neighbour_mask_(Tensor(a0!) distance, Tensor hardness, Tensor rows, Tensor columns, str backend="numba") -> ()',
+    "attention_mask(Tensor distance, Tensor hardness, str backend) -> Tensor",
+    "attention_mask_backward(Tensor grad, Tensor distance, Tensor hardness, str backend) -> (Tensor, Tensor)",
     "permutohedral_mean_field(Tensor log_probabilities, Tensor[] features, float[] weights, SymInt iterations) "
     "-> Tensor",
 ]

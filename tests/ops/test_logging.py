@@ -10,6 +10,7 @@ import torch
 
 from segaware import segaware_conv2d
 from segaware.ops import _backends
+from segaware.ops.permutohedral import op as permutohedral
 
 
 @pytest.fixture
@@ -17,6 +18,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """The log of a process that has chosen nothing yet."""
     caplog.set_level(logging.INFO, logger="segaware")
     _backends._log_choice.cache_clear()
+    permutohedral._log_copies.cache_clear()
     return caplog
 
 
@@ -40,6 +42,16 @@ def test_every_choice_and_reason_is_told_once(log: pytest.LogCaptureFixture, mon
         'cpu tensors: backend "reference", because "numba" cannot run: Numba cannot be imported',
     ]
     assert {record.levelname for record in log.records} == {"INFO"}
+
+
+def test_a_lattice_of_another_device_tells_of_its_copies_once(log: pytest.LogCaptureFixture) -> None:
+    for backend in (None, "numba", None, "reference"):
+        permutohedral._choose_backend(backend, torch.device("cuda"))
+    assert log.messages == [
+        'cpu tensors: backend "numba"',
+        "cuda tensors: the permutohedral lattice is computed on the CPU; features and values are copied there, and the "
+        "result back",
+    ]
 
 
 def test_what_is_asked_for_is_not_told(log: pytest.LogCaptureFixture) -> None:

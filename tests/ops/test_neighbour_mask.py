@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from segaware import use_backend
 from segaware.ops.neighbour_mask.library import neighbour_mask_
+from segaware.ops.neighbour_mask.op import neighbour_mask
 
 pytestmark = pytest.mark.usefixtures("uninitialised_is_nan")
 
@@ -21,7 +23,7 @@ def random_arguments(batch: int, kernel_size: tuple[int, int], height: int, widt
 
 def masked(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     mask = distance.clone()
-    neighbour_mask_(mask, hardness, rows, columns)
+    neighbour_mask_(mask, hardness, rows, columns, "numba")
     return mask
 
 
@@ -67,4 +69,11 @@ def test_the_number_of_threads_changes_nothing(with_threads) -> None:  # type: i
 
 
 def test_the_operator_is_registered_properly() -> None:
-    torch.library.opcheck(neighbour_mask_, random_arguments(1, (3, 3), 4, 5))
+    torch.library.opcheck(neighbour_mask_, (*random_arguments(1, (3, 3), 4, 5), "numba"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_backend_that_cannot_run_is_an_error_where_there_is_no_kernel_too(dtype: torch.dtype) -> None:
+    distance, *others = (t.to("meta", dtype) for t in random_arguments(1, (3, 3), 4, 5))
+    with use_backend("numba"), pytest.raises(RuntimeError, match='"numba" cannot run: it runs on CPU tensors'):
+        neighbour_mask(distance, *others, overwrite=False)

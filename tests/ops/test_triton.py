@@ -43,19 +43,25 @@ def test_kernels_in_the_interpreter() -> None:
 # The shared memory of a block: of compute capability 8.6 and 8.9, the least of those that run code for 8.0; and of 9.0.
 @pytest.mark.parametrize(("architecture", "unit", "shared"), [(80, "mma", 99 * 1024), (90, "wgmma", 227 * 1024)])
 def test_kernels_become_machine_code(architecture: int, unit: str, shared: int, tmp_path: Path) -> None:
-    output = run_python(
-        "-m", "compile_kernels", str(architecture), PYTHONPATH=str(TESTS), TRITON_CACHE_DIR=str(tmp_path)
-    )
+    modules = os.pathsep.join(map(str, (ROOT / "src", TESTS)))
+    output = run_python("-m", "compile_kernels", str(architecture), PYTHONPATH=modules, TRITON_CACHE_DIR=str(tmp_path))
     kernels: list[dict[str, Any]] = [json.loads(line) for line in output.splitlines()]
     assert {kernel["kernel"] for kernel in kernels} == {
         "convolution._triton.output._forward",
         "convolution._triton.input_gradient._input_gradient",
-        "convolution._triton.input_gradient._mask_gradient",
+        "convolution._triton.masks._scale_mask",
+        "convolution._triton.masks._mask_gradient",
         "convolution._triton.weight_gradient._weight_gradient",
+        "convolution._triton.narrow._forward",
+        "convolution._triton.narrow._input_gradient",
+        "convolution._triton.narrow._weight_gradient",
         "distance._triton._forward",
         "distance._triton._backward",
         "filtering._triton._weighted_sums",
         "filtering._triton._mask_gradient",
+        "masking._triton._forward",
+        "masking._triton._backward",
+        "neighbour_mask._triton._mask",
         "upsampling._triton._forward",
         "upsampling._triton._pixel_gradients",
         "upsampling._triton._point_gradients",
@@ -70,3 +76,14 @@ def test_kernels_become_machine_code(architecture: int, unit: str, shared: int, 
     products = [k for k in kernels if k["dtype"] == "bfloat16" and k["matrix_unit"] == unit and k["copies_of_16_bytes"]]
     # Forward, input and weight: large and small tiles, and offsets of 64 bits.
     assert len(products) >= 8
+    # One loop without branches, all of whose operands, mask included, are copied while products run.
+    factors = [k for k in products if k["masked"] == "factor" or ".weight_gradient." in k["kernel"]]
+    assert len(factors) >= 9 and {k["masked"] for k in products} == {"product", "factor", None}
+    for kernel in factors:
+        assert kernel["spilled_bytes"] <= 8 and kernel["copies_of_4_bytes"] > 0, kernel
+        assert ".output." in kernel["kernel"] or kernel["plain_loads"] == 0, kernel  # that sums up the mask before
+        if unit == "wgmma":
+            assert kernel["factor_in_registers"] and 0 not in kernel["pending"][:-1], kernel
+    for folder, least in ((".narrow.", 6), ("distance.", 4)):
+        direct = [k for k in kernels if folder in k["kernel"] and k["dtype"] == "bfloat16"]
+        assert len(direct) >= least and all(k["loads_of_16_bytes"] for k in direct), direct

@@ -16,7 +16,7 @@ from segaware.ops import _tuned_tiles
 from segaware.ops._tuned_tiles import Tile, tiles_path, tuned_for, tuned_tiles
 
 CARD = "NVIDIA H200"
-OURS, THEIRS = [64, 64, 32, 4, 3], [128, 64, 32, 8, 3]
+OURS, THEIRS = [64, 64, 32, 4, 3], [128, 64, 32, 8, 3, "factor"]
 Write = Callable[..., Path]
 
 
@@ -110,7 +110,10 @@ def test_a_damaged_file_is_not_used(write: Write, text: str) -> None:
     assert len(warned) == 1
 
 
-@pytest.mark.parametrize("tile", [[64, 64, 32, 4], [64, 64, 32, 4, 0], [65, 64, 32, 4, 3], [64, 64, 32, 4, 3.0], None])
+@pytest.mark.parametrize(
+    "tile",
+    [[64, 64, 32, 4], [64, 64, 32, 4, 0], [65, 64, 32, 4, 3], [64, 64, 32, 4, 3.0], [64, 64, 32, 4, 3, "mask"], None],
+)
 def test_numbers_that_are_no_tile(write: Write, tile: Any) -> None:
     write({"b": tile})
     with pytest.warns(UserWarning, match="is not used: it is damaged"):

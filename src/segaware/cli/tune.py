@@ -16,6 +16,9 @@ from segaware.tuning import gpu, search
 
 def tune(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the inputs.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Try the likeliest tiles alone, for 8 images in bfloat16 (three minutes).")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="The JSON file to write; if not given, the one that the kernels read."),
@@ -28,6 +31,7 @@ def tune(
             raise ValueError(f"tiles cannot be tuned: {problem}")
         path = out or tiles_path(torch.cuda.get_device_name())
         make_folder(path.parent)
-        for line in search.tune(seed, path):
+        lines = search.tune(seed, path, batches=(8,), precisions=("bfloat16",), quick=True) if quick else None
+        for line in lines or search.tune(seed, path):
             print(line, flush=True)
         print(path)

@@ -17,9 +17,6 @@ from segaware.ops._choice import Backend as Backend
 
 Kernels: TypeAlias = Literal["numba", "triton"]
 
-# Channels or filters of a group, of a convolution in groups, that are too few for Triton's matrix products.
-NARROW = 16
-
 _LOGGER = logging.getLogger(__name__)
 
 _problems: dict[str, str | None] = {}
@@ -84,8 +81,7 @@ def backend_notes() -> dict[str, str]:
     if _problem("triton") is None:
         how = "interpreted, on CPU tensors, where it is asked for" if _interpreted() else "chosen for CUDA tensors"
         notes["triton"] += (
-            f": {how}; compiled at the first call; convolutions with fewer than {NARROW} channels or filters per group "
-            "and weighted medians run as the reference, and dense CRFs on the CPU"
+            f": {how}; compiled at the first call; weighted medians run as the reference, and dense CRFs on the CPU"
         )
     return notes
 
@@ -147,7 +143,7 @@ def choose_backend(
     requested: Backend | None,
     device: torch.device,
     missing: Mapping[str, str] | None = None,
-    automatic: Backend | None = None,
+    automatic: Kernels | None = None,
 ) -> Backend:
     """Return the backend of one call: what it asks for, else what `use_backend` set, else the fastest for the device.
 
@@ -155,22 +151,24 @@ def choose_backend(
         requested: What the call asks for.
         device: Of its tensors.
         missing: Backends that have no kernels for the call, and the reason.
-        automatic: What is taken if nothing is asked for, in place of the fastest.
+        automatic: What is taken if nothing is asked for, and never replaced, in place of the fastest.
 
     Raises:
         ValueError: If there is no such backend.
         RuntimeError: If it was asked for and cannot run; it is never replaced in silence.
     """
-    backend = requested or _choice.backend or automatic
-    if backend is None:
-        fastest: dict[str, Kernels] = {"cpu": "numba", "cuda": "triton"}
-        kernels = fastest.get(device.type)
-        problem = "no kernels run there" if kernels is None else (missing or {}).get(kernels) or _problem(kernels)
-        if not torch.compiler.is_compiling():
-            _log_choice(device.type, kernels, problem)
-        return "reference" if kernels is None or problem is not None else kernels
-    check_backend(backend, device.type, missing)
-    return backend
+    backend = requested or _choice.backend
+    if backend is not None:
+        check_backend(backend, device.type, missing)
+        return backend
+    fastest: dict[str, Kernels] = {"cpu": "numba", "cuda": "triton"}
+    kernels = automatic or fastest.get(device.type)
+    problem = "no kernels run there" if kernels is None else (missing or {}).get(kernels) or _problem(kernels)
+    if automatic is not None:
+        check_backend(automatic, device.type, missing)
+    if not torch.compiler.is_compiling():
+        _log_choice(device.type, kernels, problem)
+    return "reference" if kernels is None or problem is not None else kernels
 
 
 @functools.cache

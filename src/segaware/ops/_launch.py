@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from segaware.ops._tuned_tiles import Tile, tile_key, tuned_tiles
+from segaware.ops.arguments import is_channels_last
 from segaware.ops.window import Window
 
 INTERPRETED = triton.knobs.runtime.interpret  # whether kernels are run by the interpreter, on CPU tensors, or compiled
@@ -90,6 +91,16 @@ def index_type(*sizes: int) -> tl.dtype:
 def image_size(tensor: Tensor) -> int:
     """Return how many numbers one image of a batch has."""
     return tensor.shape[1:].numel()
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    """Return a tensor in channels-last order of memory, even where a size of 1 makes that the contiguous one too."""
+    return tensor.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def in_format(tensor: Tensor, *like: Tensor) -> Tensor:
+    """Return a channels-last tensor in the format of others: channels-last if one of them is."""
+    return tensor if any(map(is_channels_last, like)) else tensor.contiguous()
 
 
 def on_device_of(tensor: Tensor) -> Any:

@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 
@@ -21,6 +21,10 @@ PACKAGED = Path(__file__).with_name("tiles.json")
 _LOGGER = logging.getLogger("segaware")
 
 
+# What a mask is multiplied with: a tap's product of matrices, or that product's left factor.
+Masked: TypeAlias = Literal["product", "factor"]
+
+
 class Tile(NamedTuple):
     """What one program computes: rows x columns of results, `depth` of what it sums at a time, and how it is run."""
 
@@ -29,6 +33,7 @@ class Tile(NamedTuple):
     depth: int
     warps: int
     stages: int
+    masked: Masked = "product"
 
 
 def tile_key(kernel: str, precision: str, images: int, rows: int, columns: int, depth: int) -> str:
@@ -98,7 +103,10 @@ def read_tiles(path: Path, measured: Mapping[str, str]) -> dict[str, Tile]:
 
 def _checked(key: str, values: Any) -> Tile:
     tile = Tile(*values)
-    if not all(type(number) is int and number > 0 for number in tile) or any(n & (n - 1) for n in tile[:4]):
+    numbers = tile[:5]
+    if not all(type(n) is int and n > 0 for n in numbers) or any(n & (n - 1) for n in numbers[:4]):
+        raise ValueError(f"{key!r}: {values} is no tile")
+    if tile.masked not in get_args(Masked):
         raise ValueError(f"{key!r}: {values} is no tile")
     return tile
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from segaware.ops._backends import choose_backend
 from segaware.ops.arguments import check_devices, check_tensor, compute_dtype, is_number, value_range
+from segaware.ops.masking import library
 
 _ROUNDING = 1e-5  # so far below 0 a hardness does nothing yet, and its slope at 0 can be measured
 
@@ -41,6 +43,11 @@ def attention_mask(distance: Tensor, hardness: float | Tensor) -> Tensor:
     """
     check_tensor("distance", distance, "a floating-point tensor")
     _check_hardness(hardness, distance)
+    # torch's compiler fuses what is below; without it, that is a launch for each operation.
+    if isinstance(hardness, Tensor) and hardness.dim() == 0 and not torch.compiler.is_compiling():
+        backend = choose_backend(None, distance.device)
+        if backend == "triton":
+            return cast(Tensor, library.attention_mask(distance, hardness, backend))
     distances = distance.to(compute_dtype(distance))
     differentiated = any(isinstance(given, Tensor) and given.requires_grad for given in (distance, hardness))
     if differentiated and torch.is_grad_enabled() and not torch.compiler.is_compiling():

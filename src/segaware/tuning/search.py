@@ -6,14 +6,14 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from unittest import mock
 
 import torch
 from torch import Tensor
 
 from segaware.ops import segaware_conv2d
-from segaware.ops._tuned_tiles import Tile, read_tiles, tuned_for, tuned_tiles
+from segaware.ops._tuned_tiles import Masked, Tile, read_tiles, tuned_for, tuned_tiles
 from segaware.provenance import provenance, write_json
 from segaware.tuning import gpu
 from segaware.tuning.gpu import DTYPES, Precision
@@ -48,16 +48,22 @@ def random_tensors(layer: Layer, batch: int, seed: int) -> tuple[Tensor, Tensor,
     return input, weight, torch.rand(batch, 9, layer.side, layer.side, generator=generator)
 
 
-def candidates() -> list[Tile]:
-    """Return the tiles that are tried: all whose accumulators fit the registers of their warps."""
+def candidates(key: str, quick: bool = False) -> list[Tile]:
+    """Return the tiles that are tried for a key: all whose accumulators fit the registers of their warps.
+
+    If `quick`, the likeliest: those that fill these registers, and read long runs of channels.
+    """
+    has_forms = key.startswith(("forward ", "input gradient "))
     return [
-        Tile(rows, columns, depth, warps, stages)
+        Tile(rows, columns, depth, warps, stages, masked)
         for rows in (64, 128, 256)
         for columns in (64, 128)
         for depth in (32, 64)
         for warps in (4, 8)
         for stages in (3, 4)
+        for masked in (get_args(Masked) if has_forms else ("product",))
         if rows * columns // (32 * warps) <= 64
+        and not (quick and (rows * columns // (32 * warps) < 64 or depth < 64 or stages > 3))
     ]
 
 
@@ -68,6 +74,7 @@ def tune(
     batches: Sequence[int] = (1, 8, 32),
     precisions: Sequence[Precision] = ("bfloat16", "TF32"),
     tiles: Sequence[Tile] | None = None,
+    quick: bool = False,
 ) -> Iterator[str]:
     """Find the fastest tile of every kernel of every layer; yield a line about each, and write them to a file.
 
@@ -77,40 +84,46 @@ def tune(
         layers: Convolutions to measure.
         batches: Numbers of images to measure each with.
         precisions: Of the products.
-        tiles: What to try; `candidates()` if not given.
+        tiles: What to try; `candidates` of each kernel if not given.
+        quick: Whether these are the likeliest alone.
 
     Raises:
         ValueError: If no tile of those to try can run.
     """
     measured = {**provenance(), **gpu.facts(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     fastest = read_tiles(out, {name: measured[name] for name in tuned_for("")})
+    found: set[str] = set()
     for layer in layers:
         for batch in batches:
             for precision in precisions:
                 with gpu.computing_in(precision):
-                    forward, backward = _steps(layer, batch, precision, seed)
-                    for key in _asked_for(forward, backward):
-                        step = forward if key.startswith("forward ") else backward
-                        fastest[key], took = _fastest(step, key, candidates() if tiles is None else tiles)
-                        write_json(out, {"measured": measured, "tiles": fastest})
-                        yield f"{key}: {tuple(fastest[key])}, {1e3 * took:.4g} ms"
+                    for step in _steps(layer, batch, precision, seed):
+                        for key in _asked_for(step):
+                            if key in found:  # a step computes what those before it do
+                                continue
+                            found.add(key)
+                            fastest[key], took = _fastest(step, key, candidates(key, quick) if tiles is None else tiles)
+                            write_json(out, {"measured": measured, "tiles": fastest})
+                            yield f"{key}: {tuple(fastest[key])}, {1e3 * took:.4g} ms"
 
 
-def _steps(layer: Layer, batch: int, precision: Precision, seed: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """Return a layer's forward pass, and one with its gradients, in channels-last on the GPU."""
+def _steps(layer: Layer, batch: int, precision: Precision, seed: int) -> Iterator[Callable[[], Any]]:
+    """Yield a layer's forward pass, one with all gradients and one without the mask's, in channels-last on the GPU."""
     input, weight, mask = (x.to(gpu.DEVICE, DTYPES[precision]) for x in random_tensors(layer, batch, seed))
     input, weight = (x.to(memory_format=torch.channels_last) for x in (input, weight))
     tensors = [x.requires_grad_() for x in (input, weight, mask)]
 
-    def run() -> Tensor:
+    def run(mask: Tensor = mask) -> Tensor:
         return segaware_conv2d(input, weight, mask, padding="same", dilation=layer.dilation)
 
     gradient = torch.ones_like(run())
-    return torch.no_grad()(run), lambda: torch.autograd.grad(run(), tensors, gradient)
+    yield torch.no_grad()(run)
+    yield lambda: torch.autograd.grad(run(), tensors, gradient)
+    yield lambda: torch.autograd.grad(run(mask.detach()), tensors[:2], gradient)
 
 
-def _asked_for(*steps: Callable[[], Any]) -> list[str]:
-    """Return the keys of all tiles that some calls choose."""
+def _asked_for(step: Callable[[], Any]) -> list[str]:
+    """Return the keys of all tiles that a call chooses."""
     from segaware.ops import _launch
 
     keys: list[str] = []
@@ -121,8 +134,7 @@ def _asked_for(*steps: Callable[[], Any]) -> list[str]:
         return keys[-1]
 
     with mock.patch.object(_launch, "tile_key", record):
-        for step in steps:
-            step()
+        step()
     return list(dict.fromkeys(keys))
 
 

@@ -32,13 +32,15 @@ def wide_offsets(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     import triton.language as tl
 
     from segaware.ops import _launch
-    from segaware.ops.convolution._triton import input_gradient
+    from segaware.ops.convolution._triton import masks, narrow
     from segaware.ops.distance import _triton as distance
     from segaware.ops.filtering import _triton as filtering
+    from segaware.ops.masking import _triton as masking
+    from segaware.ops.neighbour_mask import _triton as neighbour_mask
     from segaware.ops.upsampling import _triton as upsampling
 
     def widen() -> None:
-        for module in (_launch, input_gradient, distance, filtering, upsampling):
+        for module in (_launch, masks, narrow, distance, filtering, masking, neighbour_mask, upsampling):
             monkeypatch.setattr(module, "index_type", lambda *sizes: tl.int64)
 
     return widen

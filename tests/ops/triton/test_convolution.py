@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,13 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from segaware import segaware_conv2d, use_backend
+from segaware import segaware_conv2d
+from segaware.ops._tuned_tiles import Masked, Tile
 from segaware.ops.convolution import library
 from segaware.ops.window import Window
 
 from ..random_windows import RandomWindow, random_windows
 from ..test_convolution import NORMALIZE, Normalize
-from .comparison import DEVICE, few, positive_numbers, random_numbers, results, same_as_reference
+from .comparison import DEVICE, TOLERANCES, few, positive_numbers, random_numbers, results, same_as_reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 
@@ -79,13 +80,47 @@ def test_several_blocks(shape: tuple[int, ...], filters: int, dilation: int, gro
     compare(arguments(shape, filters, (3, 3), groups, **geometry), **geometry, groups=groups)
 
 
-def test_every_kernel_has_several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles so small that channels, filters, pixels and shares of them all come in several."""
-    from segaware.ops._launch import Tile
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Callable[[Masked], None]:
+    """Tiles so small that channels, filters, pixels and shares of them all come in several; what is masked is given."""
     from segaware.ops.convolution._triton import input_gradient, output, weight_gradient
 
-    for module in (output, input_gradient, weight_gradient):
-        monkeypatch.setattr(module, "choose_tile", lambda *_: Tile(16, 16, 16, 4, 1))
+    def set_tiles(masked: Masked) -> None:
+        for module in (output, input_gradient, weight_gradient):
+            monkeypatch.setattr(module, "choose_tile", lambda *_: Tile(16, 16, 16, 4, 1, masked))
+
+    return set_tiles
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", get_args(Masked))
+def test_what_the_mask_is_multiplied_with(
+    masked: Masked, dtype: torch.dtype, small_tiles: Callable[[Masked], None]
+) -> None:
+    small_tiles(masked)
+    geometry = {"stride": 2, "padding": (0, 2), "dilation": 2}
+    input, weight, mask, bias = (t.to(dtype) for t in arguments((2, 18, 9, 15), 20, (3, 2), **geometry))
+    compare([input, weight, mask, bias], **geometry)
+    # The gradient of the input alone has a form of its own.
+    run = lambda x, t, backend: segaware_conv2d(x, t, mask.to(x.dtype), **geometry, backend=backend)  # noqa: E731
+    same_as_reference(run, [input, weight])
+
+
+def test_forms_differ_in_rounding_alone(small_tiles: Callable[[Masked], None]) -> None:
+    """A product of bfloat16 is exact; a factor that has been multiplied by the mask is rounded."""
+    outputs = []
+    for masked in get_args(Masked):
+        small_tiles(masked)
+        input, weight, mask, _ = (t.bfloat16() for t in arguments((1, 18, 5, 6), 17))
+        outputs.append(segaware_conv2d(input, weight, mask + 0.13, padding=1, backend="triton"))
+    assert not torch.equal(*outputs)
+    torch.testing.assert_close(*outputs, rtol=0, atol=TOLERANCES[torch.bfloat16] * outputs[0].abs().max().item())
+
+
+def test_every_kernel_has_several_parts(small_tiles: Callable[[Masked], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    from segaware.ops.convolution._triton import weight_gradient
+
+    small_tiles("product")
     grids = []
     kernel = weight_gradient._weight_gradient
 
@@ -166,17 +201,6 @@ def test_an_empty_batch() -> None:
     output, *grads = results(partial(segaware_conv2d, padding=1, backend="triton"), tensors)
     assert output.shape == (0, 2, 5, 6) and [g.shape for g in grads] == [t.shape for t in tensors]
     assert not any(g.any() for g in grads)
-
-
-def test_narrow_groups_are_refused() -> None:
-    tensors = arguments((1, 6, 5, 6), 6, groups=6)
-    message = (
-        'backend "triton" cannot run: its products .* need 16 or more channels and filters in a group, got 1 and 1'
-    )
-    with pytest.raises(RuntimeError, match=message):
-        segaware_conv2d(*tensors, padding=1, groups=6, backend="triton")
-    with use_backend("triton"), pytest.raises(RuntimeError, match=message):
-        segaware_conv2d(*tensors, padding=1, groups=6)
 
 
 @pytest.mark.parametrize("normalize", ["mean", "sum"])

@@ -43,13 +43,33 @@ def test_random_windows(window: RandomWindow, metric: Metric, batch: int, channe
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
-        ((1, 33, 9, 15), SYMMETRIC),  # 135 pixels and 33 channels: two blocks of both; 12 taps: two blocks of them
+        ((1, 33, 9, 15), SYMMETRIC),  # 135 pixels: three blocks of them
+        ((1, 70, 5, 6), SYMMETRIC),  # two blocks of channels
+        ((1, 70, 5, 6), {"kernel_size": (2, 3), "padding": 1, "stride": 2}),
         ((1, 5, 11, 13), {"kernel_size": (4, 3), "padding": 2}),
         ((1, 4, 13, 11), {"kernel_size": 3, "padding": 4, "stride": (1, 2)}),
     ],
 )
 def test_several_blocks(shape: tuple[int, ...], options: dict[str, Any], metric: Metric) -> None:
     compare(random_numbers(*shape), metric=metric, **options)
+
+
+@pytest.mark.parametrize("programs", [1, 3, 264])
+def test_taps_shared_between_programs(programs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segaware.ops.distance import _triton
+
+    monkeypatch.setattr(_triton, "PROGRAMS", programs)
+    for options in (SYMMETRIC, {"kernel_size": 3}):
+        compare(random_numbers(1, 5, 8, 9), **options)
+
+
+def test_the_gradient_has_the_format_of_the_embedding() -> None:
+    embedding = random_numbers(2, 3, 4, 5)
+    for form in (torch.channels_last, torch.contiguous_format):
+        _, grad = results(
+            partial(embedding_distance, **SYMMETRIC, backend="triton"), [embedding.contiguous(memory_format=form)]
+        )
+        assert grad.is_contiguous(memory_format=form)
 
 
 @pytest.mark.parametrize("options", [SYMMETRIC, {"kernel_size": (2, 3), "stride": 2, "padding": 1}])
@@ -87,3 +107,5 @@ def test_the_operator_is_registered_properly(metric: Metric) -> None:
     embedding = torch.randn(2, 3, 4, 5, requires_grad=True, device=DEVICE)
     arguments = (embedding, Window.of((2, 3), 2, 1).numbers(), metric, "triton")
     torch.library.opcheck(library.embedding_distance, arguments)
+    embedding = embedding.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    torch.library.opcheck(library.embedding_distance, (embedding, *arguments[1:]))

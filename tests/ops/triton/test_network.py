@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from segaware import attention_mask, convert, embedding_distance, segaware_conv2d, segaware_filter2d, use_backend
+from segaware.tuning import gpu
 
 from .comparison import DEVICE, random_numbers, results
 
@@ -82,6 +83,36 @@ def test_a_converted_network_finds_its_image_in_the_backward_pass() -> None:
             gradients.append(torch.autograd.grad(converted(image).square().sum(), list(converted.parameters())))
     for expected, actual in zip(*gradients, strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+class Plain(torch.nn.Sequential):
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(torch.nn.Conv2d(3, 17, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(17, 17, 3, 1, 1, groups=17))
+
+
+@torch.no_grad()
+def test_a_converted_network_is_one_graph() -> None:
+    """Without an operation that PyTorch cannot trace, so that all its launches can be captured."""
+    converted = convert(Plain().eval(), torch.nn.Conv2d(3, 4, 1), hardness=0.5).to(DEVICE)
+    image = random_numbers(1, 3, 9, 8)
+    with use_backend("triton"):
+        expected = converted(image)
+        compiled = torch.compile(converted, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(image), expected)
+
+
+@needs_gpu
+@torch.no_grad()
+def test_cuda_graphs_of_a_converted_network() -> None:
+    converted = convert(Plain().eval(), torch.nn.Conv2d(3, 4, 1), hardness=0.5).to(DEVICE)
+    image = random_numbers(1, 3, 9, 8)
+    expected = converted(image)
+    compiled = torch.compile(converted, mode="reduce-overhead")
+    for _ in range(3):  # warms up, captures, replays
+        torch.testing.assert_close(compiled(image).clone(), expected)
+    replay = gpu.captured(lambda: converted(image))
+    assert torch.equal(replay(), expected) and torch.equal(replay(), expected)
 
 
 @needs_gpu

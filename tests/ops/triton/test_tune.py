@@ -34,17 +34,18 @@ def _interpreter_as_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_fastest_tile_of_every_kernel_is_written(tmp_path: Path) -> None:
     layer = Layer("tiny", 16, 17, 5, 1)
-    tiles = (Tile(16, 16, 16, 4, 1), Tile(32, 32, 16, 4, 1))
+    tiles = (Tile(16, 16, 16, 4, 1, "factor"), Tile(32, 32, 16, 4, 1))
     file = tmp_path / "tiles.json"
     with use_backend("triton"):
         lines = list(search.tune(0, file, (layer,), (1,), ("TF32",), tiles))
     values = json.loads(file.read_text())
     card = values["measured"]["card"]
     assert read_tiles(file, tuned_for(card)) == {key: Tile(*tile) for key, tile in values["tiles"].items()}
-    assert values["measured"]["card"] and len(lines) == 3
+    assert values["measured"]["card"] and len(lines) == 4
     assert values["tiles"].keys() == {
         "forward tf32: 2^4 x 17 x 16",
         "input gradient tf32: 2^4 x 16 x 17",
+        "input and mask gradient tf32: 2^4 x 16 x 17",
         "weight gradient tf32: 2^7 x 17 x 25",
     }
     assert all(Tile(*tile) in tiles for tile in values["tiles"].values())
@@ -56,5 +57,9 @@ def test_the_fastest_tile_of_every_kernel_is_written(tmp_path: Path) -> None:
 
 
 def test_candidates_fit_registers() -> None:
-    tiles = search.candidates()
-    assert len(tiles) == len(set(tiles)) > 20 and all(t.rows * t.columns / (32 * t.warps) <= 64 for t in tiles)
+    for key, forms in (("forward half: 2^4", 2), ("input gradient half", 2), ("input and mask gradient half", 1)):
+        tiles = search.candidates(key)
+        assert len(tiles) == len(set(tiles)) > 20 and all(t.rows * t.columns / (32 * t.warps) <= 64 for t in tiles)
+        assert len({t.masked for t in tiles}) == forms
+        quick = search.candidates(key, quick=True)
+        assert set(quick) < set(tiles) and len(quick) == 4 * forms

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segaware.ops._autocast import autocast_enabled
-from segaware.ops._backends import NARROW, Backend, choose_backend
+from segaware.ops._backends import Backend, choose_backend
 from segaware.ops.arguments import as_integer, check_devices, check_image, check_mask, check_tensor, compute_dtype
 from segaware.ops.convolution import library, reference
 from segaware.ops.convolution.reference import Normalize
@@ -47,8 +47,7 @@ def segaware_conv2d(
             Eq. 7 as printed; "none" does not divide, as the authors' released VGG network. A window whose mask sums
             to 0 has no normalised value and gives NaN; masks from `attention_mask` are 1 at the centre.
         backend: "reference", "numba", "triton", or None for what `use_backend` chose, by default the fastest for the
-            device. "triton" has no kernels for groups of fewer than 16 channels or filters, as in a depthwise
-            convolution; by default the reference runs these on a GPU.
+            device.
 
     Returns:
         The output (N, F, Ho, Wo), or (F, Ho, Wo) for one image, with the dtype of `input`, or under autocast that of
@@ -75,7 +74,7 @@ def segaware_conv2d(
     check_devices(input=input, weight=weight, mask=mask, bias=bias)
     window = window.within(input)
 
-    chosen = choose_backend(backend, input.device, _missing(weight, groups))
+    chosen = choose_backend(backend, input.device)
 
     if input.dtype != torch.float64 and autocast_enabled(input.device.type):
         input = input.to(torch.get_autocast_dtype(input.device.type))
@@ -90,17 +89,6 @@ def segaware_conv2d(
         output = library.conv2d(*tensors, window.numbers(), groups, normalize, chosen)
     output = output.to(input.dtype)
     return output if input.dim() == 4 else output[0]
-
-
-def _missing(weight: Tensor, groups: int) -> dict[str, str]:
-    """Say which backend has no kernels for a convolution in so many groups."""
-    filters, channels = weight.shape[0] // groups, weight.shape[1]
-    if groups == 1 or min(filters, channels) >= NARROW:
-        return {}
-    return {
-        "triton": f"its products of matrices need {NARROW} or more channels and filters in a group, got {channels} and "
-        f"{filters}"
-    }
 
 
 def _check_filters(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from segaware.ops._backends import kernels
 from segaware.ops._library import fake, operator, register_gradient
+from segaware.ops.arguments import is_channels_last
 from segaware.ops.window import Window
 
 
@@ -33,8 +34,9 @@ def _(embedding: Tensor, window: list[int]) -> Tensor:
 
 
 @fake(embedding_distance_backward)
-def _(embedding: Tensor) -> Tensor:
-    return torch.empty_like(embedding, memory_format=torch.contiguous_format)
+def _(embedding: Tensor, backend: str) -> Tensor:
+    keeps = backend == "triton" and is_channels_last(embedding)
+    return torch.empty_like(embedding, memory_format=torch.channels_last if keeps else torch.contiguous_format)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -30,10 +30,10 @@ def neighbour_mask(distance: Tensor, hardness: Tensor, rows: Tensor, columns: Te
         tensor([0.5000, 0.0000, 0.5000])
     """
     overwrite = overwrite and not torch.is_grad_enabled()
-    # The kernel has no gradient.
-    has_kernel = distance.dtype == torch.float32 and not torch.is_grad_enabled()
-    if has_kernel and choose_backend(None, distance.device) == "numba":
+    chosen = choose_backend(None, distance.device)
+    # The kernels have no gradient.
+    if chosen != "reference" and distance.dtype == torch.float32 and not torch.is_grad_enabled():
         mask = distance if overwrite else distance.clone(memory_format=torch.contiguous_format)
-        library.neighbour_mask_(mask, hardness, rows, columns)
+        library.neighbour_mask_(mask, hardness, rows, columns, chosen)
         return mask
     return reference.neighbour_mask(distance, hardness, rows, columns, overwrite)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -22,12 +23,26 @@ from segaware.ops.permutohedral import library, reference
 
 Normalization: TypeAlias = Literal["none", "symmetric"]
 
-_MISSING = {"triton": "this operator has no such kernels"}
+_MISSING = {"triton": "the permutohedral lattice has no GPU kernel"}
+_LOGGER = logging.getLogger(__name__)
 
 
-def _choose_backend(requested: Backend | None) -> Backend:
+def _choose_backend(requested: Backend | None, device: torch.device) -> Backend:
     """Return the lattice if nothing else is asked for: the reference is another algorithm, not a slower lattice."""
-    return choose_backend(requested, torch.device("cpu"), _MISSING, automatic="numba")
+    backend = choose_backend(requested, torch.device("cpu"), _MISSING, automatic="numba")
+    if backend == "numba" and device.type != "cpu" and not torch.compiler.is_compiling():
+        _log_copies(device.type)
+    return backend
+
+
+@cache
+def _log_copies(device: str) -> None:
+    """Tell the log once that tensors of a device are copied."""
+    _LOGGER.info(
+        "%s tensors: the permutohedral lattice is computed on the CPU; features and values are copied there, and the "
+        "result back",
+        device,
+    )
 
 
 class PermutohedralLattice:
@@ -70,7 +85,7 @@ class PermutohedralLattice:
         self.device = features.device
         symmetric = normalization == "symmetric"
         self._filter: Callable[[Tensor], Tensor]
-        if _choose_backend(backend) == "numba":
+        if _choose_backend(backend, features.device) == "numba":
             from segaware.ops.permutohedral._numba import filtering, lattice
 
             self._dtype = torch.float32
@@ -156,7 +171,7 @@ def mean_field(
     if not all(map(is_number, weights)):
         raise ValueError(f"weights must be finite numbers, got {weights!r}")
     iterations = check_iterations(iterations, least=0)
-    chosen = _choose_backend(backend)
+    chosen = _choose_backend(backend, log_probabilities.device)
     if chosen == "numba" and features and iterations:
         scores = _flat(log_probabilities, torch.float32).cpu()
         points = [_flat(feature, compute_dtype(feature)).cpu() for feature in features]

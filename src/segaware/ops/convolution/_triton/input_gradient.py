@@ -7,23 +7,28 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from segaware.ops._launch import Problem, Tile, Tiles, choose_tile, constants, image_size, index_type, precision_of
+from segaware.ops._launch import Problem, Tile, Tiles, choose_tile, constants, image_size, precision_of
+from segaware.ops.convolution._triton.masks import sum_parts
 from segaware.ops.window import Window
 
 TILES: Tiles = {
-    ("input gradient", "half"): (Tile(128, 128, 64, 8, 3), Tile(64, 64, 64, 4, 4)),
-    ("input gradient", "tf32"): (Tile(128, 64, 32, 8, 3), Tile(64, 64, 32, 4, 3)),
+    ("input gradient", "half"): (Tile(128, 128, 64, 8, 3, "factor"), Tile(64, 64, 64, 4, 4, "factor")),
+    ("input gradient", "tf32"): (Tile(128, 128, 32, 8, 3, "factor"), Tile(64, 64, 32, 4, 4, "factor")),
     ("input gradient", "ieee"): (Tile(64, 64, 16, 8, 3), Tile(32, 64, 16, 4, 3)),
     ("input gradient", "double"): (Tile(32, 32, 16, 4, 2),),
+    # What is summed over channels must be a tap's own product.
+    ("input and mask gradient", "half"): (Tile(128, 128, 64, 8, 3), Tile(64, 64, 64, 4, 4)),
+    ("input and mask gradient", "tf32"): (Tile(128, 64, 32, 8, 3), Tile(64, 64, 32, 4, 3)),
+    ("input and mask gradient", "ieee"): (Tile(64, 64, 16, 8, 3), Tile(32, 64, 16, 4, 3)),
+    ("input and mask gradient", "double"): (Tile(32, 32, 16, 4, 2),),
 }
-_MASK_PIXELS = 256  # of a program that adds up the parts of the mask's gradient
 
 
 @triton.jit
 def _input_gradient(
-    grad, input, weight, mask, scale, grad_input, parts, problem, filters, groups, row_blocks, column_blocks, part_size,
-    with_mask: tl.constexpr, precision: tl.constexpr, operand: tl.constexpr, accumulator: tl.constexpr,
-    index: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr, depth: tl.constexpr,
+    grad, input, weight, scaled_mask, scale, grad_input, parts, problem, filters, groups, row_blocks, column_blocks,
+    part_size, with_mask: tl.constexpr, masked: tl.constexpr, precision: tl.constexpr, operand: tl.constexpr,
+    accumulator: tl.constexpr, index: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
     """Compute a tile of the input's gradient: pixels by channels of one group; and what these give to the mask's.
 
@@ -37,7 +42,7 @@ def _input_gradient(
     group_channels, group_filters = problem.channels // groups, filters // groups
     image_pixels = image * problem.channels * problem.plane + group * group_channels
     grad += image * problem.pixels * filters + group * group_filters
-    mask += image * problem.taps * problem.pixels
+    scaled_mask += image * problem.taps * problem.pixels
     scale += image * problem.pixels
     parts += (program % (groups * column_blocks)).to(tl.int64) * part_size + image * problem.taps * problem.pixels
 
@@ -78,79 +83,41 @@ def _input_gradient(
             mask=wanted[:, None] & kept[None, :], other=0,
         )  # fmt: skip
         at = tl.cast(tap, index) * problem.pixels + window
-        factor = tl.load(mask + at, mask=inside, other=0).to(accumulator)
-        window_scale = tl.load(scale + window, mask=inside, other=0)
-        product = tl.dot(seen.to(operand), taken.to(operand), product, precision, out_dtype=accumulator)
-        if chunk == chunks - 1:
-            if with_mask:
-                tl.store(parts + at, window_scale * tl.sum(product * own.to(accumulator), 1), mask=inside)
-            result += (factor * window_scale)[:, None] * product
-            product = tl.zeros((rows, columns), accumulator)
+        factor = tl.load(scaled_mask + at, mask=inside, other=0)
+        if masked == "factor":
+            seen = (seen.to(accumulator) * factor[:, None]).to(seen.dtype)
+            result = tl.dot(seen.to(operand), taken.to(operand), result, precision, out_dtype=accumulator)
+        else:
+            product = tl.dot(seen.to(operand), taken.to(operand), product, precision, out_dtype=accumulator)
+            if chunk == chunks - 1:
+                if with_mask:
+                    window_scale = tl.load(scale + window, mask=inside, other=0)
+                    tl.store(parts + at, window_scale * tl.sum(product * own.to(accumulator), 1), mask=inside)
+                result += factor[:, None] * product
+                product = tl.zeros((rows, columns), accumulator)
     tl.store(grad_input + place, result.to(grad_input.dtype.element_ty), mask=exists[:, None] & kept[None, :])
 
 
-@triton.jit
-def _part_sum(parts, place, problem, row, col, tap, exists, count, part_size, accumulator: tl.constexpr):
-    """Return the sum of the parts at a tap of pixels; 0 where the tap is outside the image, of which no part knows."""
-    row += tap // problem.kernel_width * problem.dilation_y
-    col += tap % problem.kernel_width * problem.dilation_x
-    inside = exists & (row >= 0) & (row < problem.height) & (col >= 0) & (col < problem.width)
-    result = tl.zeros(place.shape, accumulator)
-    for _ in range(count):
-        result += tl.load(parts + place, mask=inside, other=0)
-        parts += part_size
-    return result
-
-
-@triton.jit
-def _mask_gradient(
-    parts, mask, grad_mask, problem, count, part_size, row_blocks,
-    normalized: tl.constexpr, accumulator: tl.constexpr, index: tl.constexpr, rows: tl.constexpr,
-):  # fmt: skip
-    """Add the parts of the mask's gradient in order, and take out what moves the denominator."""
-    image = (tl.program_id(0) // row_blocks).to(tl.int64) * problem.taps * problem.pixels
-    pixel = (tl.program_id(0) % row_blocks * rows + tl.arange(0, rows)).to(index)
-    exists = pixel < problem.pixels
-    row = pixel // problem.out_width * problem.stride_y - problem.top
-    col = pixel % problem.out_width * problem.stride_x - problem.left
-    total = tl.zeros((rows,), accumulator)
-    weighted = tl.zeros((rows,), accumulator)
-    if normalized:
-        for tap in range(problem.taps):
-            place = image + tl.cast(tap, index) * problem.pixels + pixel
-            factor = tl.load(mask + place, mask=exists, other=0).to(accumulator)
-            total += factor
-            weighted += factor * _part_sum(parts, place, problem, row, col, tap, exists, count, part_size, accumulator)
-        weighted /= total
-    for tap in range(problem.taps):
-        place = image + tl.cast(tap, index) * problem.pixels + pixel
-        value = _part_sum(parts, place, problem, row, col, tap, exists, count, part_size, accumulator)
-        tl.store(grad_mask + place, (value - weighted).to(grad_mask.dtype.element_ty), mask=exists)
-
-
 def backward_input(
-    grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, scale: Tensor, window: Window, groups: int,
-    normalized: bool, with_mask: bool,
+    grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, scaled_mask: Tensor, scale: Tensor, window: Window,
+    groups: int, normalized: bool, with_mask: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return both gradients, that of the input channels-last; `scale` are all s_i (N, Ho, Wo)."""
+    """Return both gradients, that of the input channels-last.
+
+    `scale` are all s_i (N, Ho, Wo), and `scaled_mask` all s_i m_ik.
+    """
     problem, (filters, group_channels) = Problem.of(input, window), weight.shape[:2]
     images, group_filters = input.shape[0], filters // groups
-    grad_input, grad_mask = torch.empty_like(input), torch.empty_like(mask if with_mask else mask[:0])
+    grad_input = torch.empty_like(input)
     sizes = images * groups, problem.plane, group_channels, group_filters
-    tile = choose_tile(TILES, "input gradient", precision_of(input), *sizes)
+    kernel = "input and mask gradient" if with_mask else "input gradient"
+    tile = choose_tile(TILES, kernel, precision_of(input), *sizes)
     row_blocks, column_blocks = triton.cdiv(problem.plane, tile.rows), triton.cdiv(group_channels, tile.columns)
     parts = scale.new_empty(groups * column_blocks if with_mask else 0, *mask.shape)
     if input.numel() > 0:
         numbers = constants(tile, input, image_size(input), image_size(grad), image_size(mask), weight.numel())
         _input_gradient[(images * row_blocks * groups * column_blocks,)](
-            grad, input, weight, mask, scale, grad_input, parts, problem, filters, groups, row_blocks, column_blocks,
-            mask.numel(), with_mask=with_mask, **numbers,
+            grad, input, weight, scaled_mask, scale, grad_input, parts, problem, filters, groups, row_blocks,
+            column_blocks, mask.numel(), with_mask=with_mask, masked="product" if with_mask else tile.masked, **numbers,
         )  # fmt: skip
-    if grad_mask.numel() > 0:
-        row_blocks = triton.cdiv(problem.pixels, _MASK_PIXELS)
-        _mask_gradient[(images * row_blocks,)](
-            parts, mask, grad_mask, problem, parts.shape[0], mask.numel(), row_blocks, normalized=normalized,
-            accumulator=tl.float64 if scale.dtype == torch.float64 else tl.float32,
-            index=index_type(image_size(mask)), rows=_MASK_PIXELS,
-        )  # fmt: skip
-    return grad_input, grad_mask
+    return grad_input, sum_parts(parts, mask, problem, normalized)

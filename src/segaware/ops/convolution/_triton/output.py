@@ -7,11 +7,12 @@ import triton.language as tl
 from torch import Tensor
 
 from segaware.ops._launch import Problem, Tile, Tiles, choose_tile, constants, image_size, precision_of
+from segaware.ops.convolution._triton.masks import total_mask
 from segaware.ops.window import Window
 
 TILES: Tiles = {
-    ("forward", "half"): (Tile(128, 128, 64, 8, 4), Tile(64, 64, 64, 4, 4)),
-    ("forward", "tf32"): (Tile(128, 128, 32, 8, 3), Tile(64, 64, 32, 4, 4)),
+    ("forward", "half"): (Tile(128, 128, 64, 8, 4, "factor"), Tile(64, 64, 64, 4, 4, "factor")),
+    ("forward", "tf32"): (Tile(128, 128, 32, 8, 3, "factor"), Tile(64, 64, 32, 4, 4, "factor")),
     ("forward", "ieee"): (Tile(64, 64, 16, 4, 3), Tile(32, 64, 16, 4, 3)),
     ("forward", "double"): (Tile(32, 32, 16, 4, 2),),
 }
@@ -27,8 +28,9 @@ def tap_rows(low, high, size, step, taps):
 @triton.jit
 def _forward(
     input, weight, mask, bias, output, problem, numerator, filters, groups, row_blocks, column_blocks,
-    has_bias: tl.constexpr, normalized: tl.constexpr, precision: tl.constexpr, operand: tl.constexpr,
-    accumulator: tl.constexpr, index: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr, depth: tl.constexpr,
+    has_bias: tl.constexpr, normalized: tl.constexpr, masked: tl.constexpr, precision: tl.constexpr,
+    operand: tl.constexpr, accumulator: tl.constexpr, index: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
+    depth: tl.constexpr,
 ):  # fmt: skip
     """Compute a tile: pixels of one image by filters of one group. Neighbouring programs see the same pixels."""
     program = tl.program_id(0)
@@ -54,6 +56,8 @@ def _forward(
     kept = column < group_filters
     filter = (group * group_filters + column).to(index)
 
+    if normalized:  # first, for this brings the mask into the cache, and loads of it below are waited for
+        total = total_mask(mask, problem, pixel, exists, accumulator)
     result = tl.zeros((rows, columns), accumulator)
     product = tl.zeros((rows, columns), accumulator)
     chunks = tl.cdiv(group_channels, depth)
@@ -72,15 +76,15 @@ def _forward(
             mask=kept[None, :] & (channel < group_channels)[:, None], other=0,
         )  # fmt: skip
         factor = tl.load(mask + tl.cast(tap, index) * problem.pixels + pixel, mask=inside, other=0).to(accumulator)
-        product = tl.dot(seen.to(operand), taken.to(operand), product, precision, out_dtype=accumulator)
-        if chunk == chunks - 1:
-            result += factor[:, None] * product
-            product = tl.zeros((rows, columns), accumulator)
+        if masked == "factor":
+            seen = (seen.to(accumulator) * factor[:, None]).to(seen.dtype)
+            result = tl.dot(seen.to(operand), taken.to(operand), result, precision, out_dtype=accumulator)
+        else:
+            product = tl.dot(seen.to(operand), taken.to(operand), product, precision, out_dtype=accumulator)
+            if chunk == chunks - 1:
+                result += factor[:, None] * product
+                product = tl.zeros((rows, columns), accumulator)
     if normalized:
-        total = tl.zeros((rows,), accumulator)
-        for _ in range(problem.taps):
-            total += tl.load(mask + pixel, mask=exists, other=0).to(accumulator)
-            mask += problem.pixels
         result *= (numerator / total)[:, None]
     if has_bias:
         result += tl.load(bias + filter, mask=kept, other=0).to(accumulator)[None, :]
@@ -101,7 +105,7 @@ def compute_output(
         row_blocks, column_blocks = triton.cdiv(problem.pixels, tile.rows), triton.cdiv(group_filters, tile.columns)
         _forward[(images * row_blocks * groups * column_blocks,)](
             input, weight, mask, bias, output, problem, numerator, filters, groups, row_blocks, column_blocks,
-            has_bias=bias is not None, normalized=numerator > 0,
+            has_bias=bias is not None, normalized=numerator > 0, masked=tile.masked,
             **constants(tile, input, image_size(input), image_size(output), image_size(mask), weight.numel()),
         )  # fmt: skip
     return output

@@ -20,7 +20,7 @@ _LEAST_BLOCKS = 8  # of pixels, that are worth a part of the gradient of their o
 
 @triton.jit
 def _weight_gradient(
-    grad, input, mask, scale, parts, problem, filters, groups, images, row_blocks, column_blocks, pixel_blocks, shares,
+    grad, input, scaled_mask, parts, problem, filters, groups, images, row_blocks, column_blocks, pixel_blocks, shares,
     part_size, precision: tl.constexpr, operand: tl.constexpr, accumulator: tl.constexpr, index: tl.constexpr,
     rows: tl.constexpr, columns: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
@@ -47,29 +47,28 @@ def _weight_gradient(
         x = pixel % problem.out_width * problem.stride_x + right
         inside = (pixel < problem.pixels) & (y >= 0) & (y < problem.height) & (x >= 0) & (x < problem.width)
         at = (image * problem.taps + tap) * problem.pixels + pixel
-        factor = tl.load(mask + at, mask=inside, other=0).to(accumulator)
-        factor *= tl.load(scale + image * problem.pixels + pixel, mask=inside, other=0)
+        factor = tl.load(scaled_mask + at, mask=inside, other=0)
         seen = tl.load(
             input + image * problem.channels * problem.plane + group * group_channels
-            + (y * problem.width + x)[:, None] * problem.channels + row[None, :],
-            mask=inside[:, None] & is_channel[None, :], other=0,
+            + (y * problem.width + x)[None, :] * problem.channels + row[:, None],
+            mask=is_channel[:, None] & inside[None, :], other=0,
         )  # fmt: skip
         taken = tl.load(
             grad + image * problem.pixels * filters + group * group_filters + pixel[:, None] * filters
             + column[None, :],
             mask=inside[:, None] & is_filter[None, :], other=0,
         )  # fmt: skip
-        masked = (seen.to(accumulator) * factor[:, None]).to(seen.dtype)
-        result = tl.dot(tl.trans(masked.to(operand)), taken.to(operand), result, precision, out_dtype=accumulator)
+        masked = (seen.to(accumulator) * factor[None, :]).to(seen.dtype)
+        result = tl.dot(masked.to(operand), taken.to(operand), result, precision, out_dtype=accumulator)
     filter = (group * group_filters + column).to(index)
     place = (filter * problem.taps + tap)[None, :] * group_channels + row[:, None]
     tl.store(parts + share.to(tl.int64) * part_size + place, result, mask=is_channel[:, None] & is_filter[None, :])
 
 
 def backward_weight(
-    grad: Tensor, input: Tensor, weight: Tensor, mask: Tensor, scale: Tensor, window: Window, groups: int
+    grad: Tensor, input: Tensor, weight: Tensor, scaled_mask: Tensor, window: Window, groups: int
 ) -> Tensor:
-    """Return the gradient, channels-last; `scale` are all s_i (N, Ho, Wo)."""
+    """Return the gradient, channels-last; `scaled_mask` are all s_i m_ik."""
     problem, (filters, group_channels) = Problem.of(input, window), weight.shape[:2]
     images, group_filters = input.shape[0], filters // groups
     sizes = window.size * groups, group_channels, group_filters, problem.pixels
@@ -78,11 +77,11 @@ def backward_weight(
     pixel_blocks, tiles = triton.cdiv(problem.pixels, tile.depth), row_blocks * column_blocks * window.size * groups
     # As many as fill a GPU, of shapes alone, so that every GPU adds in the same order.
     shares = max(1, min(triton.cdiv(2 * PROGRAMS, max(tiles, 1)), images * pixel_blocks // _LEAST_BLOCKS))
-    parts = scale.new_empty(shares, *weight.permute(0, 2, 3, 1).shape)
+    parts = scaled_mask.new_empty(shares, *weight.permute(0, 2, 3, 1).shape)
     if weight.numel() > 0:
         _weight_gradient[(tiles * shares,)](
-            grad, input, mask, scale, parts, problem, filters, groups, images, row_blocks, column_blocks, pixel_blocks,
+            grad, input, scaled_mask, parts, problem, filters, groups, images, row_blocks, column_blocks, pixel_blocks,
             shares, weight.numel(),
-            **constants(tile, input, image_size(input), image_size(grad), image_size(mask), weight.numel()),
+            **constants(tile, input, image_size(input), image_size(grad), image_size(scaled_mask), weight.numel()),
         )  # fmt: skip
     return parts.sum(0).to(weight.dtype).permute(0, 3, 1, 2)

@@ -1,0 +1,1 @@
+"""The kernel of `attention_mask`, whose contract and equation are in ops/mask.py."""
