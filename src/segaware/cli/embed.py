@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from segaware.cli.files import do_files
-from segaware.cli.options import WHOLE, Gpus, Overwrite, Ray, device_of, errors, only_cluster_of
+from segaware.cli.options import WHOLE, Gpus, Overwrite, Ray, RayWorkers, device_of, errors, only_cluster_of
 from segaware.cli.shards import do_shards
 from segaware.cluster.shard_job import ShardJob
 from segaware.cluster.shards import Column, is_shards
@@ -26,7 +26,7 @@ def embed(
     stride: Annotated[int, typer.Option("--stride", min=1, help="Embed every so many-th pixel.")] = 1,
     suffix: Annotated[str, typer.Option("--suffix", help=".npy or .safetensors.")] = ".npy",
     ray: Ray = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Of --ray.")] = 1,
+    workers: RayWorkers = 1,
     gpus: Gpus = 0,
     overwrite: Overwrite = False,
 ) -> None:

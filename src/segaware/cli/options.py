@@ -18,6 +18,7 @@ import torch
 import typer
 
 from segaware.choices import Precision
+from segaware.cluster.job import reason_of
 from segaware.cluster.ray_actors import Cluster
 from segaware.constants import ENDING_SIGNALS
 from segaware.experiments.workspace import Workspace
@@ -49,6 +50,7 @@ Ray = Annotated[
     str | None,
     typer.Option("--ray", help="Address of a Ray cluster that has the workers; local starts one on this machine."),
 ]
+RayWorkers = Annotated[int, typer.Option("--workers", min=1, help="Of --ray.")]
 Gpus = Annotated[float, typer.Option("--gpus", min=0, help="GPUs of each worker of --ray, which may share one: 0.25.")]
 
 WHOLE = "the files that are written are whole; --overwrite starts again"
@@ -144,7 +146,7 @@ def _terminable(received: list[int]) -> Iterator[None]:
 
 def _told(error: Exception) -> str:
     """Return an error as one line; some libraries' messages have many."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = reason_of(error)
     if isinstance(error, torch.OutOfMemoryError):
         first = ". ".join(text.split(". ")[:2]).rstrip(".")  # the rest is advice for programmers
         return f"{first}. {_LESS}, or CUDA_VISIBLE_DEVICES= for the CPU"

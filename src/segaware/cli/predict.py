@@ -15,6 +15,7 @@ from segaware.cli.options import (
     Overrides,
     Overwrite,
     Ray,
+    RayWorkers,
     Runs,
     Weights,
     errors,
@@ -47,7 +48,7 @@ def predict(
     runs: Runs = Path("runs"),
     checkpoint: Weights = None,
     ray: Ray = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Of --ray.")] = 1,
+    workers: RayWorkers = 1,
     gpus: Gpus = 0,
     overwrite: Overwrite = False,
 ) -> None:

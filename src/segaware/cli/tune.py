@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -31,7 +31,7 @@ def tune(
             raise ValueError(f"tiles cannot be tuned: {problem}")
         path = out or tiles_path(torch.cuda.get_device_name())
         make_folder(path.parent)
-        lines = search.tune(seed, path, batches=(8,), precisions=("bfloat16",), quick=True) if quick else None
-        for line in lines or search.tune(seed, path):
+        less: dict[str, Any] = {"batches": (8,), "precisions": ("bfloat16",), "quick": True} if quick else {}
+        for line in search.tune(seed, path, **less):
             print(line, flush=True)
         print(path)

@@ -28,7 +28,12 @@ def write_failed_list(path: Path, columns: Sequence[str], rows: Iterable[Sequenc
     if not rows:
         path.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     path.parent.mkdir(parents=True, exist_ok=True)  # if not one image has made it
-    write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
+    write_atomically(path, list_content([columns, *rows]))
+
+
+def list_content(rows: Iterable[Sequence[object]]) -> bytes:
+    """Return the content of a list, given its columns' names and its rows; names of files need not be text."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode(errors="surrogateescape")

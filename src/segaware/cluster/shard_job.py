@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from segaware.atomic import DISK_FULL
+from segaware.cluster.failed_list import list_content
 from segaware.cluster.job import Failure, Job, reason_of
 from segaware.cluster.places import Place
 from segaware.cluster.ray_actors import Cluster, connected, run_on_ray
@@ -142,7 +143,7 @@ def run_shards(
     try:
         if left:
             with listed.replaced() as probe:  # what cannot be written is told now
-                _write_rows(probe, [])
+                probe.write_bytes(list_content([_COLUMNS]))
             with connected(cluster) as data:
                 for number, (url, outcome) in enumerate(run_on_ray(data, left, job, cluster, block=1), 1):
                     name = Place(url).name
@@ -170,10 +171,4 @@ def _write_failed(place: Place, rows: list[tuple[str, str, str]]) -> None:
         place.remove()
         return
     with place.replaced() as temporary:
-        _write_rows(temporary, rows)
-
-
-def _write_rows(path: Path, rows: list[tuple[str, str, str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
-    path.write_bytes(text.getvalue().encode(errors="surrogateescape"))
+        temporary.write_bytes(list_content([_COLUMNS, *rows]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 import pytest
 import torch
@@ -45,25 +45,33 @@ def arguments(
     ]
 
 
-@few
-@given(
-    random_windows(),
-    st.integers(1, 2),
-    st.sampled_from([(1, 1, 1), (5, 17, 1), (33, 3, 1), (32, 34, 2)]),
-    st.sampled_from(NORMALIZE),
-    st.sampled_from(DTYPES),
+Sizes: TypeAlias = tuple[int, int, int]  # channels, filters and groups
+EXAMPLES = (
+    (RandomWindow((3, 3), {"stride": 1, "padding": 1, "dilation": 1}, (1, 1)), "mean", torch.float32),
+    (RandomWindow((5, 5), {"stride": 1, "padding": "same", "dilation": 9}, (3, 4)), "sum", torch.float32),
+    (RandomWindow((3, 2), {"stride": 3, "padding": 2, "dilation": 2}, (9, 8)), "sum", torch.float64),
 )
-@example(RandomWindow((3, 3), {"stride": 1, "padding": 1, "dilation": 1}, (1, 1)), 1, (2, 2, 1), "mean", torch.float32)
-@example(
-    RandomWindow((5, 5), {"stride": 1, "padding": "same", "dilation": 9}, (3, 4)), 1, (4, 2, 1), "sum", torch.float32
+
+
+def over_random_windows(drawn: list[Sizes], *sizes_of_examples: Sizes) -> Callable[[], None]:
+    """Return a test of random windows, with sizes that are drawn, and of the examples, with a size for each."""
+
+    def test(window: RandomWindow, batch: int, sizes: Sizes, normalize: Normalize, dtype: torch.dtype) -> None:
+        channels, filters, groups = sizes
+        shape = batch, channels, *window.image_size
+        tensors = arguments(shape, filters, window.kernel_size, groups, **window.geometry)
+        compare([t.to(dtype) for t in tensors], **window.geometry, groups=groups, normalize=normalize)
+
+    kinds = st.sampled_from(drawn), st.sampled_from(NORMALIZE), st.sampled_from(DTYPES)
+    run = given(random_windows(), st.integers(1, 2), *kinds)(test)
+    for (window, normalize, dtype), sizes in zip(EXAMPLES, sizes_of_examples, strict=True):
+        run = example(window, 1, sizes, normalize, dtype)(run)
+    return few(run)
+
+
+test_random_windows = over_random_windows(
+    [(1, 1, 1), (5, 17, 1), (33, 3, 1), (32, 34, 2)], (2, 2, 1), (4, 2, 1), (4, 2, 1)
 )
-@example(RandomWindow((3, 2), {"stride": 3, "padding": 2, "dilation": 2}, (9, 8)), 1, (4, 2, 1), "sum", torch.float64)
-def test_random_windows(
-    window: RandomWindow, batch: int, sizes: tuple[int, int, int], normalize: Normalize, dtype: torch.dtype
-) -> None:
-    channels, filters, groups = sizes
-    tensors = arguments((batch, channels, *window.image_size), filters, window.kernel_size, groups, **window.geometry)
-    compare([t.to(dtype) for t in tensors], **window.geometry, groups=groups, normalize=normalize)
 
 
 @pytest.mark.parametrize(

@@ -5,39 +5,18 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from segaware import segaware_conv2d
 from segaware.ops.convolution._triton import narrow
 
-from ..random_windows import RandomWindow, random_windows
-from ..test_convolution import NORMALIZE, Normalize
-from .comparison import few
-from .test_convolution import DTYPES, arguments, compare
+from .test_convolution import arguments, compare, over_random_windows
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 
 
-@few
-@given(
-    random_windows(),
-    st.integers(1, 2),
-    st.sampled_from([(2, 2, 2), (6, 6, 6), (3, 6, 3), (6, 3, 3), (34, 4, 2), (4, 34, 2), (6, 9, 3)]),
-    st.sampled_from(NORMALIZE),
-    st.sampled_from(DTYPES),
+test_random_windows = over_random_windows(
+    [(2, 2, 2), (6, 6, 6), (3, 6, 3), (6, 3, 3), (34, 4, 2), (4, 34, 2), (6, 9, 3)], (2, 2, 2), (4, 4, 4), (4, 2, 2)
 )
-@example(RandomWindow((3, 3), {"stride": 1, "padding": 1, "dilation": 1}, (1, 1)), 1, (2, 2, 2), "mean", torch.float32)
-@example(
-    RandomWindow((5, 5), {"stride": 1, "padding": "same", "dilation": 9}, (3, 4)), 1, (4, 4, 4), "sum", torch.float32
-)
-@example(RandomWindow((3, 2), {"stride": 3, "padding": 2, "dilation": 2}, (9, 8)), 1, (4, 2, 2), "sum", torch.float64)
-def test_random_windows(
-    window: RandomWindow, batch: int, sizes: tuple[int, int, int], normalize: Normalize, dtype: torch.dtype
-) -> None:
-    channels, filters, groups = sizes
-    tensors = arguments((batch, channels, *window.image_size), filters, window.kernel_size, groups, **window.geometry)
-    compare([t.to(dtype) for t in tensors], **window.geometry, groups=groups, normalize=normalize)
 
 
 @pytest.mark.parametrize(

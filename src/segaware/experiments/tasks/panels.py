@@ -12,6 +12,11 @@ Captioned: TypeAlias = tuple[str, np.ndarray]
 """A caption, and a picture, uint8 (H, W, 3)."""
 
 
+def shrunk(caption: str, picture: np.ndarray, reduce: int) -> Captioned:
+    """Return every `reduce`-th pixel of a picture, with its caption."""
+    return caption, picture[::reduce, ::reduce]
+
+
 class Panels(NamedTuple):
     """Pictures of one size.
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import numpy as np
 import torch
 
+from segaware.cluster.job import reason_of
 from segaware.data import IMAGE_SUFFIXES, DataError, files_by_stem
 from segaware.metrics import boundary_counts, mean_boundary_iou
 from segaware.nn import Embedding
@@ -104,7 +105,7 @@ def write_pages(
         try:
             yield _write(source, networks, read)
         except Exception as error:  # of whatever kind: the next photograph may be all right
-            yield " ".join(str(error).split()) or type(error).__name__
+            yield reason_of(error)
 
 
 def write_index(path: Path, title: str, entries: Sequence[Entry], failed: Mapping[str, str], sorted_by: str) -> None:
@@ -155,7 +156,7 @@ def _sharpened(sketch: Sketch, pixels: np.ndarray, network: Embedding, strength:
     is_labels = sketch.kind == "labels"
     given = sketch.given if is_labels else sketch.given.astype(np.float32) / sketch.given.sum(0, dtype=np.float32)
     found = refine(
-        pixels, given, "filter", "labels" if is_labels else "probabilities", network,
+        pixels, given, "filter", "labels" if is_labels else "probabilities", network if strength else "color",
         strength=strength, stride=STRIDE, classify=not is_labels,
     )  # fmt: skip
     return np.append(sketch.classes, [255] * (256 - len(sketch.classes)))[found]

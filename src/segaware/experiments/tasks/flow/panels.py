@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
 from segaware.data.flow import FlowSample
-from segaware.experiments.tasks.panels import Captioned, Panels
+from segaware.experiments.tasks.panels import Panels, shrunk
 from segaware.metrics import end_point_error
 from segaware.viz import embedding_colors, flow_colors, flow_legend, image_picture
 from segaware.viz.flow_colors import error_colors
@@ -30,9 +31,7 @@ def draw_pairs(
     legend = flow_legend(_LEGEND, max_norm)
     kinds = ("first", caption)
 
-    def shrink(title: str, panel: np.ndarray) -> Captioned:
-        return title, panel[::reduce, ::reduce]
-
+    shrink = partial(shrunk, reduce=reduce)
     image = shrink(sample.name, image_picture(sample.image1))
     missing = max(0, len(image[1]) - _LEGEND)
     padded = np.pad(legend[: len(image[1])], ((0, missing), (0, 0), (0, 0)), constant_values=255)

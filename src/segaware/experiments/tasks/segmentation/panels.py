@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
 from segaware.data import Sample
-from segaware.experiments.tasks.panels import Captioned, Panels
+from segaware.experiments.tasks.panels import Panels, shrunk
 from segaware.viz import colorize, embedding_colors, error_map, image_picture
 from segaware.viz.masks import draw_masks, points_inside
 
@@ -42,10 +43,7 @@ def draw_images(
     kinds = ("first", caption)
     embed = getattr(network, "embedding", None)
     embedding = None if embed is None else embed(sample.image[None])
-
-    def shrink(title: str, panel: np.ndarray) -> Captioned:
-        return title, panel[::reduce, ::reduce]
-
+    shrink = partial(shrunk, reduce=reduce)
     panels = Panels(
         [shrink(sample.name, picture), shrink("truth", colorize(truth, palette))],
         [shrink(title, colorize(p, palette)) for title, p in zip(titles, predictions, strict=True)],
